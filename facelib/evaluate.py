@@ -1,0 +1,96 @@
+"""Measure the shipped weights on the full-size test sets and write the figures into the manifest:
+`python -m facelib.evaluate`."""
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from facelib.checkpoints import MODELS, data_folder, read_manifest
+from facelib.datasets import load_faces, load_landmark_list, load_lfw_pairs
+from facelib.embedding import Embedder, load_embedder
+from facelib.landmarks import Landmarker, load_landmarker
+from facelib.metrics import (
+    bootstrap_identification_rate,
+    identification_rate,
+    lfw_accuracy,
+    pair_similarities,
+    verification_summary,
+)
+from facelib.preparation import align_photos
+from facelib.train_landmarks import evaluate_landmarks
+
+
+def landmark_figures(landmarker: Landmarker) -> dict[str, dict[str, Any]]:
+    """For each landmark test set: "nme", "above_10", "per_point", "faces"."""
+    faces = load_landmark_list()
+    results = evaluate_landmarks(landmarker, faces.where(faces.splits == "test"))
+    return {name: {k: v for k, v in result.items() if k != "errors"} for name, result in results.items()}
+
+
+def open_set_embeddings(embedder: Embedder, landmarker: Landmarker, split: str) -> tuple[np.ndarray, np.ndarray]:
+    """Embeddings (n, d) and people (n,) of "open_val" or "open_test"."""
+    faces = load_faces("faces_unseen")
+    cache = data_folder() / "cache" / f"{split}.npy"
+    aligned, kept = align_photos(faces.where(faces.splits == split), landmarker, cache=cache)
+    return embedder.embed(aligned), kept.people
+
+
+def open_set_figures(vectors: np.ndarray, people: np.ndarray) -> dict[str, Any]:
+    """Identification Rate with its interval over people, AUC and EER."""
+    rows = identification_rate(vectors, people)
+    for row, interval in zip(rows, bootstrap_identification_rate(vectors, people)):
+        row["interval_95"] = interval
+    summary = verification_summary(*pair_similarities(vectors, people))
+    return {"identification_rate": rows, "auc": summary["auc"], "eer": summary["eer"], "people": len(set(people))}
+
+
+def lfw_figures(embedder: Embedder, landmarker: Landmarker) -> dict[str, float]:
+    """LFW View 2: mean accuracy, its standard error, and TPR at FPR 0.001 over the 6,000 pairs."""
+    faces = load_faces("lfw")
+    aligned, kept = align_photos(faces, landmarker, cache=data_folder() / "cache" / "lfw.npy")
+    if len(kept) != len(faces):
+        raise ValueError("some photos of LFW could not be read: prepare them again, View 2 needs them all")
+    vectors = embedder.embed(aligned)
+    first, second, same, fold = load_lfw_pairs()
+    similarity = (vectors[first] * vectors[second]).sum(1)
+    accuracy, error = lfw_accuracy(similarity, same, fold)
+    threshold = np.sort(similarity[~same])[::-1][int(0.001 * (~same).sum())]
+    tpr = float((similarity[same] > threshold).mean())
+    return {"accuracy": accuracy, "standard_error": error, "tpr_at_fpr_0.001": tpr}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--device")
+    parser.add_argument("--models", type=Path, default=MODELS, help="folder of the weights and their manifest")
+    options = parser.parse_args()
+    landmarker = load_landmarker(options.models / "hourglass_keypoints.pt", options.device)
+    found: dict[str, dict[str, Any]] = {"hourglass_keypoints.pt": {"figures": landmark_figures(landmarker)}}
+    for name in ("model_arcface.pt", "model_cross_entropy.pt"):
+        if not (options.models / name).exists():
+            continue
+        embedder = load_embedder(options.models / name, options.device)
+        val = identification_rate(*open_set_embeddings(embedder, landmarker, "open_val"))
+        threshold = next(row["threshold"] for row in val if row["fpr"] == 0.001)
+        test = open_set_figures(*open_set_embeddings(embedder, landmarker, "open_test"))
+        found[name] = {
+            "threshold": {"cosine_distance": 1 - threshold, "chosen": "FPR 0.001 on open_val"},
+            "figures": {"open_val": val, "open_test": test, "lfw": lfw_figures(embedder, landmarker)},
+        }
+    manifest = read_manifest(options.models)
+    for name, entry in found.items():
+        entry["figures"] = {
+            **manifest[name].get("figures", {}),
+            **entry["figures"],
+            "command": "python -m facelib.evaluate",
+        }
+        manifest[name].update(entry)
+        print(name, json.dumps(entry, indent=1))
+    (options.models / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,108 @@
+"""Landmarks to heatmaps and back. Points are in heatmap cells: the centre of the top-left cell
+is (0, 0). `image_to_cells` and `cells_to_image` go between cells and input pixels."""
+
+import torch
+from torch import Tensor
+
+DECODERS = ("argmax", "quarter", "expectation", "gaussian")
+
+
+def image_to_cells(points: Tensor, stride: int) -> Tensor:
+    """Input pixels to heatmap cells, keeping pixel centres right: (x + 0.5) / stride - 0.5."""
+    return (points + 0.5) / stride - 0.5
+
+
+def cells_to_image(points: Tensor, stride: int) -> Tensor:
+    """Heatmap cells to input pixels; the inverse of `image_to_cells`."""
+    return (points + 0.5) * stride - 0.5
+
+
+def points_to_heatmaps(points: Tensor, size: int, sigma: float = 1.5) -> Tensor:
+    """Draw one Gaussian with peak value 1 per point, at its exact sub-cell place.
+
+    Args:
+        points: (..., 2) x, y in cells. A point outside the map leaves only the tail that reaches in.
+        size: height and width of the maps in cells.
+        sigma: standard deviation in cells.
+
+    Returns:
+        (..., size, size) float32.
+
+    Raises:
+        ValueError: points of another shape, or not finite.
+    """
+    points = torch.as_tensor(points, dtype=torch.float32)
+    if points.ndim < 1 or points.shape[-1] != 2:
+        raise ValueError(f"points of shape {tuple(points.shape)}: expected (..., 2) with x and y last")
+    if not torch.isfinite(points).all():
+        raise ValueError("points hold NaN or infinity: leave unlabelled points out before drawing")
+    cells = torch.arange(size, dtype=torch.float32, device=points.device)
+    x = torch.exp(-((cells - points[..., 0:1]) ** 2) / (2 * sigma**2))
+    y = torch.exp(-((cells - points[..., 1:2]) ** 2) / (2 * sigma**2))
+    return y[..., :, None] * x[..., None, :]
+
+
+def heatmaps_to_points(heatmaps: Tensor, method: str = "gaussian") -> Tensor:
+    """Where each heatmap peaks, with sub-cell accuracy.
+
+    Args:
+        heatmaps: (..., h, w), at least 3 cells on each side.
+        method: "argmax": the highest cell. "quarter": a quarter cell towards the higher
+            neighbour (Newell et al. 2016). "expectation": mean place over the 5 x 5 cells around
+            the highest, weighted by their values. "gaussian": the peak of the parabola through the
+            logarithm of three cells on each axis, which is exact for a Gaussian (the diagonal
+            case of DARK, Zhang et al. 2020).
+
+    Returns:
+        (..., 2) x, y in cells, float32.
+
+    Raises:
+        ValueError: maps that are too small or hold NaN, or an unknown method.
+    """
+    if method not in DECODERS:
+        raise ValueError(f"method={method!r}: expected one of {', '.join(DECODERS)}")
+    if heatmaps.ndim < 2 or min(heatmaps.shape[-2:]) < 3:
+        raise ValueError(f"heatmaps of shape {tuple(heatmaps.shape)}: expected (..., h, w), both at least 3")
+    if not torch.isfinite(heatmaps).all():
+        raise ValueError("heatmaps hold NaN or infinity: the network that made them has diverged")
+    *lead, h, w = heatmaps.shape
+    maps = heatmaps.reshape(-1, h, w).float()
+    best = maps.flatten(1).argmax(1)
+    x, y = best % w, best // w
+    if method == "argmax":
+        points = torch.stack([x, y], -1).float()
+    elif method == "expectation":
+        points = _expectation(maps, x, y)
+    else:
+        # The middle one of three cells: at the border the highest cell is the first or last of them.
+        cx, cy = x.clamp(1, w - 2), y.clamp(1, h - 2)
+        rows = torch.arange(len(maps), device=maps.device)
+        across = torch.stack([maps[rows, y, cx + d] for d in (-1, 0, 1)])
+        down = torch.stack([maps[rows, cy + d, x] for d in (-1, 0, 1)])
+        if method == "gaussian":
+            points = torch.stack([cx + _log_parabola(across), cy + _log_parabola(down)], -1)
+        else:
+            quarter = [0.25 * torch.sign(three[2] - three[0]) for three in (across, down)]
+            # At the border itself there is no cell on the other side to compare with.
+            inside = torch.stack([cx == x, cy == y], -1)
+            points = torch.stack([x, y], -1) + torch.stack(quarter, -1) * inside
+    return points.reshape(*lead, 2)
+
+
+def _log_parabola(three: Tensor) -> Tensor:
+    """(3, n) neighbouring values -> (n,) offset of the peak from the middle cell, within 1.5."""
+    left, middle, right = three.clamp(min=1e-6).log()
+    curvature = left - 2 * middle + right
+    offset = 0.5 * (left - right) / torch.where(curvature < -1e-6, curvature, -torch.inf)
+    return offset.clamp(-1.5, 1.5)
+
+
+def _expectation(maps: Tensor, x: Tensor, y: Tensor, radius: int = 2) -> Tensor:
+    h, w = maps.shape[-2:]
+    near_x = (torch.arange(w, device=maps.device) - x[:, None]).abs() <= radius
+    near_y = (torch.arange(h, device=maps.device) - y[:, None]).abs() <= radius
+    weights = maps.clamp(min=1e-9) * near_y[:, :, None] * near_x[:, None, :]
+    weights = weights / weights.sum((1, 2), keepdim=True)
+    columns = torch.arange(w, dtype=torch.float32, device=maps.device)
+    rows = torch.arange(h, dtype=torch.float32, device=maps.device)
+    return torch.stack([(weights.sum(1) * columns).sum(1), (weights.sum(2) * rows).sum(1)], -1)

@@ -1,0 +1,110 @@
+"""From a face box to five landmarks: the square crop, its tensor, and the stacked hourglass."""
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from facelib.checkpoints import MODELS, load_weights
+from facelib.heatmaps import cells_to_image, heatmaps_to_points
+from facelib.hourglass import StackedHourglass
+from facelib.images import warp_image
+
+CROP_SCALE = 1.4  # side of the crop / longer side of the box, so that a turned head still fits
+LANDMARKS = ("left eye", "right eye", "nose tip", "left mouth corner", "right mouth corner")
+MIRRORED = [1, 0, 2, 4, 3]  # order of the landmarks after a flip: left and right are the image's
+
+
+def crop_matrix(box: np.ndarray, size: int, angle: float = 0.0) -> np.ndarray:
+    """Map from photo to the square crop around a box, (2, 3), pixel centres at whole numbers.
+
+    The box (x1, y1, x2, y2) spans edges: a photo of width w goes from -0.5 to w - 0.5 in pixel
+    centres, and from 0 to w in edges. `angle` turns the crop, in degrees, for augmentation.
+
+    Raises:
+        ValueError: a box that is not four finite numbers with x1 < x2 and y1 < y2.
+    """
+    box = np.asarray(box, np.float64)
+    if box.shape != (4,) or not np.isfinite(box).all() or box[0] >= box[2] or box[1] >= box[3]:
+        raise ValueError(f"box {box.tolist()}: expected x1, y1, x2, y2 with x1 < x2 and y1 < y2")
+    side = CROP_SCALE * max(box[2] - box[0], box[3] - box[1])
+    centre = (box[:2] + box[2:]) / 2 - 0.5
+    turn = np.deg2rad(angle)
+    linear = size / side * np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
+    return np.hstack([linear, ((size - 1) / 2 - linear @ centre)[:, None]])
+
+
+def transform_points(points: np.ndarray, matrix: np.ndarray) -> np.ndarray:
+    """(..., 2) points through a (2, 3) affine map, float32."""
+    return (points @ matrix[:, :2].T + matrix[:, 2]).astype(np.float32)
+
+
+def image_to_tensor(image: np.ndarray) -> torch.Tensor:
+    """RGB uint8 (h, w, 3) -> float32 (3, h, w) from -1 to 1; both networks see pictures this way."""
+    return torch.from_numpy(image).permute(2, 0, 1).float() / 127.5 - 1.0
+
+
+class Landmarker:
+    """A trained stacked hourglass and what is needed to use it. Made by `load_landmarker`."""
+
+    def __init__(self, model: StackedHourglass, input_size: int, batch_size: int = 16, flip: bool = False):
+        self.model, self.input_size, self.batch_size, self.flip = model.eval(), input_size, batch_size, flip
+
+    def fingerprint(self) -> str:
+        """A hash of weights and settings: equal fingerprints give equal landmarks."""
+        state = b"".join(v.cpu().numpy().tobytes() for v in self.model.state_dict().values())
+        return hashlib.sha256(state + f"{self.input_size} {self.flip}".encode()).hexdigest()
+
+    def predict(self, images: list[np.ndarray], boxes: list[np.ndarray]) -> list[np.ndarray]:
+        """Landmarks of all faces of all photos, in batches over photos.
+
+        Args:
+            images: RGB uint8 photos (H, W, 3).
+            boxes: for each photo (n, 4) face boxes x1, y1, x2, y2.
+
+        Returns:
+            For each photo (n, 5, 2) float32 in photo coordinates, in the order of `LANDMARKS`.
+        """
+        if len(images) != len(boxes):
+            raise ValueError(f"{len(images)} images but {len(boxes)} lists of boxes")
+        boxes = [np.asarray(b, np.float64).reshape(-1, 4) for b in boxes]
+        faces = [(image, crop_matrix(box, self.input_size)) for image, many in zip(images, boxes) for box in many]
+        found = [np.zeros((0, 5, 2), np.float32)]
+        for start in range(0, len(faces), self.batch_size):
+            batch = faces[start : start + self.batch_size]
+            crops = np.stack([warp_image(image, matrix, self.input_size) for image, matrix in batch])
+            points = self.predict_crops(crops)
+            inverse = [np.linalg.inv(np.vstack([matrix, [0, 0, 1]]))[:2] for _, matrix in batch]
+            found.append(np.stack([transform_points(p, m) for p, m in zip(points, inverse)]))
+        ends = np.cumsum([len(b) for b in boxes])[:-1]
+        return np.split(np.concatenate(found), ends) if boxes else []
+
+    def predict_crops(self, crops: np.ndarray) -> np.ndarray:
+        """Square crops (n, s, s, 3) uint8 -> landmarks (n, 5, 2) in crop pixels, float32."""
+        heatmaps = self.heatmaps(crops)
+        return cells_to_image(heatmaps_to_points(heatmaps), self.model.STRIDE).numpy()
+
+    @torch.inference_mode()
+    def heatmaps(self, crops: np.ndarray, all_stacks: bool = False) -> torch.Tensor:
+        """Heatmaps (n, 5, s/4, s/4) of the last stack, or with `all_stacks` (stacks, n, 5, s/4, s/4)."""
+        images = torch.stack([image_to_tensor(crop) for crop in crops])
+        images = images.to(next(self.model.parameters()).device, memory_format=torch.channels_last)
+        maps = self.model(images)
+        if self.flip:
+            maps = (maps + self.model(images.flip(3)).flip(4)[:, :, MIRRORED]) / 2
+        return (maps if all_stacks else maps[-1]).float().cpu()
+
+
+def load_landmarker(
+    weights: str | Path | None = None, device: str | None = None, batch_size: int = 16, flip: bool = False
+) -> Landmarker:
+    """The trained hourglass. `weights`: a file listed in the manifest beside it; None: the shipped one.
+    `flip`: also predict the mirrored crop and average, more exact and twice as slow.
+
+    Raises:
+        FileNotFoundError, ValueError: see `facelib.checkpoints.load_weights`.
+    """
+    path = Path(weights) if weights else MODELS / "hourglass_keypoints.pt"
+    model, entry = load_weights(path, StackedHourglass, device)
+    return Landmarker(model, entry["preprocessing"]["input_size"], batch_size, flip)

@@ -1,0 +1,159 @@
+"""Figures for landmarks and for recognition. Similarities are cosines, higher is more alike."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from sklearn.metrics import roc_auc_score, roc_curve
+
+FPRS = (0.1, 0.01, 0.001, 0.0001)
+
+
+def landmark_errors(predicted: np.ndarray, labelled: np.ndarray) -> np.ndarray:
+    """Distance of each landmark from its label, divided by the distance between the labelled eyes.
+
+    Args:
+        predicted, labelled: (n, 5, 2), in the same coordinates.
+
+    Returns:
+        (n, 5); the mean is the NME, the mean over axis 0 the error per point.
+    """
+    predicted, labelled = np.asarray(predicted, np.float64), np.asarray(labelled, np.float64)
+    if predicted.shape != labelled.shape or predicted.shape[1:] != (5, 2):
+        raise ValueError(f"landmarks of shape {predicted.shape} and {labelled.shape}: expected both (n, 5, 2)")
+    eyes = np.linalg.norm(labelled[:, 0] - labelled[:, 1], axis=1)
+    return np.linalg.norm(predicted - labelled, axis=2) / eyes[:, None]
+
+
+def top_k_accuracy(logits: np.ndarray, labels: np.ndarray, k: int = 1) -> float:
+    """Share of rows of (n, classes) margin-free logits whose label (n,) is among the k highest."""
+    best = np.argpartition(-logits, k - 1, axis=1)[:, :k]
+    return float((best == np.asarray(labels)[:, None]).any(1).mean())
+
+
+def _unit(vectors: np.ndarray) -> np.ndarray:
+    vectors = np.asarray(vectors, np.float32)
+    if vectors.ndim != 2 or not np.isfinite(vectors).all():
+        raise ValueError(f"embeddings of shape {vectors.shape}: expected (n, d) without NaN")
+    length = np.linalg.norm(vectors, axis=1, keepdims=True)
+    if (length == 0).any():
+        raise ValueError(f"embedding {int(length.argmin())} is all zeros, it has no direction")
+    return vectors / length
+
+
+def pair_similarities(
+    query: np.ndarray, people: np.ndarray, distractors: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Cosines of all genuine and all impostor pairs.
+
+    Args:
+        query: (n, d) embeddings; people: (n,) their names.
+        distractors: (m, d) embeddings of people who are not in the query, or None.
+
+    Returns:
+        genuine: same person, both in the query. impostor: different people in the query, and every
+        query x distractor pair.
+    """
+    query, people = _unit(query), np.asarray(people)
+    if len(query) != len(people):
+        raise ValueError(f"{len(query)} embeddings but {len(people)} names")
+    cosines = (query @ query.T)[np.triu_indices(len(query), 1)]
+    same = (people[:, None] == people)[np.triu_indices(len(query), 1)]
+    impostor = cosines[~same]
+    if distractors is not None:
+        impostor = np.concatenate([impostor, (query @ _unit(distractors).T).ravel()])
+    if not same.any() or len(impostor) == 0:
+        raise ValueError("no genuine or no impostor pair: at least two people, one of them with two photos, are needed")
+    return cosines[same], impostor
+
+
+def identification_rate(
+    query: np.ndarray, people: np.ndarray, distractors: np.ndarray | None = None, fprs: Sequence[float] = FPRS
+) -> list[dict[str, float]]:
+    """TPR at fixed FPR over all pairs, for people never seen in training.
+
+    The threshold is the impostor cosine at place int(fpr * number of impostor pairs), sorted from
+    the highest, counted from 0; a genuine pair counts when it is strictly above it.
+
+    Args: as `pair_similarities`; fprs: each at least 0 and below 1.
+
+    Returns:
+        For each FPR a dict of "fpr", "threshold" (cosine) and "tpr".
+    """
+    if not all(0 <= fpr < 1 for fpr in fprs):
+        raise ValueError(f"fprs={list(fprs)}: each must be at least 0 and below 1")
+    genuine, impostor = pair_similarities(query, people, distractors)
+    impostor = np.sort(impostor)[::-1]
+    rows = []
+    for fpr in fprs:
+        threshold = impostor[int(fpr * len(impostor))]
+        rows.append({"fpr": float(fpr), "threshold": float(threshold), "tpr": float((genuine > threshold).mean())})
+    return rows
+
+
+def bootstrap_identification_rate(
+    query: np.ndarray, people: np.ndarray, fprs: Sequence[float] = FPRS, repeats: int = 200, seed: int = 0
+) -> list[tuple[float, float]]:
+    """95 % intervals of `identification_rate` (without distractors), drawing people with replacement.
+
+    A person drawn w times counts w times in its genuine pairs, and a pair of people v and w times
+    counts v * w times; copies of one person are never impostors of each other.
+
+    Returns:
+        For each FPR the 2.5 and 97.5 percentiles of the TPR.
+    """
+    query, (names, who) = _unit(query), np.unique(people, return_inverse=True)
+    i, j = np.triu_indices(len(query), 1)
+    cosines, same = (query @ query.T)[i, j], who[i] == who[j]
+    genuine, owner = cosines[same], who[i][same]
+    # Only the highest impostor cosines can become thresholds.
+    top = np.argsort(-cosines[~same])[: int(min(1.0, 2 * max(fprs) + 0.01) * (~same).sum())]
+    impostor, first, second = cosines[~same][top], who[i][~same][top], who[j][~same][top]
+    photos = np.bincount(who)
+    rng = np.random.default_rng(seed)
+    rates = []
+    for _ in range(repeats):
+        times = np.bincount(rng.integers(len(names), size=len(names)), minlength=len(names))
+        pairs = ((times * photos).sum() ** 2 - ((times * photos) ** 2).sum()) / 2
+        counted = np.cumsum(times[first] * times[second])
+        places = np.searchsorted(counted, [fpr * pairs for fpr in fprs], side="right").clip(max=len(impostor) - 1)
+        weights = times[owner]
+        rates.append([((genuine > impostor[p]) * weights).sum() / max(weights.sum(), 1) for p in places])
+    return [tuple(np.percentile(column, [2.5, 97.5]).tolist()) for column in np.transpose(rates)]
+
+
+def verification_summary(genuine: np.ndarray, impostor: np.ndarray) -> dict[str, float | np.ndarray]:
+    """ROC over pairs: "auc", "eer" (error rate where FPR = 1 - TPR), and the curve as "fpr", "tpr"."""
+    labels = np.r_[np.ones(len(genuine)), np.zeros(len(impostor))]
+    scores = np.r_[genuine, impostor]
+    fpr, tpr, _ = roc_curve(labels, scores)
+    gap = (1 - tpr) - fpr  # falls from 1 to -1
+    place = int(np.argmax(gap <= 0))
+    share = gap[place - 1] / (gap[place - 1] - gap[place])
+    eer = fpr[place - 1] + share * (fpr[place] - fpr[place - 1])
+    return {"auc": float(roc_auc_score(labels, scores)), "eer": float(eer), "fpr": fpr, "tpr": tpr}
+
+
+def lfw_accuracy(similarity: np.ndarray, same: np.ndarray, fold: np.ndarray) -> tuple[float, float]:
+    """LFW View 2: for each fold the accuracy at the threshold that is best on the others.
+
+    Args:
+        similarity: (n,) of the pairs; same: (n,) bool; fold: (n,) int.
+
+    Returns:
+        Mean over the folds and its standard error.
+    """
+    similarity, same, fold = np.asarray(similarity), np.asarray(same, bool), np.asarray(fold)
+    if len(np.unique(fold)) < 2:
+        raise ValueError("a single fold: the threshold needs others to be chosen on")
+    accuracies = []
+    for held_out in np.unique(fold):
+        scores, labels = similarity[fold != held_out], same[fold != held_out]
+        order = np.argsort(scores)
+        # With the threshold below scores[order][k], the k lowest pairs are called different.
+        right = np.r_[0, np.cumsum(~labels[order])] + np.r_[labels.sum(), labels.sum() - np.cumsum(labels[order])]
+        best = int(right.argmax())
+        edges = np.r_[-np.inf, scores[order], np.inf]
+        threshold = (edges[best] + edges[best + 1]) / 2 if 0 < best < len(order) else edges[best + (best > 0)]
+        test = fold == held_out
+        accuracies.append(((similarity[test] > threshold) == same[test]).mean())
+    return float(np.mean(accuracies)), float(np.std(accuracies, ddof=1) / np.sqrt(len(accuracies)))

@@ -1,0 +1,125 @@
+"""Photo in, list of faces out: detection, landmarks, alignment, embedding."""
+
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from facelib.alignment import align_faces
+from facelib.detection import Detector, load_detector
+from facelib.embedding import Embedder, load_embedder
+from facelib.images import Photo, read_image
+from facelib.landmarks import Landmarker, load_landmarker
+
+
+@dataclass(frozen=True)
+class Face:
+    """One face of a photo.
+
+    box: (4,) float32 x1 y1 x2 y2 in photo coordinates; score: the detector's, 0 to 1;
+    landmarks: (5, 2) float32 in photo coordinates; aligned: (112, 112, 3) RGB uint8;
+    embedding: (d,) float32 of length 1.
+    """
+
+    box: np.ndarray
+    score: float
+    landmarks: np.ndarray = field(repr=False)
+    aligned: np.ndarray = field(repr=False)
+    embedding: np.ndarray = field(repr=False)
+
+
+class Faces(list[Face]):
+    """The faces of one photo, the largest first; `error` says why a photo of a batch could not be read."""
+
+    def __init__(self, faces: Sequence[Face] = (), error: Exception | None = None):
+        super().__init__(faces)
+        self.error = error
+
+
+class FacePipeline:
+    """All steps in a row. `FacePipeline.from_pretrained()` loads them; any step can be replaced."""
+
+    def __init__(self, detector: Detector, landmarker: Landmarker, embedder: Embedder, align: str = "five_points"):
+        self.detector, self.landmarker, self.embedder, self.align = detector, landmarker, embedder, align
+
+    @classmethod
+    def from_pretrained(cls, detector: str = "auto", device: str | None = None, align: str = "five_points"):
+        """The shipped weights. Arguments: see `load_detector`, `pick_device` and `align_faces`."""
+        kind = device and device.split(":")[0]
+        return cls(load_detector(detector, kind), load_landmarker(device=device), load_embedder(device=device), align)
+
+    def __call__(self, photo: Photo | Sequence[Photo], batch_size: int = 8) -> Faces | list[Faces]:
+        """Find, align and embed every face.
+
+        Args:
+            photo: a path, a PIL image or an RGB uint8 array (H, W, 3), or a list of these.
+            batch_size: photos held in memory at a time; their faces go through the networks together.
+
+        Returns:
+            For one photo its faces, an empty list when there is none. For a list one such list per photo,
+            in order; of a photo that cannot be read it is empty, its `error` is set and a warning names it.
+
+        Raises:
+            FileNotFoundError, ValueError, TypeError: the one photo cannot be read, see `read_image`.
+        """
+        if not isinstance(photo, list | tuple):
+            return self._run([read_image(photo)])[0]
+        results: list[Faces] = []
+        for _, faces in self.stream(photo, batch_size):
+            results.append(faces)
+            if faces.error:
+                warnings.warn(f"photo {len(results) - 1} is left out: {faces.error}", stacklevel=2)
+        return results
+
+    def stream(self, photos: Sequence[Photo], batch_size: int = 8) -> Iterator[tuple[np.ndarray | None, Faces]]:
+        """As calling with a list, but gives (image, faces) one after the other and keeps none of them.
+
+        The image of a photo that cannot be read is None; there is no warning.
+        """
+        if batch_size < 1:
+            raise ValueError(f"batch_size={batch_size}: at least 1")
+        for start in range(0, len(photos), batch_size):
+            batch: list[np.ndarray | Exception] = []
+            for photo in photos[start : start + batch_size]:
+                try:
+                    batch.append(read_image(photo))
+                except (OSError, ValueError, TypeError, MemoryError) as error:
+                    batch.append(error)
+            results = iter(self._run([image for image in batch if isinstance(image, np.ndarray)]))
+            for image in batch:
+                if isinstance(image, np.ndarray):
+                    yield image, next(results)
+                else:
+                    yield None, Faces(error=image)
+
+    def _run(self, images: list[np.ndarray]) -> list[Faces]:
+        found = [self.detector.detect(image) for image in images]
+        landmarks = self.landmarker.predict(images, [boxes for boxes, _ in found])
+        aligned = [align_faces(image, points, self.align) for image, points in zip(images, landmarks)]
+        embeddings = self.embedder.embed(np.concatenate(aligned)) if images else []
+        ends = np.cumsum([len(points) for points in landmarks])[:-1]
+        return (
+            [
+                Faces(
+                    Face(box, float(score), *rest) for box, score, *rest in zip(boxes, scores, points, crops, vectors)
+                )
+                for (boxes, scores), points, crops, vectors in zip(
+                    found, landmarks, aligned, np.split(embeddings, ends)
+                )
+            ]
+            if images
+            else []
+        )
+
+
+def sample_photo() -> Path:
+    """insightface's sample photo with six people, from the installed package."""
+    import importlib.util
+
+    package = importlib.util.find_spec("insightface")
+    path = Path(package.submodule_search_locations[0]) / "data" / "images" / "t1.jpg" if package else Path("t1.jpg")
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: the sample photo comes with the package insightface: pip install insightface")
+    return path

@@ -1,0 +1,123 @@
+"""Pictures that more than one notebook, or the command line, shows. Every function gives the axes or figure."""
+
+from collections.abc import Sequence
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.offsetbox import AnnotationBbox, OffsetImage
+
+POINT_COLOURS = ("#00e5ff", "#00e5ff", "#ffe600", "#ff4fd8", "#ff4fd8")
+
+
+def show_image(image: np.ndarray, title: str = "", axes: Axes | None = None) -> Axes:
+    """A picture without ticks."""
+    axes = axes or plt.gca()
+    axes.imshow(image)
+    axes.set(xticks=[], yticks=[], title=title)
+    return axes
+
+
+def draw_landmarks(axes: Axes, points: np.ndarray, size: float = 12) -> None:
+    """Landmarks (..., 5, 2) as dots: eyes blue, nose yellow, mouth pink."""
+    points = np.asarray(points).reshape(-1, 2)
+    colours = POINT_COLOURS * (len(points) // 5)
+    axes.scatter(*points.T, s=size, c=colours, edgecolors="black", linewidths=0.4, zorder=3)
+
+
+def draw_faces(axes: Axes, faces: Sequence) -> None:
+    """Box, number and landmarks of every `Face` onto the photo shown in `axes`."""
+    for number, face in enumerate(faces):
+        x1, y1, x2, y2 = face.box
+        axes.add_patch(plt.Rectangle((x1, y1), x2 - x1, y2 - y1, fill=False, edgecolor="white", linewidth=1.5))
+        label = dict(color="black", fontsize=9, bbox=dict(facecolor="white", edgecolor="none", pad=1.5))
+        axes.text(x1, y1, str(number), va="bottom", **label)
+        draw_landmarks(axes, face.landmarks)
+
+
+def annotated_photo(image: np.ndarray, faces: Sequence, title: str = "") -> Figure:
+    """The photo with all its faces marked and numbered."""
+    height, width = image.shape[:2]
+    figure, axes = plt.subplots(figsize=(10, np.clip(10 * height / width, 2, 16)), layout="constrained")
+    show_image(image, title, axes)
+    draw_faces(axes, faces)
+    return figure
+
+
+def image_grid(
+    images: Sequence[np.ndarray], titles: Sequence[str] = (), columns: int = 6, landmarks: Sequence | None = None,
+    title: str = "", size: float = 1.6,
+) -> Figure:  # fmt: skip
+    """Pictures of one size in rows, with a title and, if given, (5, 2) landmarks each."""
+    columns = max(1, min(columns, len(images)))
+    rows = max(1, -(-len(images) // columns))
+    extra = 0.25 if len(titles) else 0.0
+    figure, grid = plt.subplots(
+        rows, columns, figsize=(size * columns, (size + extra) * rows + 0.4), squeeze=False, layout="constrained"
+    )
+    for axes in grid.flat:
+        axes.axis("off")
+    for i, (axes, image) in enumerate(zip(grid.flat, images)):
+        axes.imshow(image)
+        if len(titles):
+            axes.set_title(titles[i], fontsize=8)
+        if landmarks is not None:
+            draw_landmarks(axes, landmarks[i], 10)
+    figure.suptitle(title, fontsize=10)
+    return figure
+
+
+def distance_matrix(
+    faces: Sequence[np.ndarray], distances: np.ndarray, title: str = "", numbers: bool = True
+) -> Figure:
+    """Cosine distances (n, n) as colours, with the n aligned faces along both axes."""
+    n = len(faces)
+    side = np.clip(0.75 * n + 1.5, 4, 12)
+    figure, axes = plt.subplots(figsize=(side + 1, side), layout="constrained")
+    picture = axes.imshow(distances, cmap="viridis", vmin=0, vmax=max(1.2, float(distances.max())))
+    axes.set(xticks=[], yticks=[], title=title)
+    zoom = 0.42 * side / (n + 1)
+    for i, face in enumerate(faces):
+        for at in ((-1, i), (i, n)):
+            thumb = AnnotationBbox(OffsetImage(face, zoom=zoom), at, frameon=False, annotation_clip=False, pad=0)
+            axes.add_artist(thumb)
+    axes.set(xlim=(-1.5, n - 0.5), ylim=(n + 0.5, -0.5))
+    axes.spines[:].set_visible(False)
+    if numbers:
+        for i, row in enumerate(distances):
+            for j, value in enumerate(row):
+                axes.text(j, i, f"{value:.2f}", ha="center", va="center", fontsize=7, color="w" if value < 0.7 else "k")
+    figure.colorbar(picture, label="cosine distance (0: same direction)", shrink=0.8)
+    return figure
+
+
+def training_curves(axes: Axes, history: Sequence[dict[str, float]], keys: dict[str, str], ylabel: str) -> Axes:
+    """Figures of the history over the epochs; `keys`: name in the history -> label."""
+    epochs = np.arange(1, len(history) + 1)
+    for key, label in keys.items():
+        axes.plot(epochs, [row[key] for row in history], marker="o", markersize=3, label=label)
+    axes.set(xlabel="epoch", ylabel=ylabel)
+    axes.legend()
+    axes.grid(alpha=0.3)
+    return axes
+
+
+def roc(axes: Axes, curves: dict[str, tuple[np.ndarray, np.ndarray]], lowest: float = 1e-4) -> Axes:
+    """ROC curves on a logarithmic false positive rate; `curves`: label -> (fpr, tpr)."""
+    for label, (fpr, tpr) in curves.items():
+        axes.plot(np.maximum(fpr, lowest / 10), tpr, label=label)
+    axes.set(xscale="log", xlim=(lowest, 1), ylim=(0, 1), xlabel="false positive rate", ylabel="true positive rate")
+    axes.grid(alpha=0.3)
+    axes.legend(loc="lower right")
+    return axes
+
+
+def score_histogram(axes: Axes, genuine: np.ndarray, impostor: np.ndarray) -> Axes:
+    """Cosine similarities of genuine and impostor pairs, each with area 1."""
+    bins = np.linspace(-1, 1, 81)
+    axes.hist(impostor, bins, density=True, alpha=0.6, label=f"impostor ({len(impostor):,} pairs)")
+    axes.hist(genuine, bins, density=True, alpha=0.6, label=f"genuine ({len(genuine):,} pairs)")
+    axes.set(xlabel="cosine similarity", ylabel="density")
+    axes.legend()
+    return axes

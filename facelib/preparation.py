@@ -1,0 +1,167 @@
+"""From lists of photos to aligned faces and to prepared crops, and the downloads of public sets."""
+
+import csv
+import hashlib
+import json
+import shutil
+import warnings
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+from tqdm.auto import tqdm
+
+from facelib.alignment import align_faces
+from facelib.checkpoints import data_folder
+from facelib.datasets import CROP_SIDE, FaceList, load_celeba, load_people_folder
+from facelib.detection import Detector, load_detector
+from facelib.images import read_image, warp_image
+from facelib.landmarks import Landmarker, crop_matrix
+
+
+def align_photos(
+    faces: FaceList,
+    landmarker: Landmarker,
+    detector: Detector | None = None,
+    method: str = "five_points",
+    cache: Path | None = None,
+    progress: bool = True,
+) -> tuple[np.ndarray, FaceList]:
+    """Landmarks and aligned faces of a whole list, by the functions that the pipeline uses.
+
+    A photo that cannot be read, or in which no face is found, is left out, counted and named in a
+    warning. Where `faces` has no boxes, `detector` finds the largest face.
+
+    Args:
+        cache: .npy file to keep the result in; read again when list, method and landmarker agree.
+
+    Returns:
+        aligned (m, 112, 112, 3) uint8 (from the file, not in memory, with `cache`), and the m photos kept.
+    """
+    key = hashlib.sha256(
+        f"{method} {landmarker.fingerprint()} {faces.boxes is None} {faces.files}".encode()
+    ).hexdigest()
+    note = cache and cache.with_suffix(".json")
+    if cache and note.exists() and json.loads(note.read_text())["key"] == key:
+        return np.load(cache, mmap_mode="r"), faces.where(np.array(json.loads(note.read_text())["kept"], int))
+    aligned, kept, left_out = [], [], []
+    for start in tqdm(range(0, len(faces), 64), "aligning", unit="x64", disable=not progress, leave=False):
+        images, boxes, batch = [], [], []
+        for i in range(start, min(start + 64, len(faces))):
+            try:
+                image = read_image(faces.files[i])
+            except (ValueError, FileNotFoundError) as error:
+                left_out.append(str(error))
+                continue
+            box = faces.boxes[i : i + 1] if faces.boxes is not None else detector.detect(image)[0][:1]
+            if len(box) == 0:
+                left_out.append(f"{faces.files[i]}: no face found")
+                continue
+            images.append(image), boxes.append(box), batch.append(i)
+        for image, points in zip(images, landmarker.predict(images, boxes)):
+            aligned.append(align_faces(image, points, method)[0])
+        kept += batch
+    if left_out:
+        warnings.warn(f"{len(left_out)} of {len(faces)} photos left out: {'; '.join(left_out[:5])}", stacklevel=2)
+    if not aligned:
+        raise ValueError(f"none of {len(faces)} photos could be aligned: {'; '.join(left_out[:5])}")
+    result = np.stack(aligned)
+    if cache:
+        cache.parent.mkdir(parents=True, exist_ok=True)
+        np.save(cache, result)
+        note.write_text(json.dumps({"key": key, "kept": kept}))
+        result = np.load(cache, mmap_mode="r")
+    return result, faces.where(np.array(kept, int))
+
+
+def split_photos(faces: FaceList, held_out: float) -> FaceList:
+    """Of people with ten photos or more, make a share of the photos "val", always the same."""
+    names, who, counts = np.unique(faces.people, return_inverse=True, return_counts=True)
+    order = np.array([hashlib.sha256(f"{f.parent.name}/{f.name}".encode()).hexdigest() for f in faces.files])
+    splits = np.full(len(faces), "train")
+    for person in np.flatnonzero(counts >= 10):
+        photos = np.flatnonzero(who == person)
+        splits[photos[np.argsort(order[photos])][: round(held_out * len(photos))]] = "val"
+    single = names[counts == 1]
+    if len(single):
+        warnings.warn(f"{len(single)} people have a single photo, e.g. {single[0]}: they teach little", stacklevel=2)
+    return replace(faces, splits=splits)
+
+
+def prepare_crops(faces: FaceList, name: str, detector: Detector | None = None, central: bool = False) -> Path:
+    """Cut the face out of every photo and write <FACELIB_DATA>/<name>/<person>/*.webp and faces.csv.
+
+    The largest face of a photo counts, or with `central` the one nearest to its middle. Photos that
+    cannot be read or show no face are left out, counted and named in a warning.
+
+    Returns:
+        The folder, ready for `load_faces(name)`.
+
+    Raises:
+        ValueError: no photo gave a face.
+    """
+    detector = detector or load_detector()
+    folder = data_folder() / name
+    rows, left_out = [], []
+    for file, person, split in tqdm(list(zip(faces.files, faces.people, faces.splits)), "cutting", unit="photo"):
+        try:
+            image = read_image(file)
+        except (ValueError, FileNotFoundError) as error:
+            left_out.append(str(error))
+            continue
+        boxes, scores = detector.detect(image)
+        if len(boxes) == 0:
+            left_out.append(f"{file}: no face found")
+            continue
+        off = np.linalg.norm((boxes[:, :2] + boxes[:, 2:]) / 2 - np.array(image.shape[1::-1]) / 2, axis=1)
+        best = int(off.argmin()) if central else 0
+        crop = warp_image(image, crop_matrix(boxes[best], CROP_SIDE), CROP_SIDE)
+        target = folder / str(person) / f"{file.stem}.webp"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(target), crop[:, :, ::-1], [cv2.IMWRITE_WEBP_QUALITY, 95])
+        width = boxes[best, 2] - boxes[best, 0]
+        rows.append([f"{person}/{target.name}", person, name, split, f"{width:.1f}", f"{scores[best]:.3f}"])
+    if left_out:
+        warnings.warn(f"{len(left_out)} of {len(faces)} photos left out: {'; '.join(left_out[:5])}", stacklevel=2)
+    if not rows:
+        raise ValueError(f"none of {len(faces)} photos shows a face: {'; '.join(left_out[:5])}")
+    with open(folder / "faces.csv", "w", newline="") as table:
+        writer = csv.writer(table)
+        writer.writerow(["file", "person", "source", "split", "face_width", "det_score"])
+        writer.writerows(rows)
+    return folder
+
+
+def fetch_lfw() -> Path:
+    """Download LFW with scikit-learn, and prepare the photos that View 2 names."""
+    from sklearn.datasets import fetch_lfw_pairs
+
+    try:
+        fetch_lfw_pairs(subset="10_folds", funneled=False, data_home=data_folder(), resize=0.1)
+    except OSError as error:
+        raise RuntimeError(f"LFW could not be downloaded ({error}): is there a way to the network?") from error
+    home = data_folder() / "lfw_home"
+    named = set()
+    for parts in (line.split("\t") for line in (home / "pairs.txt").read_text().splitlines()[1:]):
+        people = [parts[0], parts[0]] if len(parts) == 3 else [parts[0], parts[2]]
+        named |= {f"{person}_{int(photo):04d}" for person, photo in zip(people, (parts[1], parts[-1]))}
+    faces = load_people_folder(home / "lfw")
+    faces = faces.where(np.array([file.stem in named for file in faces.files]))
+    folder = prepare_crops(replace(faces, splits=np.full(len(faces), "lfw")), "lfw", central=True)
+    shutil.copy(home / "pairs.txt", folder / "pairs.txt")
+    return folder
+
+
+def fetch_celeba() -> Path:
+    """Download CelebA with torchvision (from Google Drive, 1.4 GB), and prepare its crops."""
+    from torchvision.datasets import CelebA
+
+    try:
+        CelebA(str(data_folder()), split="all", download=True)
+    except (OSError, RuntimeError) as error:
+        raise RuntimeError(
+            f"CelebA could not be downloaded ({error}): its host limits downloads a day; put the files of "
+            f"img_align_celeba and its lists into {data_folder() / 'celeba'} by hand"
+        ) from error
+    return prepare_crops(load_celeba(), "celeba_crops")

@@ -1,0 +1,99 @@
+import json
+import shutil
+
+import pytest
+import torch
+
+from facelib import load_embedder, load_landmarker
+from facelib.checkpoints import MODELS, load_weights, pick_device, read_manifest, save_weights
+from facelib.hourglass import StackedHourglass
+
+
+@pytest.fixture
+def weights(tmp_path):
+    model = StackedHourglass(stacks=1, channels=16, depth=1).eval()
+    save_weights(model, tmp_path / "small.pt", arguments=model.arguments, preprocessing={"input_size": 32})
+    return tmp_path / "small.pt", model
+
+
+def rewrite(path, **changes):
+    manifest = read_manifest(path.parent)
+    manifest[path.name].update(changes)
+    (path.parent / "manifest.json").write_text(json.dumps(manifest))
+
+
+def test_save_and_load(weights):
+    path, model = weights
+    loaded, entry = load_weights(path, StackedHourglass, "cpu")
+    assert entry["preprocessing"] == {"input_size": 32}
+    image = torch.randn(1, 3, 32, 32)
+    torch.testing.assert_close(loaded(image), model(image), atol=0.02, rtol=0.02)
+    assert load_landmarker(path, "cpu").predict_crops(torch.zeros(2, 32, 32, 3).byte().numpy()).shape == (2, 5, 2)
+
+
+def test_missing(tmp_path):
+    for load in (load_landmarker, load_embedder):
+        with pytest.raises(FileNotFoundError, match=r"gone\.pt.*restore"):
+            load(tmp_path / "gone.pt")
+
+
+def test_cut_short_and_replaced(weights):
+    path, _ = weights
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(ValueError, match=r"small\.pt.*SHA-256"):
+        load_landmarker(path)
+    # Even where the manifest agrees with the cut file.
+    from facelib.checkpoints import file_hash
+
+    rewrite(path, sha256=file_hash(path))
+    with pytest.raises(ValueError, match=r"small\.pt is not a state dict"):
+        load_landmarker(path)
+
+
+def test_other_architecture(weights):
+    path, model = weights
+    rewrite(path, arguments={**model.arguments, "channels": 32})
+    with pytest.raises(ValueError, match=r"small\.pt holds weights of another architecture"):
+        load_landmarker(path)
+    rewrite(path, arguments={"embedding_size": 8})
+    with pytest.raises(ValueError, match=r"small\.pt holds weights of another architecture"):
+        load_embedder(path)
+    with pytest.raises(ValueError, match=r"small\.pt"):
+        load_landmarker(path)
+
+
+def test_not_listed_and_bad_manifest(weights):
+    path, _ = weights
+    shutil.copy(path, path.with_name("other.pt"))
+    with pytest.raises(ValueError, match=r"other\.pt is not listed"):
+        load_landmarker(path.with_name("other.pt"))
+    (path.parent / "manifest.json").write_text("{")
+    with pytest.raises(ValueError, match=r"manifest\.json is not valid JSON"):
+        load_landmarker(path)
+
+
+def test_pickled_code_is_refused(weights):
+    path, model = weights
+    torch.save(model, path)
+    from facelib.checkpoints import file_hash
+
+    rewrite(path, sha256=file_hash(path))
+    with pytest.raises(ValueError, match=r"small\.pt is not a state dict"):
+        load_landmarker(path)
+
+
+def test_shipped_weights_are_as_the_manifest_says():
+    manifest = read_manifest()
+    assert {"model_arcface.pt", "hourglass_keypoints.pt"} <= set(manifest)
+    for name, entry in manifest.items():
+        assert {"sha256", "architecture", "arguments", "preprocessing", "training", "figures", "date"} <= set(entry)
+        assert (MODELS / name).stat().st_size < 25e6
+
+
+def test_device():
+    assert pick_device("cpu").type == "cpu"
+    with pytest.raises(ValueError, match="tpu"):
+        pick_device("tpu")
+    if not torch.cuda.is_available():
+        with pytest.raises(ValueError, match="cuda"):
+            pick_device("cuda")

@@ -1,0 +1,153 @@
+import functools
+import http.server
+import io
+import threading
+import zipfile
+
+import cv2
+import numpy as np
+import pytest
+
+from facelib import detection, load_detector
+from facelib.checkpoints import data_folder
+
+
+@pytest.fixture
+def fresh(monkeypatch, tmp_path):
+    """No detector loaded yet, an empty data folder and an empty home."""
+    real = data_folder() / "models/buffalo_sc/det_500m.onnx"
+    detection._load_detector.cache_clear()
+    monkeypatch.setenv("FACELIB_DATA", str(tmp_path / "data"))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    yield real
+    detection._load_detector.cache_clear()
+
+
+@pytest.fixture
+def no_network(monkeypatch):
+    def refuse(*_, **__):
+        raise ConnectionError("no way to the network")
+
+    monkeypatch.setattr("insightface.utils.storage.download_file", refuse)
+
+
+@pytest.fixture
+def model_host(tmp_path, monkeypatch):
+    """A local stand-in for insightface's download host; gives the folder that it serves."""
+    folder = tmp_path / "host"
+    folder.mkdir()
+    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=folder)
+    handler.log_message = lambda *_: None
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    url = f"http://127.0.0.1:{server.server_port}/"
+    monkeypatch.setattr("insightface.utils.storage.MODEL_ZOO_RELEASE_DOWNLOAD_URL", url)
+    yield folder
+    server.shutdown()
+    server.server_close()
+
+
+def variants(photo):
+    height, width = photo.shape[:2]
+    turned = cv2.getRotationMatrix2D((width / 2, height / 2), 20, 1)
+    grey = cv2.cvtColor(photo, cv2.COLOR_RGB2GRAY)
+    return {
+        "as it is": photo,
+        "mirrored": np.ascontiguousarray(photo[:, ::-1]),
+        "turned by 20 degrees": cv2.warpAffine(photo, turned, (width, height)),
+        "320 px": cv2.resize(photo, (320, round(320 * height / width)), interpolation=cv2.INTER_AREA),
+        "grey": np.repeat(grey[..., None], 3, axis=2),
+    }
+
+
+def test_six_faces_however_the_photo_comes(photo, detector):
+    for name, image in variants(photo).items():
+        boxes, scores = detector.detect(image)
+        assert boxes.shape == (6, 4), name
+        assert boxes.dtype == scores.dtype == np.float32
+        assert ((scores > 0.5) & (scores <= 1)).all()
+        areas = (boxes[:, 2:] - boxes[:, :2]).prod(1)
+        assert (np.diff(areas) <= 0).all()
+
+
+def test_boxes_follow_a_mirror(photo, detector):
+    boxes, _ = detector.detect(photo)
+    mirrored, _ = detector.detect(np.ascontiguousarray(photo[:, ::-1]))
+    mirrored = np.stack(
+        [photo.shape[1] - mirrored[:, 2], mirrored[:, 1], photo.shape[1] - mirrored[:, 0], mirrored[:, 3]], 1
+    )
+    side = (boxes[:, 2:] - boxes[:, :2]).max()
+    for box in boxes:
+        assert np.abs(mirrored - box).max(1).min() < 0.12 * side
+
+
+def test_tight_crop_is_found_by_the_border(photo, detector):
+    boxes, _ = detector.detect(photo)
+    x1, y1, x2, y2 = boxes[0].round().astype(int)
+    tight = photo[y1:y2, x1:x2]
+    found, _ = detector.detect(np.ascontiguousarray(tight))
+    assert len(found) == 1
+    middle = (found[0, :2] + found[0, 2:]) / 2
+    assert np.abs(middle - np.array(tight.shape[1::-1]) / 2).max() < 0.2 * max(tight.shape)
+
+
+def test_nothing_is_no_face(detector):
+    for shape in ((1, 1, 3), (5, 300, 3), (480, 640, 3)):
+        boxes, scores = detector.detect(np.full(shape, 127, np.uint8))
+        assert boxes.shape == (0, 4)
+        assert scores.shape == (0,)
+
+
+def test_bad_input(detector):
+    with pytest.raises(ValueError, match="expected RGB uint8"):
+        detector.detect(np.zeros((100, 100), np.uint8))
+    with pytest.raises(ValueError, match="detector 'haar'"):
+        load_detector("haar")
+
+
+def test_fallback_says_why_once(fresh, no_network, photo, capsys):
+    found = load_detector("auto")
+    load_detector("auto")
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert found.name == "retinaface"
+    assert len(lines) == 1
+    assert "RetinaFace" in lines[0]
+    assert "no way to the network" in lines[0]
+    assert len(found.detect(photo)[0]) == 6
+
+
+def test_asking_for_insightface_says_what_to_do(fresh, no_network):
+    with pytest.raises(RuntimeError, match=r"no way to the network.*det_500m\.onnx"):
+        load_detector("insightface")
+
+
+def test_broken_download_falls_back_and_heals(fresh, model_host, tmp_path, capsys):
+    (model_host / "buffalo_sc.zip").write_bytes(b"this is no zip")
+    assert load_detector("auto").name == "retinaface"
+    assert "not a zip file" in capsys.readouterr().err
+    detection._load_detector.cache_clear()
+    # The next try downloads again instead of taking the empty folder for the model.
+    with pytest.raises(RuntimeError, match="not a zip file"):
+        load_detector("insightface")
+
+
+def test_damaged_model_file_falls_back(fresh, tmp_path, capsys):
+    folder = tmp_path / "data/models/buffalo_sc"
+    folder.mkdir(parents=True)
+    (folder / "det_500m.onnx").write_bytes(b"cut short")
+    assert load_detector("auto").name == "retinaface"
+    assert "because" in capsys.readouterr().err
+
+
+def test_insightface_downloads_and_shows_its_terms(fresh, model_host, photo, capsys):
+    if not fresh.is_file():
+        pytest.skip("det_500m.onnx is not under FACELIB_DATA")
+    package = io.BytesIO()
+    with zipfile.ZipFile(package, "w") as archive:
+        archive.write(fresh, "det_500m.onnx")
+    (model_host / "buffalo_sc.zip").write_bytes(package.getvalue())
+    found = load_detector("auto")
+    assert found.name == "insightface"
+    assert "non-commercial" in capsys.readouterr().err
+    assert len(found.detect(photo)[0]) == 6

@@ -1,0 +1,118 @@
+import numpy as np
+import pytest
+import torch
+
+from facelib.alignment import align_faces
+from facelib.embedding import LITE0, Embedder, EmbeddingNetwork, face_to_tensor, make_backbone
+from facelib.landmarks import image_to_tensor
+from facelib.train_embedder import AlignedDataset
+from facelib.train_landmarks import LandmarkDataset
+
+
+class Recorder(torch.nn.Module):
+    """Keeps what the network behind it is shown."""
+
+    def __init__(self, model):
+        super().__init__()
+        self.model, self.seen = model, []
+        self.arguments = getattr(model, "arguments", None)
+
+    def __getattr__(self, name):
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            return getattr(self.model, name)
+
+    def forward(self, images):
+        self.seen.append(images.clone())
+        return self.model(images)
+
+
+def test_one_preprocessing_path(photo, pipeline, tmp_path):
+    """What training (augmentation off) and the pipeline show to both networks is the same, bit by bit."""
+    from PIL import Image
+
+    from facelib import FacePipeline
+    from facelib.datasets import FaceList
+    from facelib.embedding import Embedder
+    from facelib.landmarks import Landmarker
+
+    path = tmp_path / "photo.png"
+    Image.fromarray(photo).save(path)
+    landmark_net, embed_net = Recorder(pipeline.landmarker.model), Recorder(pipeline.embedder.model)
+    size = pipeline.landmarker.input_size
+    embed_size = pipeline.embedder.input_size
+    recording = FacePipeline(
+        pipeline.detector, Landmarker(landmark_net, size), Embedder(embed_net, embed_size, flip=False)
+    )
+    faces = recording(path)
+    assert len(faces) == 6
+
+    boxes = np.stack([face.box for face in faces])
+    points = np.stack([face.landmarks for face in faces])
+    listed = FaceList([path] * 6, np.arange(6), np.full(6, "train"), boxes, points)
+    training = LandmarkDataset(listed, size, augment=False)
+    assert torch.equal(torch.stack([training[(i, 0)][0] for i in range(6)]), torch.cat(landmark_net.seen))
+
+    training = AlignedDataset(align_faces(photo, points), np.arange(6), size=embed_size, augment=False)
+    assert torch.equal(torch.stack([training[(i, 0)][0] for i in range(6)]), torch.cat(embed_net.seen))
+
+
+def test_tensor_range_and_channel_order():
+    image = np.zeros((112, 112, 3), np.uint8)
+    image[..., 0] = 255
+    tensor = face_to_tensor(image)
+    assert tensor.shape == (3, 112, 112)
+    assert (tensor[0] == 1).all()
+    assert (tensor[1:] == -1).all()
+    assert torch.equal(tensor, image_to_tensor(image))
+    assert face_to_tensor(image, 64).shape == (3, 64, 64)
+    with pytest.raises(ValueError, match=r"expected uint8 \(112, 112, 3\)"):
+        face_to_tensor(np.zeros((112, 112, 3)))
+    with pytest.raises(ValueError, match="100, 112, 3"):
+        face_to_tensor(np.zeros((100, 112, 3), np.uint8))
+
+
+def test_imagenet_weights_come_without_a_download(photo):
+    """The backbone with its own classifier's package weights is no random one: features of a picture repeat."""
+    import timm
+
+    from facelib.embedding import _lite0_weights
+
+    model = timm.create_model(LITE0, pretrained=False)
+    model.load_state_dict(_lite0_weights(model))
+    model.eval()
+    # The sample photo shows people in suits: ImageNet's classes 834 (suit) and 906 (Windsor tie) must stand out.
+    small = torch.nn.functional.interpolate(image_to_tensor(photo)[None], (224, 224), mode="area")
+    with torch.inference_mode():
+        best = model(small)[0].topk(20).indices.tolist()
+    backbone, width = make_backbone(LITE0, pretrained=True)
+    assert width == 1280
+    assert backbone(torch.zeros(2, 3, 64, 64)).shape == (2, 1280)
+    assert {834, 906, 617, 818, 982, 457} & set(best)
+
+
+@pytest.mark.parametrize("name", ["resnet18", "mobilenet_v3_small", "regnet_y_400mf"])
+def test_any_torchvision_classifier(name):
+    network = EmbeddingNetwork(name, embedding_size=32).eval()
+    assert network(torch.zeros(2, 3, 112, 112)).shape == (2, 32)
+    assert network.arguments["backbone"] == name
+
+
+def test_unknown_backbone():
+    with pytest.raises(ValueError, match="resnet19"):
+        EmbeddingNetwork("resnet19")
+
+
+def test_vectors_have_length_one_and_batches_do_not_matter(pipeline):
+    rng = np.random.default_rng(0)
+    faces = rng.integers(0, 255, (5, 112, 112, 3), dtype=np.uint8)
+    embedder = pipeline.embedder
+    vectors = embedder.embed(faces)
+    assert vectors.dtype == np.float32
+    np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
+    small = Embedder(embedder.model, embedder.input_size, batch_size=2)
+    np.testing.assert_allclose(small.embed(faces), vectors, atol=1e-4)
+    assert embedder.embed(faces[:0]).shape == (0, vectors.shape[1])
+    mirrored = embedder.embed(np.ascontiguousarray(faces[:, :, ::-1]))
+    np.testing.assert_allclose(mirrored, vectors, atol=1e-4)  # flip averaging

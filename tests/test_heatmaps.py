@@ -1,0 +1,66 @@
+import pytest
+import torch
+
+from facelib.heatmaps import DECODERS, cells_to_image, heatmaps_to_points, image_to_cells, points_to_heatmaps
+
+
+def random_points(low, high, count=500):
+    return torch.rand(count, 2, generator=torch.Generator().manual_seed(0)) * (high - low) + low
+
+
+@pytest.mark.parametrize("sigma", [1.0, 1.25, 2.0])
+@pytest.mark.parametrize(("low", "high"), [(3.0, 28.0), (0.0, 31.0)])
+def test_encode_then_decode_gives_the_points_back(sigma, low, high):
+    points = random_points(low, high)
+    found = heatmaps_to_points(points_to_heatmaps(points, 32, sigma))
+    assert (found - points).norm(dim=-1).mean() < 0.01
+    assert (found - points).norm(dim=-1).max() < 0.05
+
+
+def test_decoders_from_coarse_to_fine():
+    points = random_points(4, 27)
+    noise = 0.01 * torch.randn(500, 32, 32, generator=torch.Generator().manual_seed(1))
+    maps = points_to_heatmaps(points, 32, 1.25) + noise
+    error = {name: (heatmaps_to_points(maps, name) - points).norm(dim=-1).mean().item() for name in DECODERS}
+    assert error["gaussian"] < 0.05
+    assert error["gaussian"] < error["expectation"] < error["quarter"] < error["argmax"]
+
+
+def test_peak_is_one_at_the_point_and_rows_are_y():
+    maps = points_to_heatmaps(torch.tensor([[5.0, 9.0]]), 16)
+    assert maps.shape == (1, 16, 16)
+    assert maps[0, 9, 5] == 1
+    assert maps.max() == 1
+
+
+def test_points_outside_leave_little():
+    assert points_to_heatmaps(torch.tensor([[-30.0, 5.0]]), 16).max() < 1e-6
+    assert 0 < points_to_heatmaps(torch.tensor([[-1.0, 5.0]]), 16).max() < 1
+
+
+def test_cells_and_pixels_are_inverse_and_centred():
+    points = random_points(0, 100)
+    torch.testing.assert_close(cells_to_image(image_to_cells(points, 4), 4), points)
+    # The middle of a 128 px image is the middle of its 32 cells.
+    torch.testing.assert_close(image_to_cells(torch.tensor([63.5, 63.5]), 4), torch.tensor([15.5, 15.5]))
+
+
+def test_bad_input():
+    with pytest.raises(ValueError, match="NaN"):
+        points_to_heatmaps(torch.tensor([[torch.nan, 1.0]]), 16)
+    with pytest.raises(ValueError, match="shape"):
+        points_to_heatmaps(torch.zeros(4, 3), 16)
+    with pytest.raises(ValueError, match="NaN"):
+        heatmaps_to_points(torch.full((1, 8, 8), torch.nan))
+    with pytest.raises(ValueError, match="shape"):
+        heatmaps_to_points(torch.zeros(8, 2))
+    with pytest.raises(ValueError, match="nearest"):
+        heatmaps_to_points(torch.zeros(1, 8, 8), "nearest")
+
+
+@pytest.mark.parametrize("method", DECODERS)
+def test_flat_and_empty_maps_do_not_crash(method):
+    points = heatmaps_to_points(torch.zeros(3, 8, 8), method)
+    assert torch.isfinite(points).all()
+    assert ((points >= -1) & (points <= 8)).all()
+    assert heatmaps_to_points(torch.zeros(0, 5, 8, 8), method).shape == (0, 5, 2)

@@ -1,0 +1,133 @@
+import json
+
+import numpy as np
+import pytest
+from sklearn.metrics import roc_auc_score
+
+from facelib.checkpoints import data_folder
+from facelib.embedding import cosine_distance
+from facelib.metrics import (
+    bootstrap_identification_rate,
+    identification_rate,
+    landmark_errors,
+    lfw_accuracy,
+    pair_similarities,
+    top_k_accuracy,
+    verification_summary,
+)
+
+
+def at_angles(*degrees):
+    return np.array([[np.cos(np.deg2rad(a)), np.sin(np.deg2rad(a))] for a in degrees])
+
+
+def people_on_a_sphere(people, photos, noise, seed=0):
+    rng = np.random.default_rng(seed)
+    centres = rng.normal(size=(people, 16))
+    vectors = centres.repeat(photos, 0) + noise * rng.normal(size=(people * photos, 16))
+    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True), np.arange(people).repeat(photos)
+
+
+def test_identification_rate_by_hand():
+    """Angles between photos: genuine 10 and 60 degrees; impostor 30, 90, 40, 100 and, to the distractor, 80, 70, 50, 10."""
+    query, people = 5 * at_angles(0, 10, 40, 100), np.array(["a", "a", "b", "b"])
+    distractors = at_angles(-80, 50, 110, 20)[:1]
+    genuine, impostor = pair_similarities(query, people, distractors)
+    np.testing.assert_allclose(sorted(genuine), np.cos(np.deg2rad([60, 10])), atol=1e-6)
+    angles = [40, 100, 30, 90, 80, 90, 120, 180]
+    np.testing.assert_allclose(sorted(impostor), np.sort(np.cos(np.deg2rad(angles))), atol=1e-6)
+    # Sorted impostor angles: 30, 40, 80, 90, 90, 100, 120, 180; int(0.25 * 8) = 2 is the one of 80 degrees.
+    rows = identification_rate(query, people, distractors, fprs=[0.25, 0.125, 0])
+    np.testing.assert_allclose([r["threshold"] for r in rows], np.cos(np.deg2rad([80, 40, 30])), atol=1e-6)
+    assert [r["tpr"] for r in rows] == [1.0, 0.5, 0.5]
+
+
+def test_identification_rate_worked_example():
+    path = data_folder() / "ir_test_vectors.json"
+    if not path.is_file():
+        pytest.skip("ir_test_vectors.json is not under FACELIB_DATA")
+    example = json.loads(path.read_text())
+    files = [(person, name) for person, names in example["query"].items() for name in names]
+    query = np.array([example["query_embeddings"][name] for _, name in files])
+    people = np.array([person for person, _ in files])
+    distractors = np.array(example["distractor_embeddings"])
+    genuine, impostor = pair_similarities(query, people, distractors)
+    np.testing.assert_allclose(np.sort(genuine), example["positives_sorted"], atol=1e-5)
+    assert len(impostor) == example["counts"]["query_negatives"] + example["counts"]["query_distractor_negatives"]
+    rows = identification_rate(query, people, distractors, [case["fpr"] for case in example["expected"]])
+    for row, case in zip(rows, example["expected"]):
+        assert row["threshold"] == pytest.approx(case["threshold"], abs=1e-4)
+        assert row["tpr"] == case["tpr"]
+
+
+def test_a_pair_at_the_threshold_does_not_count():
+    query = np.array([[1.0, 0], [0, 1], [1, 0], [0, 1]])
+    people = np.array(["a", "a", "b", "b"])  # genuine cosines 0, impostor cosines 1, 0, 0, 1
+    assert identification_rate(query, people, fprs=[0.5])[0] == {"fpr": 0.5, "threshold": 0.0, "tpr": 0.0}
+
+
+def test_bootstrap_interval_holds_the_figure_and_narrows():
+    few, many = people_on_a_sphere(20, 5, 1.0), people_on_a_sphere(120, 5, 1.0)
+    widths = []
+    for vectors, people in (few, many):
+        low, high = bootstrap_identification_rate(vectors, people, [0.01], repeats=100)[0]
+        figure = identification_rate(vectors, people, fprs=[0.01])[0]["tpr"]
+        assert low < figure < high
+        widths.append(high - low)
+    assert widths[1] < 0.7 * widths[0]
+
+
+def test_verification_summary():
+    rng = np.random.default_rng(0)
+    genuine, impostor = rng.normal(2, 1, 4000), rng.normal(0, 1, 4000)
+    summary = verification_summary(genuine, impostor)
+    scores, labels = np.r_[genuine, impostor], np.r_[np.ones(4000), np.zeros(4000)]
+    assert summary["auc"] == pytest.approx(roc_auc_score(labels, scores))
+    assert summary["eer"] == pytest.approx(0.1587, abs=0.01)  # half the gap is one deviation
+    assert verification_summary(np.array([0.9]), np.array([0.1]))["eer"] == 0
+
+
+def test_lfw_folds():
+    rng = np.random.default_rng(0)
+    same = np.tile([True, False], 300)
+    fold = np.arange(600) // 60
+    mean, error = lfw_accuracy(np.where(same, 0.8, 0.2) + rng.normal(0, 0.05, 600), same, fold)
+    assert (mean, error) == (1.0, 0.0)
+    mean, error = lfw_accuracy(rng.normal(size=600), same, fold)
+    assert 0.4 < mean < 0.6
+    assert 0 < error < 0.05
+    # A fold whose scores are shifted is judged with the others' threshold, not with its own.
+    shifted = np.where(same, 0.8, 0.2) + np.where(fold == 0, 5.0, 0.0)
+    assert lfw_accuracy(shifted, same, fold)[0] == pytest.approx(0.95)
+
+
+def test_top_k_and_landmark_errors():
+    logits = np.array([[3.0, 2, 1], [1, 2, 3], [1, 3, 2]])
+    assert top_k_accuracy(logits, [0, 0, 2]) == pytest.approx(1 / 3)
+    assert top_k_accuracy(logits, [0, 0, 2], k=2) == pytest.approx(2 / 3)
+    labelled = np.array([[[0.0, 0], [40, 0], [20, 20], [5, 40], [35, 40]]])
+    predicted = labelled + np.array([0, 4])
+    np.testing.assert_allclose(landmark_errors(predicted, labelled), 0.1)
+    with pytest.raises(ValueError, match="shape"):
+        landmark_errors(predicted[:, :4], labelled[:, :4])
+
+
+def test_bad_embeddings():
+    with pytest.raises(ValueError, match="NaN"):
+        pair_similarities(np.full((4, 2), np.nan), np.array(list("aabb")))
+    with pytest.raises(ValueError, match="zeros"):
+        pair_similarities(np.zeros((4, 2)), np.array(list("aabb")))
+    with pytest.raises(ValueError, match="no genuine"):
+        pair_similarities(at_angles(1, 2, 3), np.array(list("abc")))
+    with pytest.raises(ValueError, match="3 embeddings but 2 names"):
+        pair_similarities(at_angles(1, 2, 3), np.array(list("ab")))
+    with pytest.raises(ValueError, match="fprs"):
+        identification_rate(at_angles(1, 2, 3), np.array(list("aab")), fprs=[1])
+
+
+def test_cosine_distance():
+    vectors = at_angles(0, 60, 180)
+    np.testing.assert_allclose(cosine_distance(vectors, vectors[0]), [0, 0.5, 2], atol=1e-6)
+    assert cosine_distance(vectors, vectors[:2]).shape == (3, 2)
+    with pytest.raises(ValueError, match="different embedders"):
+        cosine_distance(vectors, np.ones(3))

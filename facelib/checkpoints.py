@@ -95,7 +95,7 @@ def load_weights(
         )
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
+    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError) as error:
         raise ValueError(f"{path} is not a state dict that PyTorch can read: {error}") from None
     try:
         model = build(**entry["arguments"])

@@ -45,9 +45,19 @@ class FaceList:
         }
         return replace(self, files=[self.files[i] for i in index], **columns)
 
+    @staticmethod
+    def join(lists: list["FaceList"]) -> "FaceList":
+        """Several lists in a row; a column is kept where all of them have it."""
+        columns = {
+            name: np.concatenate([getattr(part, name) for part in lists])
+            for name in ("people", "splits", "boxes", "points", "sets")
+            if all(getattr(part, name) is not None for part in lists)
+        }
+        return FaceList([file for part in lists for file in part.files], **columns)
+
 
 def data_size(*names: str) -> str:
-    """"full" where the prepared sets `names` are all there, else "embedded"; FACELIB_SIZE=embedded insists."""
+    """ "full" where the prepared sets `names` are all there, else "embedded"; FACELIB_SIZE=embedded insists."""
     there = all((data_folder() / name).is_dir() for name in names)
     return "full" if there and os.environ.get("FACELIB_SIZE") != "embedded" else "embedded"
 
@@ -74,7 +84,8 @@ def load_faces(name: str, root: Path | None = None) -> FaceList:
     """Prepared face crops: <root>/<name>/faces.csv beside person/photo files, the box in the middle.
 
     `name`: "faces_train", "faces_more", "faces_unseen", "lfw", or your own, made by
-    `python -m facelib.datasets prepare`. The columns `file`, `person` and `split` are read.
+    `python -m facelib.datasets prepare`. The columns `file`, `person` and `split` are read, and a
+    detector's five points (left_eye_x ... right_mouth_y) where there are such.
 
     Raises:
         FileNotFoundError: the table is not there.
@@ -88,6 +99,7 @@ def load_faces(name: str, root: Path | None = None) -> FaceList:
         np.array([row["person"] for row in rows]),
         np.array([row["split"] for row in rows]),
         np.tile(box, (len(rows), 1)),
+        _five_points(rows) if "left_eye_x" in rows[0] else None,
     )
 
 

@@ -8,12 +8,15 @@ from typing import Any
 
 import numpy as np
 
+from facelib.alignment import METHODS, SIZE
 from facelib.checkpoints import MODELS, data_folder, read_manifest
 from facelib.datasets import load_faces, load_landmark_list, load_lfw_pairs
 from facelib.embedding import Embedder, load_embedder
-from facelib.landmarks import Landmarker, load_landmarker
+from facelib.images import read_image, warp_image
+from facelib.landmarks import Landmarker, crop_matrix, load_landmarker
 from facelib.metrics import (
     bootstrap_identification_rate,
+    head_turn,
     identification_rate,
     lfw_accuracy,
     pair_similarities,
@@ -22,12 +25,39 @@ from facelib.metrics import (
 from facelib.preparation import align_photos
 from facelib.train_landmarks import evaluate_landmarks
 
+TURNS = {"frontal": (0, 0.15), "turned": (0.15, 0.35), "far turned": (0.35, np.inf)}  # of |head_turn|
 
-def landmark_figures(landmarker: Landmarker) -> dict[str, dict[str, Any]]:
-    """For each landmark test set: "nme", "above_10", "per_point", "faces"."""
+
+def landmark_figures(landmarker: Landmarker, flipped: Landmarker) -> dict[str, dict[str, Any]]:
+    """For each landmark test set: "nme", "above_10", "per_point", "faces", "by_turn", and "nme_flip"
+    of `flipped`, the same network with flip averaging."""
     faces = load_landmark_list()
-    results = evaluate_landmarks(landmarker, faces.where(faces.splits == "test"))
-    return {name: {k: v for k, v in result.items() if k != "errors"} for name, result in results.items()}
+    test = faces.where(faces.splits == "test")
+    results, with_flip = evaluate_landmarks(landmarker, test), evaluate_landmarks(flipped, test)
+    figures = {}
+    for name, result in results.items():
+        figures[name] = {key: result[key] for key in ("nme", "above_10", "per_point", "faces")}
+        figures[name]["nme_flip"] = with_flip[name]["nme"]
+        turn = np.abs(head_turn(test.where(test.sets == name).points))
+        figures[name]["by_turn"] = {
+            label: {"nme": float(result["errors"][part].mean()), "faces": int(part.sum())}
+            for label, (low, high) in TURNS.items()
+            if (part := (turn >= low) & (turn < high)).any()
+        }
+    return figures
+
+
+def alignment_figures(embedder: Embedder, landmarker: Landmarker) -> dict[str, dict[str, float]]:
+    """TPR on open_val for faces cut by the box alone, aligned by the eyes, and by all five points."""
+    unseen = load_faces("faces_unseen")
+    unseen = unseen.where(unseen.splits == "open_val")
+    boxes = [warp_image(read_image(f), crop_matrix(box, SIZE), SIZE) for f, box in zip(unseen.files, unseen.boxes)]
+    cuts = {"box": (np.stack(boxes), unseen)}
+    cuts |= {method: align_photos(unseen, landmarker, method=method) for method in METHODS}
+    return {
+        name: {f"{row['fpr']:g}": row["tpr"] for row in identification_rate(embedder.embed(cut), kept.people)}
+        for name, (cut, kept) in cuts.items()
+    }
 
 
 def open_set_embeddings(embedder: Embedder, landmarker: Landmarker, split: str) -> tuple[np.ndarray, np.ndarray]:
@@ -68,7 +98,8 @@ def main() -> None:
     parser.add_argument("--models", type=Path, default=MODELS, help="folder of the weights and their manifest")
     options = parser.parse_args()
     landmarker = load_landmarker(options.models / "hourglass_keypoints.pt", options.device)
-    found: dict[str, dict[str, Any]] = {"hourglass_keypoints.pt": {"figures": landmark_figures(landmarker)}}
+    flipped = load_landmarker(options.models / "hourglass_keypoints.pt", options.device, flip=True)
+    found: dict[str, dict[str, Any]] = {"hourglass_keypoints.pt": {"figures": landmark_figures(landmarker, flipped)}}
     for name in ("model_arcface.pt", "model_cross_entropy.pt"):
         if not (options.models / name).exists():
             continue
@@ -78,7 +109,12 @@ def main() -> None:
         test = open_set_figures(*open_set_embeddings(embedder, landmarker, "open_test"))
         found[name] = {
             "threshold": {"cosine_distance": 1 - threshold, "chosen": "FPR 0.001 on open_val"},
-            "figures": {"open_val": val, "open_test": test, "lfw": lfw_figures(embedder, landmarker)},
+            "figures": {
+                "open_val": val,
+                "open_test": test,
+                "lfw": lfw_figures(embedder, landmarker),
+                "alignment": alignment_figures(embedder, landmarker),
+            },
         }
     manifest = read_manifest(options.models)
     for name, entry in found.items():

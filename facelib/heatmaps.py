@@ -4,7 +4,7 @@ is (0, 0). `image_to_cells` and `cells_to_image` go between cells and input pixe
 import torch
 from torch import Tensor
 
-DECODERS = ("argmax", "quarter", "expectation", "gaussian")
+DECODERS = ("argmax", "quarter", "expectation", "soft_argmax", "gaussian", "dark")
 
 
 def image_to_cells(points: Tensor, stride: int) -> Tensor:
@@ -42,6 +42,19 @@ def points_to_heatmaps(points: Tensor, size: int, sigma: float = 1.5) -> Tensor:
     return y[..., :, None] * x[..., None, :]
 
 
+def spatial_softmax(maps: Tensor) -> Tensor:
+    """(..., h, w) of any values -> the same, positive, each map with sum 1."""
+    return maps.flatten(-2).softmax(-1).unflatten(-1, maps.shape[-2:])
+
+
+def expected_points(heatmaps: Tensor) -> Tensor:
+    """Mean place over all cells (soft-argmax), for maps (..., h, w) of sum 1 -> (..., 2) x, y in cells."""
+    h, w = heatmaps.shape[-2:]
+    x = heatmaps.sum(-2) @ torch.arange(w, dtype=heatmaps.dtype, device=heatmaps.device)
+    y = heatmaps.sum(-1) @ torch.arange(h, dtype=heatmaps.dtype, device=heatmaps.device)
+    return torch.stack([x, y], -1)
+
+
 def heatmaps_to_points(heatmaps: Tensor, method: str = "gaussian") -> Tensor:
     """Where each heatmap peaks, with sub-cell accuracy.
 
@@ -49,9 +62,11 @@ def heatmaps_to_points(heatmaps: Tensor, method: str = "gaussian") -> Tensor:
         heatmaps: (..., h, w), at least 3 cells on each side.
         method: "argmax": the highest cell. "quarter": a quarter cell towards the higher
             neighbour (Newell et al. 2016). "expectation": mean place over the 5 x 5 cells around
-            the highest, weighted by their values. "gaussian": the peak of the parabola through the
-            logarithm of three cells on each axis, which is exact for a Gaussian (the diagonal
-            case of DARK, Zhang et al. 2020).
+            the highest, weighted by their values. "soft_argmax": the same over all cells, for maps that
+            are nearly zero elsewhere. "gaussian": the peak of the parabola through the logarithm of
+            three cells on each axis, which is exact for a Gaussian. "dark": one Newton step on the
+            logarithm with the full second derivative (DARK, Zhang et al. 2020, without its
+            smoothing); it also follows Gaussians that lie aslant.
 
     Returns:
         (..., 2) x, y in cells, float32.
@@ -73,6 +88,11 @@ def heatmaps_to_points(heatmaps: Tensor, method: str = "gaussian") -> Tensor:
         points = torch.stack([x, y], -1).float()
     elif method == "expectation":
         points = _expectation(maps, x, y)
+    elif method == "soft_argmax":
+        positive = maps.clamp(min=0)
+        points = expected_points(positive / positive.sum((1, 2), keepdim=True).clamp(min=1e-9))
+    elif method == "dark":
+        points = _newton_step(maps, x.clamp(1, w - 2), y.clamp(1, h - 2))
     else:
         # The middle one of three cells: at the border the highest cell is the first or last of them.
         cx, cy = x.clamp(1, w - 2), y.clamp(1, h - 2)
@@ -95,6 +115,21 @@ def _log_parabola(three: Tensor) -> Tensor:
     curvature = left - 2 * middle + right
     offset = 0.5 * (left - right) / torch.where(curvature < -1e-6, curvature, -torch.inf)
     return offset.clamp(-1.5, 1.5)
+
+
+def _newton_step(maps: Tensor, x: Tensor, y: Tensor) -> Tensor:
+    """Peak of the quadratic through the logarithm of the 3 x 3 cells around (x, y), each (n,) -> (n, 2)."""
+    rows = torch.arange(len(maps), device=maps.device)
+    around = [[maps[rows, y + j, x + i].clamp(min=1e-6).log() for i in (-1, 0, 1)] for j in (-1, 0, 1)]
+    (top_left, top, top_right), (left, middle, right), (low_left, low, low_right) = around
+    slope = torch.stack([(right - left) / 2, (low - top) / 2], -1)
+    xx, yy = left - 2 * middle + right, top - 2 * middle + low
+    xy = (low_right - low_left - top_right + top_left) / 4
+    determinant = xx * yy - xy**2
+    peaked = (xx < -1e-6) & (yy < -1e-6) & (determinant > 1e-9)
+    step = torch.stack([xy * slope[:, 1] - yy * slope[:, 0], xy * slope[:, 0] - xx * slope[:, 1]], -1)
+    step = step / torch.where(peaked, determinant, torch.inf)[:, None]
+    return torch.stack([x, y], -1) + step.clamp(-1.5, 1.5)
 
 
 def _expectation(maps: Tensor, x: Tensor, y: Tensor, radius: int = 2) -> Tensor:

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from facelib.checkpoints import MODELS, load_weights
-from facelib.heatmaps import cells_to_image, heatmaps_to_points
+from facelib.heatmaps import cells_to_image, heatmaps_to_points, spatial_softmax
 from facelib.hourglass import StackedHourglass
 from facelib.images import warp_image
 
@@ -46,22 +46,41 @@ def image_to_tensor(image: np.ndarray) -> torch.Tensor:
 
 
 class Landmarker:
-    """A trained stacked hourglass and what is needed to use it. Made by `load_landmarker`."""
+    """A trained stacked hourglass and what is needed to use it. Made by `load_landmarker`.
 
-    def __init__(self, model: StackedHourglass, input_size: int, batch_size: int = 16, flip: bool = False):
-        self.model, self.input_size, self.batch_size, self.flip = model.eval(), input_size, batch_size, flip
+    Args:
+        input_size: side of the network's input in pixels.
+        activation: "softmax" for a network trained with `distribution_loss`, whose maps become
+            distributions over cells; "none" for one whose maps are heatmaps already.
+        decoder: see `heatmaps_to_points`.
+        flip: also predict the mirrored crop and average; more exact, twice as slow.
+    """
+
+    def __init__(
+        self,
+        model: StackedHourglass,
+        input_size: int,
+        activation: str = "none",
+        decoder: str = "gaussian",
+        batch_size: int = 16,
+        flip: bool = False,
+    ):
+        self.model, self.input_size, self.activation, self.decoder = model.eval(), input_size, activation, decoder
+        self.batch_size, self.flip = batch_size, flip
 
     def fingerprint(self) -> str:
         """A hash of weights and settings: equal fingerprints give equal landmarks."""
         state = b"".join(v.cpu().numpy().tobytes() for v in self.model.state_dict().values())
-        return hashlib.sha256(state + f"{self.input_size} {self.flip}".encode()).hexdigest()
+        settings = f"{self.input_size} {self.activation} {self.decoder} {self.flip}"
+        return hashlib.sha256(state + settings.encode()).hexdigest()
 
-    def predict(self, images: list[np.ndarray], boxes: list[np.ndarray]) -> list[np.ndarray]:
+    def predict(self, images: list[np.ndarray], boxes: list[np.ndarray], stack: int = -1) -> list[np.ndarray]:
         """Landmarks of all faces of all photos, in batches over photos.
 
         Args:
             images: RGB uint8 photos (H, W, 3).
             boxes: for each photo (n, 4) face boxes x1, y1, x2, y2.
+            stack: whose heatmaps are read; the last one's are the best.
 
         Returns:
             For each photo (n, 5, 2) float32 in photo coordinates, in the order of `LANDMARKS`.
@@ -74,26 +93,28 @@ class Landmarker:
         for start in range(0, len(faces), self.batch_size):
             batch = faces[start : start + self.batch_size]
             crops = np.stack([warp_image(image, matrix, self.input_size) for image, matrix in batch])
-            points = self.predict_crops(crops)
+            points = self.predict_crops(crops, stack)
             inverse = [np.linalg.inv(np.vstack([matrix, [0, 0, 1]]))[:2] for _, matrix in batch]
             found.append(np.stack([transform_points(p, m) for p, m in zip(points, inverse)]))
         ends = np.cumsum([len(b) for b in boxes])[:-1]
         return np.split(np.concatenate(found), ends) if boxes else []
 
-    def predict_crops(self, crops: np.ndarray) -> np.ndarray:
+    def predict_crops(self, crops: np.ndarray, stack: int = -1) -> np.ndarray:
         """Square crops (n, s, s, 3) uint8 -> landmarks (n, 5, 2) in crop pixels, float32."""
-        heatmaps = self.heatmaps(crops)
-        return cells_to_image(heatmaps_to_points(heatmaps), self.model.STRIDE).numpy()
+        points = heatmaps_to_points(self.heatmaps(crops)[stack], self.decoder)
+        return cells_to_image(points, self.model.STRIDE).numpy()
 
     @torch.inference_mode()
-    def heatmaps(self, crops: np.ndarray, all_stacks: bool = False) -> torch.Tensor:
-        """Heatmaps (n, 5, s/4, s/4) of the last stack, or with `all_stacks` (stacks, n, 5, s/4, s/4)."""
+    def heatmaps(self, crops: np.ndarray) -> torch.Tensor:
+        """Square crops (n, s, s, 3) uint8 -> heatmaps of all stacks (stacks, n, 5, s/4, s/4) float32."""
         images = torch.stack([image_to_tensor(crop) for crop in crops])
         images = images.to(next(self.model.parameters()).device, memory_format=torch.channels_last)
-        maps = self.model(images)
+        activate = {"softmax": spatial_softmax, "none": lambda maps: maps}[self.activation]
+        maps = activate(self.model(images).float())
         if self.flip:
-            maps = (maps + self.model(images.flip(3)).flip(4)[:, :, MIRRORED]) / 2
-        return (maps if all_stacks else maps[-1]).float().cpu()
+            mirrored = activate(self.model(images.flip(3)).float())
+            maps = (maps + mirrored.flip(4)[:, :, MIRRORED]) / 2
+        return maps.cpu()
 
 
 def load_landmarker(
@@ -107,4 +128,5 @@ def load_landmarker(
     """
     path = Path(weights) if weights else MODELS / "hourglass_keypoints.pt"
     model, entry = load_weights(path, StackedHourglass, device)
-    return Landmarker(model, entry["preprocessing"]["input_size"], batch_size, flip)
+    settings = {name: entry["preprocessing"][name] for name in ("input_size", "activation", "decoder")}
+    return Landmarker(model, **settings, batch_size=batch_size, flip=flip)

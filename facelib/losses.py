@@ -5,22 +5,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 
-def heatmap_loss(heatmaps: Tensor, targets: Tensor, foreground: float = 10.0) -> Tensor:
-    """Squared error of every stack's heatmaps, summed over the stacks (intermediate supervision).
-
-    Args:
-        heatmaps: (stacks, n, points, h, w) predictions.
-        targets: (n, points, h, w), peak value 1.
-        foreground: extra weight of a cell with target 1; 0 is the plain mean squared error, in which
-            the few cells near a landmark drown among the many empty ones.
-
-    Returns:
-        (stacks,) losses; their sum is what training minimises.
-    """
-    weights = 1 + foreground * targets
-    return ((heatmaps - targets) ** 2 * weights).mean(dim=(1, 2, 3, 4))
-
-
 class ArcFace(nn.Module):
     """Additive angular margin (Deng et al. 2019, "ArcFace").
 

@@ -24,6 +24,21 @@ def landmark_errors(predicted: np.ndarray, labelled: np.ndarray) -> np.ndarray:
     return np.linalg.norm(predicted - labelled, axis=2) / eyes[:, None]
 
 
+def head_turn(points: np.ndarray) -> np.ndarray:
+    """How far the nose tip lies beside the middle of the eyes, along the eye line, in eye distances.
+
+    Args:
+        points: (n, 5, 2), labelled.
+
+    Returns:
+        (n,), 0 for a frontal face, about 0.5 where the nose tip is below an eye; the sign is the side.
+    """
+    points = np.asarray(points, np.float64)
+    eyes = points[:, 1] - points[:, 0]
+    nose = points[:, 2] - (points[:, 0] + points[:, 1]) / 2
+    return (nose * eyes).sum(1) / (eyes**2).sum(1)
+
+
 def top_k_accuracy(logits: np.ndarray, labels: np.ndarray, k: int = 1) -> float:
     """Share of rows of (n, classes) margin-free logits whose label (n,) is among the k highest."""
     best = np.argpartition(-logits, k - 1, axis=1)[:, :k]

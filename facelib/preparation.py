@@ -75,6 +75,28 @@ def align_photos(
     return result, faces.where(np.array(kept, int))
 
 
+def decode_photos(files: list[Path], cache: Path) -> list[np.ndarray]:
+    """Read photos of any sizes once and keep them decoded in one file, mapped into memory.
+
+    Returns:
+        RGB uint8 (h, w, 3) views, in order; from the file when it was made of the same list.
+    """
+    note, key = cache.with_suffix(".json"), hashlib.sha256(str(files).encode()).hexdigest()
+    if not note.exists() or json.loads(note.read_text())["key"] != key:
+        cache.parent.mkdir(parents=True, exist_ok=True)
+        shapes = []
+        with open(cache, "wb") as out:
+            for file in tqdm(files, "decoding", unit="photo", leave=False):
+                image = read_image(file)
+                shapes.append(image.shape)
+                out.write(image.tobytes())
+        note.write_text(json.dumps({"key": key, "shapes": shapes}))
+    shapes = json.loads(note.read_text())["shapes"]
+    ends = np.cumsum([np.prod(shape) for shape in shapes])[:-1]
+    parts = np.split(np.memmap(cache, np.uint8, "r"), ends)
+    return [np.asarray(part).reshape(shape) for part, shape in zip(parts, shapes)]
+
+
 def split_photos(faces: FaceList, held_out: float) -> FaceList:
     """Of people with ten photos or more, make a share of the photos "val", always the same."""
     names, who, counts = np.unique(faces.people, return_inverse=True, return_counts=True)

@@ -140,10 +140,7 @@ def training_faces(names: list[str]) -> FaceList:
     """The prepared crops of several folders as one list, without data/excluded_people.txt."""
     lists = [load_faces(name) for name in names]
     assert_people_apart(**dict(zip(names, lists)))
-    faces = FaceList(
-        [file for part in lists for file in part.files],
-        *(np.concatenate([getattr(part, column) for part in lists]) for column in ("people", "splits", "boxes")),
-    )
+    faces = FaceList.join(lists)
     return faces.where(~np.isin(faces.people, EXCLUDED.read_text().split()))
 
 

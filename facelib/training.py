@@ -28,7 +28,7 @@ class EpochSampler(Sampler[tuple[int, int]]):
         if self.weights is None:
             order = torch.randperm(self.items, generator=generator)[: self.length]
         else:
-            order = torch.multinomial(self.weights.double(), self.length, generator=generator)
+            order = torch.multinomial(self.weights.double(), self.length, replacement=True, generator=generator)
         seeds = torch.randint(2**31, (self.length,), generator=generator)
         return iter(zip(order.tolist(), seeds.tolist()))
 
@@ -50,6 +50,7 @@ def fit(
     validate: Callable[[int], dict[str, float]] | None = None,
     checkpoint: str | Path | None = None,
     stop_after: int | None = None,
+    bfloat16: bool = False,
     progress: bool = True,
 ) -> list[dict[str, float]]:
     """Train with one learning-rate cycle; resume where `checkpoint` left off.
@@ -63,6 +64,8 @@ def fit(
         validate: epoch -> figures that go into the history.
         checkpoint: file written after each epoch (under another name first, then moved).
         stop_after: end after this epoch, as if interrupted; the schedule is still that of `epochs`.
+        bfloat16: autocast on the CPU too, which nearly doubles the speed of dense convolutions on
+            processors that have it. On a GPU mixed precision is always on.
 
     Returns:
         One dict per epoch: "epoch", "loss", "learning_rate" and what `validate` gave.
@@ -87,7 +90,8 @@ def fit(
     optim = kind[optimizer]()
     peaks = [group["lr"] for group in groups]
     schedule = torch.optim.lr_scheduler.OneCycleLR(optim, peaks, total_steps=epochs * steps, pct_start=0.2)
-    scaler = torch.amp.GradScaler(device.type, enabled=device.type == "cuda")
+    kind_of_float = torch.bfloat16 if bfloat16 else None  # None: the device's own choice
+    scaler = torch.amp.GradScaler(device.type, enabled=device.type == "cuda" and not bfloat16)
     history: list[dict[str, float]] = []
     size = sum(p.numel() for p in model.parameters())
     run = f"{size} parameters, {epochs} epochs of {steps} steps of {batch_size}, {optimizer}, rates {peaks}"
@@ -107,7 +111,7 @@ def fit(
         bar = tqdm(loader, f"epoch {epoch + 1}/{epochs}", unit="batch", disable=not progress, leave=False)
         for step, batch in enumerate(bar):
             batch = tuple(part.to(device, non_blocking=True) for part in batch)
-            with torch.autocast(device.type, enabled=device.type == "cuda"):
+            with torch.autocast(device.type, kind_of_float, enabled=bfloat16 or device.type == "cuda"):
                 loss = loss_of(batch, (epoch * steps + step) / (epochs * steps))
             if not torch.isfinite(loss):
                 raise FloatingPointError(

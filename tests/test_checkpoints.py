@@ -8,11 +8,13 @@ from facelib import load_embedder, load_landmarker
 from facelib.checkpoints import MODELS, load_weights, pick_device, read_manifest, save_weights
 from facelib.hourglass import StackedHourglass
 
+PREPROCESSING = {"input_size": 32, "activation": "none", "decoder": "gaussian"}
+
 
 @pytest.fixture
 def weights(tmp_path):
     model = StackedHourglass(stacks=1, channels=16, depth=1).eval()
-    save_weights(model, tmp_path / "small.pt", arguments=model.arguments, preprocessing={"input_size": 32})
+    save_weights(model, tmp_path / "small.pt", arguments=model.arguments, preprocessing=PREPROCESSING)
     return tmp_path / "small.pt", model
 
 
@@ -25,7 +27,7 @@ def rewrite(path, **changes):
 def test_save_and_load(weights):
     path, model = weights
     loaded, entry = load_weights(path, StackedHourglass, "cpu")
-    assert entry["preprocessing"] == {"input_size": 32}
+    assert entry["preprocessing"] == PREPROCESSING
     image = torch.randn(1, 3, 32, 32)
     torch.testing.assert_close(loaded(image), model(image), atol=0.02, rtol=0.02)
     assert load_landmarker(path, "cpu").predict_crops(torch.zeros(2, 32, 32, 3).byte().numpy()).shape == (2, 5, 2)

@@ -43,7 +43,9 @@ def test_one_preprocessing_path(photo, pipeline, tmp_path):
     size = pipeline.landmarker.input_size
     embed_size = pipeline.embedder.input_size
     recording = FacePipeline(
-        pipeline.detector, Landmarker(landmark_net, size), Embedder(embed_net, embed_size, flip=False)
+        pipeline.detector,
+        Landmarker(landmark_net, size, pipeline.landmarker.activation),
+        Embedder(embed_net, embed_size, flip=False),
     )
     faces = recording(path)
     assert len(faces) == 6

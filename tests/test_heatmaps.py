@@ -1,7 +1,15 @@
 import pytest
 import torch
 
-from facelib.heatmaps import DECODERS, cells_to_image, heatmaps_to_points, image_to_cells, points_to_heatmaps
+from facelib.heatmaps import (
+    DECODERS,
+    cells_to_image,
+    expected_points,
+    heatmaps_to_points,
+    image_to_cells,
+    points_to_heatmaps,
+    spatial_softmax,
+)
 
 
 def random_points(low, high, count=500):
@@ -24,6 +32,31 @@ def test_decoders_from_coarse_to_fine():
     error = {name: (heatmaps_to_points(maps, name) - points).norm(dim=-1).mean().item() for name in DECODERS}
     assert error["gaussian"] < 0.05
     assert error["gaussian"] < error["expectation"] < error["quarter"] < error["argmax"]
+
+
+@pytest.mark.parametrize("method", ["gaussian", "dark"])
+def test_exact_at_the_border_too(method):
+    """Points whose Gaussian is cut by the border of the map, corners included."""
+    points = torch.cat([random_points(-0.4, 3), 31 - random_points(-0.4, 3)])
+    found = heatmaps_to_points(points_to_heatmaps(points, 32, 1.25), method)
+    assert (found - points).norm(dim=-1).mean() < 0.05
+
+
+def test_dark_follows_a_gaussian_that_lies_aslant():
+    points = random_points(6, 25)
+    y, x = torch.meshgrid(torch.arange(32.0), torch.arange(32.0), indexing="ij")
+    dx, dy = x - points[:, 0, None, None], y - points[:, 1, None, None]
+    maps = torch.exp(-(dx**2 + dy**2 - 1.4 * dx * dy) / 3)
+    error = {name: (heatmaps_to_points(maps, name) - points).norm(dim=-1).mean() for name in ("dark", "gaussian")}
+    assert error["dark"] < 0.05 < error["gaussian"]
+
+
+def test_soft_argmax_of_a_distribution():
+    points = random_points(5, 26)
+    logits = points_to_heatmaps(points, 32, 1.25).clamp(min=1e-9).log()
+    torch.testing.assert_close(expected_points(spatial_softmax(logits)), points, atol=0.02, rtol=0)
+    found = heatmaps_to_points(spatial_softmax(logits), "soft_argmax")
+    torch.testing.assert_close(found, points, atol=0.02, rtol=0)
 
 
 def test_peak_is_one_at_the_point_and_rows_are_y():

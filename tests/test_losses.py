@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from facelib.losses import ArcFace, heatmap_loss, margin_schedule
+from facelib.losses import ArcFace, margin_schedule
 
 
 def test_arcface_is_the_formula():
@@ -43,11 +43,3 @@ def test_wrong_labels_and_schedule():
     assert margin_schedule(0.05, 0.4) == 0
     assert margin_schedule(0.3, 0.4) == pytest.approx(0.2)
     assert margin_schedule(0.9, 0.4) == 0.4
-
-
-def test_heatmap_loss_per_stack():
-    targets = torch.zeros(1, 1, 2, 2)
-    targets[0, 0, 0, 0] = 1
-    maps = torch.stack([targets, targets * 0, targets + 1])
-    torch.testing.assert_close(heatmap_loss(maps, targets, foreground=0), torch.tensor([0.0, 0.25, 1.0]))
-    torch.testing.assert_close(heatmap_loss(maps, targets, foreground=7), torch.tensor([0.0, 2.0, 2.75]))

@@ -8,6 +8,7 @@ from facelib.checkpoints import data_folder
 from facelib.embedding import cosine_distance
 from facelib.metrics import (
     bootstrap_identification_rate,
+    head_turn,
     identification_rate,
     landmark_errors,
     lfw_accuracy,
@@ -110,6 +111,13 @@ def test_top_k_and_landmark_errors():
     np.testing.assert_allclose(landmark_errors(predicted, labelled), 0.1)
     with pytest.raises(ValueError, match="shape"):
         landmark_errors(predicted[:, :4], labelled[:, :4])
+
+
+def test_head_turn():
+    frontal = np.array([[10, 10], [30, 10], [20, 20], [13, 30], [27, 30]], float)
+    left, tilted = frontal.copy(), frontal @ np.array([[0.8, 0.6], [-0.6, 0.8]])
+    left[2, 0] = 10
+    np.testing.assert_allclose(head_turn(np.stack([frontal, left, tilted])), [0, -0.5, 0], atol=1e-9)
 
 
 def test_bad_embeddings():

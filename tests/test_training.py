@@ -1,16 +1,17 @@
-import albumentations as A
+import cv2
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from facelib.datasets import FaceList, load_orl
 from facelib.embedding import Embedder, EmbeddingNetwork
 from facelib.landmarks import MIRRORED
 from facelib.losses import ArcFace
 from facelib.metrics import identification_rate, top_k_accuracy
-from facelib.preparation import align_photos
+from facelib.preparation import align_photos, decode_photos
 from facelib.train_embedder import AlignedDataset, EmbeddingClassifier, closed_set_logits, train_embedder
-from facelib.train_landmarks import LandmarkDataset, jitter_box
+from facelib.train_landmarks import LandmarkDataset, jitter_box, pseudo_labelled_faces, spoil_augmentation
 from facelib.training import EpochSampler, fit
 
 
@@ -104,32 +105,72 @@ def test_sampler():
     assert all(i < 50 for i, _ in weighted)
 
 
-def test_augmented_landmarks_stay_on_the_face(photo, pipeline):
-    """The landmarker, shown a turned and mirrored crop, finds the labels where the dataset puts them."""
-    from facelib.heatmaps import cells_to_image, heatmaps_to_points
+def test_augmentation_moves_image_and_points_together(tmp_path):
+    """A spot of its own colour at each landmark is still there after turning, scaling and mirroring."""
+    from facelib.heatmaps import cells_to_image
 
-    faces = pipeline(photo)
-    from facelib import sample_photo
-
-    listed = FaceList(
-        [sample_photo()] * 6,
-        np.arange(6),
-        np.full(6, "train"),
-        np.stack([f.box for f in faces]),
-        np.stack([f.landmarks for f in faces]),
-    )
-    dataset = LandmarkDataset(listed, pipeline.landmarker.input_size)
-    dataset.augment = A.Compose([])  # moves only
-    errors = []
-    for item in range(48):
-        image, heatmaps = dataset[(item % 6, item)]
-        crop = ((image + 1) * 127.5).round().byte().permute(1, 2, 0).numpy()
-        found = pipeline.landmarker.predict_crops(crop[None])[0]
-        drawn = cells_to_image(heatmaps_to_points(heatmaps), 4).numpy()
-        errors.append(np.linalg.norm(found - drawn, axis=1).mean() / np.linalg.norm(drawn[0] - drawn[1]))
-    assert np.median(errors) < 0.08
+    colours = np.array([[250, 0, 0], [0, 250, 0], [0, 0, 250], [250, 250, 0], [0, 250, 250]])
+    points = np.array([[80.3, 85.1], [112.2, 80.0], [97.5, 100.7], [85.0, 115.5], [112.8, 112.2]], np.float32)
+    y, x = np.mgrid[:192, :192]
+    spots = np.exp(-((x - points[:, 0, None, None]) ** 2 + (y - points[:, 1, None, None]) ** 2) / (2 * 3.0**2))
+    image = np.einsum("phw,pc->hwc", spots, colours).clip(0, 255).astype(np.uint8)
+    Image.fromarray(image).save(tmp_path / "spots.png")
+    box = np.array([[53, 50, 139, 142]], np.float32)
+    listed = FaceList([tmp_path / "spots.png"], np.zeros(1), np.full(1, "train"), box, points[None])
+    dataset = LandmarkDataset(listed, 128)
+    dataset.spoil = None
+    mirrored = 0
+    for seed in range(40):
+        tensor, cells = dataset[(0, seed)]
+        crop, found = ((tensor + 1) * 127.5).permute(1, 2, 0).numpy(), cells_to_image(cells, 4).numpy()
+        at = np.array([crop[round(float(py)), round(float(px))] for px, py in found])
+        nearest = np.abs(at[:, None] - colours).sum(2).argmin(1).tolist()
+        assert nearest in ([0, 1, 2, 3, 4], MIRRORED)
+        mirrored += nearest == MIRRORED
+        assert np.abs(at - colours[nearest]).max() < 40  # the middle of the spot, not its slope
+    assert 10 <= mirrored <= 30
     assert dataset[(0, 5)][0].equal(dataset[(0, 5)][0])
-    assert MIRRORED == [1, 0, 2, 4, 3]
+
+
+def test_spoiling_moves_nothing(photo):
+    """What is meant to change no landmark keeps the picture where it is."""
+    spoil = spoil_augmentation()
+    face = np.ascontiguousarray(photo[:128, :128])
+    before = cv2.cvtColor(cv2.resize(face, (16, 16), interpolation=cv2.INTER_AREA), cv2.COLOR_RGB2GRAY).ravel()
+    alike = []
+    for seed in range(30):
+        spoil.set_random_seed(seed)
+        after = cv2.resize(spoil(image=face)["image"], (16, 16), interpolation=cv2.INTER_AREA)
+        alike.append(np.corrcoef(before, cv2.cvtColor(after, cv2.COLOR_RGB2GRAY).ravel())[0, 1])
+    assert np.median(alike) > 0.9
+
+
+def test_pseudo_labels_leave_out_forbidden_people(tmp_path, monkeypatch):
+    monkeypatch.setenv("FACELIB_DATA", str(tmp_path))
+    (tmp_path / "some").mkdir()
+    points = ",".join(f"{n}_{c}" for n in ("left_eye", "right_eye", "nose", "left_mouth", "right_mouth") for c in "xy")
+    rows = [f"{person}/{i}.webp,{person},train," + ",".join(map(str, range(10))) for person in "abc" for i in range(6)]
+    (tmp_path / "some/faces.csv").write_text("\n".join([f"file,person,split,{points}", *rows]))
+    faces = pseudo_labelled_faces(["some"], {"b"}, per_person=4)
+    assert sorted(set(faces.people.tolist())) == ["a", "c"]
+    assert len(faces) == 8
+    assert faces.points.shape == (8, 5, 2)
+    assert set(faces.sets.tolist()) == {"detector"}
+    (tmp_path / "some/faces.csv").write_text("file,person,split\na/1.webp,a,train")
+    with pytest.raises(ValueError, match="no columns left_eye_x"):
+        pseudo_labelled_faces(["some"], set())
+
+
+def test_decoded_photos_are_kept(tmp_path):
+    for name, side in (("a.png", 8), ("b.png", 5)):
+        Image.fromarray(np.full((side, side + 1, 3), side, np.uint8)).save(tmp_path / name)
+    files = [tmp_path / "a.png", tmp_path / "b.png"]
+    images = decode_photos(files, tmp_path / "cache.bin")
+    assert [image.shape for image in images] == [(8, 9, 3), (5, 6, 3)]
+    (tmp_path / "a.png").unlink()
+    again = decode_photos(files, tmp_path / "cache.bin")
+    assert [int(image.mean()) for image in again] == [8, 5]
+    assert len(decode_photos(files[1:], tmp_path / "cache.bin")) == 1  # another list is not answered from it
 
 
 def test_jitter_stays_close():

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from facelib.images import warp_image
+from facelib.images import check_rgb, warp_image
 
 SIZE = 112
 # Where the landmarks go, in pixels of the aligned face. Symmetric about the middle column (55.5), so that
@@ -66,6 +66,7 @@ def align_faces(image: np.ndarray, landmarks: np.ndarray, method: str = "five_po
     Returns:
         (n, 112, 112, 3) RGB uint8.
     """
+    check_rgb(image)
     landmarks = np.asarray(landmarks, np.float32)
     if landmarks.ndim != 3 or landmarks.shape[1:] != (5, 2):
         raise ValueError(f"landmarks of shape {landmarks.shape}: expected (n, 5, 2)")

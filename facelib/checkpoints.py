@@ -52,6 +52,11 @@ def read_manifest(folder: str | Path = MODELS) -> dict[str, dict[str, Any]]:
         raise ValueError(f"{path} is not valid JSON ({error}): restore it from the repository") from None
 
 
+def write_manifest(manifest: dict[str, dict[str, Any]], folder: str | Path = MODELS) -> None:
+    """What `read_manifest` reads."""
+    (Path(folder) / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n")
+
+
 def save_weights(model: nn.Module, path: str | Path, **entry: Any) -> None:
     """Save a state dict in half precision and put its hash and `entry` into the manifest beside it."""
     path = Path(path)
@@ -60,7 +65,7 @@ def save_weights(model: nn.Module, path: str | Path, **entry: Any) -> None:
     torch.save(state, path)
     manifest = read_manifest(path.parent)
     manifest[path.name] = {"sha256": file_hash(path), "date": datetime.date.today().isoformat(), **entry}
-    (path.parent / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n")
+    write_manifest(manifest, path.parent)
 
 
 def load_weights(

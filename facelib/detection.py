@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 
 from facelib.checkpoints import data_folder
+from facelib.images import check_rgb
 
 INSIGHTFACE_TERMS = "insightface's pretrained detector is licensed for non-commercial research only"
 DETECTORS = ("auto", "insightface", "retinaface")
@@ -36,10 +37,7 @@ class Detector:
         Returns:
             boxes (n, 4) float32, x1 y1 x2 y2 in photo coordinates, and scores (n,) float32, 0 to 1.
         """
-        if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or image.size == 0:
-            raise ValueError(
-                f"an image of shape {image.shape} and type {image.dtype}: expected RGB uint8 from read_image"
-            )
+        check_rgb(image)
         height, width = image.shape[:2]
         if min(height, width) < 8:  # no face fits in here
             return np.zeros((0, 4), np.float32), np.zeros(0, np.float32)

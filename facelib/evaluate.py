@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from facelib.alignment import METHODS, SIZE
-from facelib.checkpoints import MODELS, data_folder, read_manifest
+from facelib.checkpoints import MODELS, data_folder, read_manifest, write_manifest
 from facelib.datasets import load_faces, load_landmark_list, load_lfw_pairs
 from facelib.embedding import Embedder, load_embedder
 from facelib.images import read_image, warp_image
@@ -125,7 +125,7 @@ def main() -> None:
         }
         manifest[name].update(entry)
         print(name, json.dumps(entry, indent=1))
-    (options.models / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n")
+    write_manifest(manifest, options.models)
 
 
 if __name__ == "__main__":

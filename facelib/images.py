@@ -86,6 +86,16 @@ def _from_array(array: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(array)
 
 
+def check_rgb(image: np.ndarray, name: str = "an image") -> None:
+    """Raise ValueError unless `image` is what `read_image` gives: RGB uint8 (H, W, 3), not empty."""
+    if not isinstance(image, np.ndarray):
+        raise ValueError(f"{name} is a {type(image).__name__}: expected an RGB uint8 array from read_image")
+    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or image.size == 0:
+        raise ValueError(
+            f"{name} of shape {image.shape} and type {image.dtype}: expected RGB uint8 (H, W, 3) from read_image"
+        )
+
+
 def find_photos(paths: list[str | Path]) -> list[Path]:
     """Photos named or lying in folders (searched to the bottom, in alphabetical order).
 

@@ -9,7 +9,7 @@ import torch
 from facelib.checkpoints import MODELS, load_weights
 from facelib.heatmaps import cells_to_image, heatmaps_to_points, spatial_softmax
 from facelib.hourglass import StackedHourglass
-from facelib.images import warp_image
+from facelib.images import check_rgb, warp_image
 
 CROP_SCALE = 1.4  # side of the crop / longer side of the box, so that a turned head still fits
 LANDMARKS = ("left eye", "right eye", "nose tip", "left mouth corner", "right mouth corner")
@@ -83,11 +83,20 @@ class Landmarker:
             stack: whose heatmaps are read; the last one's are the best.
 
         Returns:
-            For each photo (n, 5, 2) float32 in photo coordinates, in the order of `LANDMARKS`.
+            For each photo (n, 5, 2) float32 in photo coordinates, in the order of `LANDMARKS`; a landmark
+            may lie outside the photo where a face does.
+
+        Raises:
+            ValueError: an image that is not RGB uint8, boxes of another shape or without area.
         """
         if len(images) != len(boxes):
             raise ValueError(f"{len(images)} images but {len(boxes)} lists of boxes")
-        boxes = [np.asarray(b, np.float64).reshape(-1, 4) for b in boxes]
+        boxes = [np.asarray(b, np.float64) for b in boxes]
+        for i, (image, many) in enumerate(zip(images, boxes)):
+            check_rgb(image, f"image {i}")
+            if many.size and (many.ndim != 2 or many.shape[1] != 4):
+                raise ValueError(f"boxes {i} of shape {many.shape}: expected (n, 4), x1 y1 x2 y2 for each face")
+        boxes = [many.reshape(-1, 4) for many in boxes]
         faces = [(image, crop_matrix(box, self.input_size)) for image, many in zip(images, boxes) for box in many]
         found = [np.zeros((0, 5, 2), np.float32)]
         for start in range(0, len(faces), self.batch_size):
@@ -106,7 +115,20 @@ class Landmarker:
 
     @torch.inference_mode()
     def heatmaps(self, crops: np.ndarray) -> torch.Tensor:
-        """Square crops (n, s, s, 3) uint8 -> heatmaps of all stacks (stacks, n, 5, s/4, s/4) float32."""
+        """Square crops (n, s, s, 3) uint8, s = `input_size` -> heatmaps of all stacks (stacks, n, 5, s/4, s/4).
+
+        Raises:
+            ValueError: crops of another size or type.
+        """
+        side = self.input_size
+        if crops.shape[1:] != (side, side, 3) or crops.dtype != np.uint8:
+            raise ValueError(
+                f"crops of shape {crops.shape} and type {crops.dtype}: expected uint8 (n, {side}, {side}, 3); "
+                "cut them with warp_image(image, crop_matrix(box, input_size), input_size)"
+            )
+        if len(crops) == 0:
+            stacks, points = self.model.arguments["stacks"], self.model.arguments["points"]
+            return torch.zeros(stacks, 0, points, side // self.model.STRIDE, side // self.model.STRIDE)
         images = torch.stack([image_to_tensor(crop) for crop in crops])
         images = images.to(next(self.model.parameters()).device, memory_format=torch.channels_last)
         activate = {"softmax": spatial_softmax, "none": lambda maps: maps}[self.activation]

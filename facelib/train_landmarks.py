@@ -106,6 +106,26 @@ def spoil_augmentation() -> A.Compose:
     )
 
 
+def decoding_of(loss: str) -> tuple[str, str]:
+    """Activation and decoder (see `Landmarker`) that suit a network trained with this loss."""
+    return ("softmax", "soft_argmax") if loss == "distribution" else ("none", "gaussian")
+
+
+def landmark_training_faces(faces: FaceList, pseudo: list[str]) -> FaceList:
+    """The labelled training faces, and those of the face crops `pseudo` with a detector's points (set "detector")."""
+    train = faces.where(faces.splits == "train")
+    if not pseudo:
+        return train
+    return FaceList.join([train, pseudo_labelled_faces(pseudo, set(faces.people[faces.splits != "train"].tolist()))])
+
+
+def sampling_weights(faces: FaceList, pseudo_share: float = 0.0) -> np.ndarray:
+    """(n,) how often each face is drawn: pseudo-labelled ones `pseudo_share` of the time, YouTube frames seldom."""
+    pseudo = faces.sets == "detector"
+    labelled = np.where(pseudo, 0.0, np.where(faces.sets == "ytf", YTF_WEIGHT, 1.0))
+    return (1 - pseudo_share) * labelled / labelled.sum() + pseudo_share * pseudo / max(pseudo.sum(), 1)
+
+
 def pseudo_labelled_faces(names: list[str], forbidden: set[str], per_person: int = 4) -> FaceList:
     """Face crops with the detector's points instead of labels: up to `per_person` photos of each person.
 
@@ -217,26 +237,22 @@ def main() -> None:
     device = pick_device(args.device)
     torch.manual_seed(0)
     faces = load_landmark_list()
-    train, val = faces.where(faces.splits == "train"), faces.where(faces.splits == "val")
-    labelled = np.where(train.sets == "ytf", YTF_WEIGHT, 1.0)
-    pseudo = np.zeros(len(train))
-    data = f"landmarks: {len(train)} labelled faces of {', '.join(sorted(set(train.sets.tolist())))}"
+    train, val = landmark_training_faces(faces, args.pseudo), faces.where(faces.splits == "val")
+    pseudo = np.flatnonzero(train.sets == "detector")
+    sets = ", ".join(sorted(set(train.sets.tolist()) - {"detector"}))
+    data = f"landmarks: {len(train) - len(pseudo)} labelled faces of {sets}"
     if args.pseudo:
-        extra = pseudo_labelled_faces(args.pseudo, set(faces.people[faces.splits != "train"].tolist()))
-        train = FaceList.join([train, extra])
-        labelled = np.r_[labelled, np.zeros(len(extra))]
-        pseudo = np.r_[pseudo, np.ones(len(extra))]
-        data += f"; {len(extra)} faces of {' and '.join(args.pseudo)} with a detector's points as pseudo-labels"
+        data += f"; {len(pseudo)} faces of {' and '.join(args.pseudo)}, pseudo-labelled by a detector"
+        data += ", from the second stage on by the first stage's network" if args.relabel else ""
 
     model = StackedHourglass(5, args.stacks, args.channels).to(device, memory_format=torch.channels_last)
-    activation, decoder = ("softmax", "soft_argmax") if args.loss == "distribution" else ("none", "gaussian")
+    activation, decoder = decoding_of(args.loss)
     history = []
     stages = [tuple(map(int, text.split(":"))) for text in args.stages]
     for stage, ((size, epochs), rate, share) in enumerate(zip(stages, args.learning_rates, args.pseudo_shares)):
-        weights = (1 - share) * labelled / labelled.sum() + share * pseudo / max(pseudo.sum(), 1)
         if stage and share and args.relabel:
             teacher = Landmarker(model, stages[stage - 1][0], activation, decoder, flip=True)
-            train = relabel(train, np.flatnonzero(pseudo), teacher)
+            train = relabel(train, pseudo, teacher)
 
         def validate(_, size=size):
             figures = {}
@@ -250,7 +266,7 @@ def main() -> None:
             train,
             size,
             args.loss,
-            weights,
+            sampling_weights(train, share),
             args.epoch_size,
             data_folder() / "cache" / f"landmark_photos_{len(train)}.bin",
             seed=stage,

@@ -16,14 +16,9 @@ from facelib.benchmark import network_cost
 from facelib.checkpoints import MODELS, data_folder, pick_device, read_manifest, write_manifest
 from facelib.datasets import FaceList, load_landmark_list
 from facelib.hourglass import StackedHourglass
+from facelib.landmark_data import landmark_training_faces, sampling_weights
 from facelib.landmarks import Landmarker
-from facelib.train_landmarks import (
-    decoding_of,
-    evaluate_landmarks,
-    landmark_training_faces,
-    sampling_weights,
-    train_landmarker,
-)
+from facelib.train_landmarks import decoding_of, evaluate_landmarks, train_landmarker
 
 INPUT_SIZE, EPOCHS, EPOCH_SIZE = 96, 5, 6000
 SIXTY_EIGHT = ("afw", "helen", "ytf")  # sets whose five points come from 68

@@ -6,12 +6,12 @@ from PIL import Image
 
 from facelib.datasets import FaceList, load_orl
 from facelib.embedding import Embedder, EmbeddingNetwork
+from facelib.landmark_data import LandmarkDataset, jitter_box, pseudo_labelled_faces, spoil_augmentation
 from facelib.landmarks import MIRRORED
 from facelib.losses import ArcFace
 from facelib.metrics import identification_rate, top_k_accuracy
 from facelib.preparation import align_photos, decode_photos
 from facelib.train_embedder import AlignedDataset, EmbeddingClassifier, closed_set_logits, train_embedder
-from facelib.train_landmarks import LandmarkDataset, jitter_box, pseudo_labelled_faces, spoil_augmentation
 from facelib.training import EpochSampler, fit
 
 

@@ -16,7 +16,7 @@ from facelib.images import read_image
 from facelib.landmark_data import LandmarkDataset, landmark_training_faces, sampling_weights
 from facelib.landmarks import CROP_SCALE, Landmarker
 from facelib.metrics import landmark_errors
-from facelib.training import EpochSampler, fit
+from facelib.training import EpochSampler, finished_epochs, fit
 
 
 def decoding_of(loss: str) -> tuple[str, str]:
@@ -63,6 +63,7 @@ def train_landmarker(
     weights: np.ndarray | None = None,
     epoch_size: int | None = None,
     cache: Path | None = None,
+    strength: float = 1.0,
     seed: int = 0,
     **options,
 ) -> list[dict[str, float]]:
@@ -72,6 +73,7 @@ def train_landmarker(
         loss: a name in `HEATMAP_LOSSES`.
         weights: (n,) how often a face is drawn, relative to the others; None: all alike.
         epoch_size: faces drawn in an epoch; None: as many as there are.
+        cache: see `LandmarkDataset`, as `strength`, that of the augmentation.
     """
     heatmap_loss = HEATMAP_LOSSES[loss]
 
@@ -82,7 +84,7 @@ def train_landmarker(
     tensor = None if weights is None else torch.from_numpy(weights)
     return fit(
         model,
-        LandmarkDataset(faces, input_size, cache=cache),
+        LandmarkDataset(faces, input_size, strength, cache),
         loss_of,
         sampler=EpochSampler(len(faces), seed, tensor, epoch_size),
         **options,
@@ -96,6 +98,7 @@ def main() -> None:
     parser.add_argument("--epoch-size", type=int, default=12000, help="faces drawn in an epoch")
     parser.add_argument("--pseudo", nargs="*", default=[], help="face crops whose detector's points serve as labels")
     parser.add_argument("--pseudo-shares", nargs="+", type=float, default=[0, 0], help="of the faces drawn, by stage")
+    parser.add_argument("--strengths", nargs="+", type=float, default=[1, 1], help="of the augmentation, by stage")
     parser.add_argument("--relabel", action="store_true", help="from the second stage on, our own points instead")
     parser.add_argument("--loss", choices=HEATMAP_LOSSES, default="distribution")
     parser.add_argument("--batch-size", type=int, default=32)
@@ -107,8 +110,11 @@ def main() -> None:
     parser.add_argument("--out", default=str(MODELS / "hourglass_keypoints.pt"))
     parser.add_argument("--checkpoints", type=Path, default=data_folder() / "checkpoints")
     args = parser.parse_args()
-    if not len(args.stages) == len(args.learning_rates) == len(args.pseudo_shares):
-        parser.error("give as many --learning-rates and --pseudo-shares as --stages")
+    plan = list(zip(args.stages, args.learning_rates, args.pseudo_shares, args.strengths))
+    if any(
+        len(column) != len(plan) for column in (args.stages, args.learning_rates, args.pseudo_shares, args.strengths)
+    ):
+        parser.error("give as many --learning-rates, --pseudo-shares and --strengths as --stages")
 
     device = pick_device(args.device)
     torch.manual_seed(0)
@@ -125,8 +131,9 @@ def main() -> None:
     activation, decoder = decoding_of(args.loss)
     history = []
     stages = [tuple(map(int, text.split(":"))) for text in args.stages]
-    for stage, ((size, epochs), rate, share) in enumerate(zip(stages, args.learning_rates, args.pseudo_shares)):
-        if stage and share and args.relabel:
+    for stage, ((size, epochs), (_, rate, share, strength)) in enumerate(zip(stages, plan)):
+        checkpoint = args.checkpoints / f"{Path(args.out).stem}_{stage}.pt"
+        if stage and share and args.relabel and finished_epochs(checkpoint) < epochs:
             teacher = Landmarker(model, stages[stage - 1][0], activation, decoder, flip=True)
             train = relabel(train, pseudo, teacher)
 
@@ -145,6 +152,7 @@ def main() -> None:
             sampling_weights(train, share),
             args.epoch_size,
             data_folder() / "cache" / f"landmark_photos_{len(train)}.bin",
+            strength,
             seed=stage,
             epochs=epochs,
             batch_size=args.batch_size,
@@ -153,7 +161,7 @@ def main() -> None:
             device=device,
             bfloat16=args.bfloat16,
             validate=validate,
-            checkpoint=args.checkpoints / f"{Path(args.out).stem}_{stage}.pt",
+            checkpoint=checkpoint,
         )
     save_weights(
         model,

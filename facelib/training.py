@@ -33,6 +33,13 @@ class EpochSampler(Sampler[tuple[int, int]]):
         return iter(zip(order.tolist(), seeds.tolist()))
 
 
+def finished_epochs(checkpoint: str | Path) -> int:
+    """Epochs that the run of this checkpoint has behind it; 0 where there is no such file."""
+    if not Path(checkpoint).exists():
+        return 0
+    return len(torch.load(checkpoint, map_location="cpu", weights_only=True)["history"])
+
+
 def fit(
     model: nn.Module,
     dataset: Dataset,

@@ -5,13 +5,19 @@ import torch
 from PIL import Image
 
 from facelib.datasets import FaceList, load_orl
-from facelib.embedding import Embedder, EmbeddingNetwork
+from facelib.embedding import Embedder, EmbeddingNetwork, face_to_tensor
 from facelib.landmark_data import LandmarkDataset, jitter_box, pseudo_labelled_faces, spoil_augmentation
 from facelib.landmarks import MIRRORED
 from facelib.losses import ArcFace
 from facelib.metrics import identification_rate, top_k_accuracy
 from facelib.preparation import align_photos, decode_photos
-from facelib.train_embedder import AlignedDataset, EmbeddingClassifier, closed_set_logits, train_embedder
+from facelib.train_embedder import (
+    AlignedDataset,
+    EmbeddingClassifier,
+    centre_embeddings,
+    closed_set_logits,
+    train_embedder,
+)
 from facelib.training import EpochSampler, fit
 
 
@@ -91,6 +97,19 @@ def test_class_weights_learn():
     model = small_model()
     held = {id(p) for group in model.parameter_groups(0.1) for p in group["params"]}
     assert held == {id(p) for p in model.parameters()}
+
+
+def test_centring_takes_the_common_direction_away(noise):
+    aligned, _ = noise
+    network = EmbeddingNetwork(embedding_size=16, pretrained=True).eval()
+    with torch.no_grad():
+        network.head[-1].bias.fill_(3.0)
+    embedder = Embedder(network, 32, flip=False)
+    before = embedder.embed(aligned)
+    centre_embeddings(network, aligned, 32)
+    assert (before @ before.T).mean() > 0.9
+    raw = network(torch.stack([face_to_tensor(face, 32) for face in aligned]))
+    torch.testing.assert_close(raw.mean(0), torch.zeros(16), atol=1e-4, rtol=0)
 
 
 def test_sampler():
@@ -180,6 +199,7 @@ def test_jitter_stays_close():
         moved = jitter_box(box, rng)
         assert np.abs((moved[:2] + moved[2:]) / 2 - [60, 50]).max() <= 8
         assert 80 <= moved[2] - moved[0] <= 125
+    np.testing.assert_allclose(jitter_box(box, rng, strength=0), [10, 0, 110, 100])
 
 
 def test_arcface_learns_orl_and_tells_unseen_people_apart(pipeline):

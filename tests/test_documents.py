@@ -1,0 +1,40 @@
+"""What README and model cards say is what the manifest measured."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from facelib.checkpoints import read_manifest
+
+ROOT = Path(__file__).parent.parent
+PAGES = {"README.md": (ROOT / "README.md").read_text(), "models/README.md": (ROOT / "models/README.md").read_text()}
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_landmark_figures(page):
+    for name, figures in read_manifest()["hourglass_keypoints.pt"]["figures"].items():
+        if name != "command":
+            row = f"{figures['faces']:,} | **{100 * figures['nme']:.2f} %** | {100 * figures['above_10']:.1f} %"
+            assert row in PAGES[page], f"{name}: the page does not say {row}"
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_embedder_figures(page):
+    figures = read_manifest()["model_arcface.pt"]["figures"]
+    for row in figures["open_test"]["identification_rate"]:
+        low, high = row["interval_95"]
+        assert f"| FPR {row['fpr']:g} | **{row['tpr']:.3f}** | {low:.3f} to {high:.3f} |" in PAGES[page]
+    assert f"LFW View 2: {100 * figures['lfw']['accuracy']:.2f} %" in PAGES[page]
+
+
+def test_threshold():
+    threshold = read_manifest()["model_arcface.pt"]["threshold"]["cosine_distance"]
+    assert f"Cosine distance **{threshold:.3f}**" in PAGES["models/README.md"]
+
+
+@pytest.mark.parametrize("page", [*PAGES, "data/README.md"])
+def test_links_lead_somewhere(page):
+    text = (ROOT / page).read_text()
+    targets = re.findall(r"\]\(([^)#]+)\)", text)
+    assert all(((ROOT / page).parent / target).exists() for target in targets if "://" not in target)

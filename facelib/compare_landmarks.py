@@ -18,7 +18,7 @@ from facelib.datasets import FaceList, load_landmark_list
 from facelib.hourglass import StackedHourglass
 from facelib.landmark_data import landmark_training_faces, sampling_weights
 from facelib.landmarks import Landmarker
-from facelib.train_landmarks import decoding_of, evaluate_landmarks, train_landmarker
+from facelib.train_landmarks import decoding_of, evaluate_landmarks, find_landmarks, train_landmarker
 
 INPUT_SIZE, EPOCHS, EPOCH_SIZE = 96, 5, 6000
 SIXTY_EIGHT = ("afw", "helen", "ytf")  # sets whose five points come from 68
@@ -30,7 +30,7 @@ RUNS = {
     "adaptive_wing": ("Adaptive Wing", {"loss": "adaptive_wing"}),
     "pseudo_half": ("half of the faces pseudo-labelled", {"pseudo_share": 0.5}),
     "small": ("1 x 32 channels", {"stacks": 1, "channels": 32}),
-    "large": ("2 x 128 channels", {"channels": 128}),
+    "large": ("2 x 96 channels", {"channels": 96}),
     "sixty_eight": ("trained on the 68-point sets alone", {"sets": SIXTY_EIGHT}),
     "offsets_removed": ("labels of the 68-point sets moved to CelebA's", {"move_labels": True}),
 }
@@ -52,8 +52,8 @@ def label_offsets(landmarker: Landmarker, faces: FaceList) -> np.ndarray:
 
     The median over faces, so that failures do not count.
     """
-    found = np.concatenate([result["found"] for result in evaluate_landmarks(landmarker, faces).values()])
-    return np.median(face_frame(faces.points, faces.points - found), axis=0)
+    displaced = faces.points - find_landmarks(landmarker, faces)
+    return np.median(face_frame(faces.points, displaced), axis=0)
 
 
 def move_labels(faces: FaceList, offsets: np.ndarray) -> FaceList:

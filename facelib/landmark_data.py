@@ -22,18 +22,17 @@ YTF_WEIGHT = 1 / 3  # YouTube frames repeat themselves
 class LandmarkDataset(Dataset):
     """(index, seed) -> (image (3, s, s) float32, landmarks (5, 2) float32 in heatmap cells).
 
-    With `strength` 0, an item is exactly what `Landmarker.predict` shows to the network. Above it
+    With `augment` off, an item is exactly what `Landmarker.predict` shows to the network. With it on
     the box is shifted and scaled like that of a sloppy detector, picture and points are turned and
     mirrored together, and the crop is recoloured, blurred, made grey or partly covered.
 
     `cache`: file to keep the decoded pictures in, see `decode_photos`; None: they are read each time.
     """
 
-    def __init__(self, faces: FaceList, input_size: int = 128, strength: float = 1.0, cache: Path | None = None):
-        self.faces, self.input_size, self.strength = faces, input_size, strength
+    def __init__(self, faces: FaceList, input_size: int = 128, augment: bool = True, cache: Path | None = None):
+        self.faces, self.input_size = faces, input_size
         self.images = decode_photos(faces.files, cache) if cache else None
-        self.move = move_augmentation(strength) if strength else None
-        self.spoil = spoil_augmentation(strength) if strength else None
+        self.move, self.spoil = (move_augmentation(), spoil_augmentation()) if augment else (None, None)
 
     def __len__(self) -> int:
         return len(self.faces)
@@ -43,7 +42,7 @@ class LandmarkDataset(Dataset):
         image = self.images[index] if self.images else read_image(self.faces.files[index])
         box, points = self.faces.boxes[index], self.faces.points[index]
         if self.move:
-            box = jitter_box(box, np.random.default_rng(seed), self.strength)
+            box = jitter_box(box, np.random.default_rng(seed))
             self.move.set_random_seed(seed)
             # The box travels as its centre and two axes, whose order tells whether the picture was mirrored.
             half, centre = (box[2:] - box[:2]) / 2, (box[:2] + box[2:]) / 2 - 0.5
@@ -61,33 +60,32 @@ class LandmarkDataset(Dataset):
         return image_to_tensor(crop), image_to_cells(points, StackedHourglass.STRIDE)
 
 
-def jitter_box(box: np.ndarray, rng: np.random.Generator, strength: float = 1.0) -> np.ndarray:
-    """The box shifted by up to 8 % of its side and scaled by 0.8 to 1.25 (at full strength)."""
+def jitter_box(box: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """The box shifted by up to 8 % of its side and scaled by 0.8 to 1.25."""
     side = max(box[2] - box[0], box[3] - box[1])
-    centre = (box[:2] + box[2:]) / 2 + side * strength * rng.uniform(-0.08, 0.08, 2)
-    half = side / 2 * np.exp(strength * rng.uniform(np.log(0.8), np.log(1.25)))
+    centre = (box[:2] + box[2:]) / 2 + side * rng.uniform(-0.08, 0.08, 2)
+    half = side / 2 * np.exp(rng.uniform(np.log(0.8), np.log(1.25)))
     return np.concatenate([centre - half, centre + half])
 
 
-def move_augmentation(strength: float = 1.0) -> A.Compose:
+def move_augmentation() -> A.Compose:
     """Turns up to 40 degrees, a little shear, and mirroring, of picture and points together."""
-    most = 40 * strength
     return A.Compose(
         [
-            A.Affine(rotate=(-most, most), shear=(-4, 4), scale=1.0, border_mode=1, p=0.8),
+            A.Affine(rotate=(-40, 40), shear=(-4, 4), scale=1.0, border_mode=1, p=0.8),
             A.HorizontalFlip(p=0.5),
         ],
         keypoint_params=A.KeypointParams("xy", remove_invisible=False),
     )
 
 
-def spoil_augmentation(strength: float = 1.0) -> A.Compose:
+def spoil_augmentation() -> A.Compose:
     """Colour, grey, blur, low resolution and occlusion: what moves no landmark."""
     return A.Compose(
         [
-            A.RandomBrightnessContrast(0.35, 0.35, p=0.6 * strength),
-            A.HueSaturationValue(8, 40, 0, p=0.2 * strength),
-            A.ToGray(p=0.15 * strength),
+            A.RandomBrightnessContrast(0.35, 0.35, p=0.6),
+            A.HueSaturationValue(8, 40, 0, p=0.2),
+            A.ToGray(p=0.15),
             A.OneOf(
                 [
                     A.Downscale(scale_range=(0.25, 0.6)),
@@ -95,9 +93,9 @@ def spoil_augmentation(strength: float = 1.0) -> A.Compose:
                     A.MotionBlur(blur_limit=(3, 9)),
                     A.ImageCompression(quality_range=(20, 70)),
                 ],
-                p=0.4 * strength,
+                p=0.4,
             ),
-            A.CoarseDropout((1, 2), (0.1, 0.35), (0.1, 0.35), fill="random_uniform", p=0.2 * strength),
+            A.CoarseDropout((1, 2), (0.1, 0.35), (0.1, 0.35), fill="random_uniform", p=0.2),
         ]
     )
 

@@ -24,13 +24,19 @@ def decoding_of(loss: str) -> tuple[str, str]:
     return ("softmax", "soft_argmax") if loss == "distribution" else ("none", "gaussian")
 
 
+def find_landmarks(landmarker: Landmarker, faces: FaceList, stack: int = -1) -> np.ndarray:
+    """Landmarks (n, 5, 2) in the pixels of each photo; few photos are in memory at a time."""
+    parts = [np.zeros((0, 5, 2), np.float32)]
+    for start in range(0, len(faces), 256):
+        images = [read_image(file) for file in faces.files[start : start + 256]]
+        parts += landmarker.predict(images, list(faces.boxes[start : start + 256, None]), stack)
+    return np.concatenate(parts)
+
+
 def relabel(faces: FaceList, rows: np.ndarray, teacher: Landmarker) -> FaceList:
     """The list with what `teacher` finds in place of the points of the faces at `rows`."""
     points = faces.points.copy()
-    for start in range(0, len(rows), 256):
-        part = rows[start : start + 256]
-        images = [read_image(faces.files[i]) for i in part]
-        points[part] = np.concatenate(teacher.predict(images, list(faces.boxes[part][:, None])))
+    points[rows] = find_landmarks(teacher, faces.where(rows))
     return replace(faces, points=points)
 
 
@@ -40,9 +46,7 @@ def evaluate_landmarks(landmarker: Landmarker, faces: FaceList, stack: int = -1)
     results = {}
     for name in sorted(set(faces.sets.tolist())):
         part = faces.where(faces.sets == name)
-        found = np.concatenate(
-            landmarker.predict([read_image(f) for f in part.files], list(part.boxes[:, None]), stack=stack)
-        )
+        found = find_landmarks(landmarker, part, stack)
         errors = landmark_errors(found, part.points)
         results[name] = {
             "nme": float(errors.mean()),
@@ -63,7 +67,6 @@ def train_landmarker(
     weights: np.ndarray | None = None,
     epoch_size: int | None = None,
     cache: Path | None = None,
-    strength: float = 1.0,
     seed: int = 0,
     **options,
 ) -> list[dict[str, float]]:
@@ -73,7 +76,7 @@ def train_landmarker(
         loss: a name in `HEATMAP_LOSSES`.
         weights: (n,) how often a face is drawn, relative to the others; None: all alike.
         epoch_size: faces drawn in an epoch; None: as many as there are.
-        cache: see `LandmarkDataset`, as `strength`, that of the augmentation.
+        cache: see `LandmarkDataset`.
     """
     heatmap_loss = HEATMAP_LOSSES[loss]
 
@@ -84,7 +87,7 @@ def train_landmarker(
     tensor = None if weights is None else torch.from_numpy(weights)
     return fit(
         model,
-        LandmarkDataset(faces, input_size, strength, cache),
+        LandmarkDataset(faces, input_size, cache=cache),
         loss_of,
         sampler=EpochSampler(len(faces), seed, tensor, epoch_size),
         **options,
@@ -93,28 +96,24 @@ def train_landmarker(
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
-    parser.add_argument("--stages", nargs="+", default=["96:12", "128:12"], help="size:epochs, in this order")
-    parser.add_argument("--learning-rates", nargs="+", type=float, default=[2e-3, 1e-3], help="one for each stage")
-    parser.add_argument("--epoch-size", type=int, default=12000, help="faces drawn in an epoch")
+    parser.add_argument("--stages", nargs="+", default=["96:11", "128:10"], help="size:epochs, in this order")
+    parser.add_argument("--learning-rates", nargs="+", type=float, default=[2e-3, 1.5e-3], help="one for each stage")
+    parser.add_argument("--epoch-size", type=int, default=20000, help="faces drawn in an epoch")
     parser.add_argument("--pseudo", nargs="*", default=[], help="face crops whose detector's points serve as labels")
     parser.add_argument("--pseudo-shares", nargs="+", type=float, default=[0, 0], help="of the faces drawn, by stage")
-    parser.add_argument("--strengths", nargs="+", type=float, default=[1, 1], help="of the augmentation, by stage")
     parser.add_argument("--relabel", action="store_true", help="from the second stage on, our own points instead")
     parser.add_argument("--loss", choices=HEATMAP_LOSSES, default="distribution")
     parser.add_argument("--batch-size", type=int, default=32)
     parser.add_argument("--stacks", type=int, default=2)
-    parser.add_argument("--channels", type=int, default=128)
+    parser.add_argument("--channels", type=int, default=96)
     parser.add_argument("--workers", type=int, default=0, help="processes that prepare pictures beside the training")
     parser.add_argument("--bfloat16", action="store_true", help="twice as fast on CPUs that have it")
     parser.add_argument("--device")
     parser.add_argument("--out", default=str(MODELS / "hourglass_keypoints.pt"))
     parser.add_argument("--checkpoints", type=Path, default=data_folder() / "checkpoints")
     args = parser.parse_args()
-    plan = list(zip(args.stages, args.learning_rates, args.pseudo_shares, args.strengths))
-    if any(
-        len(column) != len(plan) for column in (args.stages, args.learning_rates, args.pseudo_shares, args.strengths)
-    ):
-        parser.error("give as many --learning-rates, --pseudo-shares and --strengths as --stages")
+    if not len(args.stages) == len(args.learning_rates) == len(args.pseudo_shares):
+        parser.error("give as many --learning-rates and --pseudo-shares as --stages")
 
     device = pick_device(args.device)
     torch.manual_seed(0)
@@ -131,7 +130,7 @@ def main() -> None:
     activation, decoder = decoding_of(args.loss)
     history = []
     stages = [tuple(map(int, text.split(":"))) for text in args.stages]
-    for stage, ((size, epochs), (_, rate, share, strength)) in enumerate(zip(stages, plan)):
+    for stage, ((size, epochs), rate, share) in enumerate(zip(stages, args.learning_rates, args.pseudo_shares)):
         checkpoint = args.checkpoints / f"{Path(args.out).stem}_{stage}.pt"
         if stage and share and args.relabel and finished_epochs(checkpoint) < epochs:
             teacher = Landmarker(model, stages[stage - 1][0], activation, decoder, flip=True)
@@ -152,7 +151,6 @@ def main() -> None:
             sampling_weights(train, share),
             args.epoch_size,
             data_folder() / "cache" / f"landmark_photos_{len(train)}.bin",
-            strength,
             seed=stage,
             epochs=epochs,
             batch_size=args.batch_size,

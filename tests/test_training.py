@@ -199,7 +199,6 @@ def test_jitter_stays_close():
         moved = jitter_box(box, rng)
         assert np.abs((moved[:2] + moved[2:]) / 2 - [60, 50]).max() <= 8
         assert 80 <= moved[2] - moved[0] <= 125
-    np.testing.assert_allclose(jitter_box(box, rng, strength=0), [10, 0, 110, 100])
 
 
 def test_arcface_learns_orl_and_tells_unseen_people_apart(pipeline):

@@ -16,9 +16,10 @@ from facelib.benchmark import network_cost
 from facelib.checkpoints import MODELS, data_folder, pick_device, read_manifest, write_manifest
 from facelib.datasets import FaceList, load_landmark_list
 from facelib.hourglass import StackedHourglass
+from facelib.label_offsets import label_offsets, move_points
 from facelib.landmark_data import landmark_training_faces, sampling_weights
 from facelib.landmarks import Landmarker
-from facelib.train_landmarks import decoding_of, evaluate_landmarks, find_landmarks, train_landmarker
+from facelib.train_landmarks import decoding_of, evaluate_landmarks, train_landmarker
 
 INPUT_SIZE, EPOCHS, EPOCH_SIZE = 96, 5, 6000
 SIXTY_EIGHT = ("afw", "helen", "ytf")  # sets whose five points come from 68
@@ -36,29 +37,9 @@ RUNS = {
 }
 
 
-def face_frame(points: np.ndarray, vectors: np.ndarray, back: bool = False) -> np.ndarray:
-    """Displacements (n, 5, 2) in units of the eye line of `points` (n, 5, 2): along it, and square to it downwards.
-
-    With `back`, from those units to pixels.
-    """
-    eyes = (points[:, 1] - points[:, 0]) @ [1, 1j]
-    numbers = vectors @ [1, 1j]
-    numbers = numbers * eyes[:, None] if back else numbers / eyes[:, None]
-    return np.stack([numbers.real, numbers.imag], -1).astype(np.float32)
-
-
-def label_offsets(landmarker: Landmarker, faces: FaceList) -> np.ndarray:
-    """(5, 2): how far the labels of `faces` lie from the convention of `landmarker`, in the face frame.
-
-    The median over faces, so that failures do not count.
-    """
-    displaced = faces.points - find_landmarks(landmarker, faces)
-    return np.median(face_frame(faces.points, displaced), axis=0)
-
-
 def move_labels(faces: FaceList, offsets: np.ndarray) -> FaceList:
     """The labels of the 68-point sets moved by `offsets` (5, 2) of the face frame."""
-    moved = faces.points + face_frame(faces.points, np.broadcast_to(offsets, faces.points.shape), back=True)
+    moved = move_points(faces.points, offsets)
     return replace(faces, points=np.where(np.isin(faces.sets, SIXTY_EIGHT)[:, None, None], moved, faces.points))
 
 

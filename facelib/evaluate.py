@@ -13,11 +13,13 @@ from facelib.checkpoints import MODELS, data_folder, read_manifest, write_manife
 from facelib.datasets import load_faces, load_landmark_list, load_lfw_pairs
 from facelib.embedding import Embedder, load_embedder
 from facelib.images import read_image, warp_image
+from facelib.label_offsets import label_offsets, move_points
 from facelib.landmarks import Landmarker, crop_matrix, load_landmarker
 from facelib.metrics import (
     bootstrap_identification_rate,
     head_turn,
     identification_rate,
+    landmark_errors,
     lfw_accuracy,
     pair_similarities,
     verification_summary,
@@ -30,14 +32,23 @@ TURNS = {"frontal": (0, 0.15), "turned": (0.15, 0.35), "far turned": (0.35, np.i
 
 def landmark_figures(landmarker: Landmarker, flipped: Landmarker) -> dict[str, dict[str, Any]]:
     """For each landmark test set: "nme", "above_10", "per_point", "faces", "by_turn", and "nme_flip"
-    of `flipped`, the same network with flip averaging."""
+    of `flipped`, the same network with flip averaging.
+
+    Of sets with validation faces also "label_offsets" (5, 2), measured on those, and "nme_offset": that of
+    `flipped` when its points are moved by them, so without what the label sets disagree about.
+    """
     faces = load_landmark_list()
-    test = faces.where(faces.splits == "test")
+    test, val = faces.where(faces.splits == "test"), faces.where(faces.splits == "val")
     results, with_flip = evaluate_landmarks(landmarker, test), evaluate_landmarks(flipped, test)
     figures = {}
     for name, result in results.items():
         figures[name] = {key: result[key] for key in ("nme", "above_10", "per_point", "faces")}
         figures[name]["nme_flip"] = with_flip[name]["nme"]
+        if name in val.sets:
+            offsets = label_offsets(flipped, val.where(val.sets == name))
+            moved = move_points(with_flip[name]["found"], offsets)
+            figures[name]["label_offsets"] = offsets.round(4).tolist()
+            figures[name]["nme_offset"] = float(landmark_errors(moved, test.where(test.sets == name).points).mean())
         turn = np.abs(head_turn(test.where(test.sets == name).points))
         figures[name]["by_turn"] = {
             label: {"nme": float(result["errors"][part].mean()), "faces": int(part.sum())}
@@ -96,12 +107,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--device")
     parser.add_argument("--models", type=Path, default=MODELS, help="folder of the weights and their manifest")
+    parser.add_argument("--only", choices=["landmarks", "embedder"], help="default: both")
     options = parser.parse_args()
     landmarker = load_landmarker(options.models / "hourglass_keypoints.pt", options.device)
-    flipped = load_landmarker(options.models / "hourglass_keypoints.pt", options.device, flip=True)
-    found: dict[str, dict[str, Any]] = {"hourglass_keypoints.pt": {"figures": landmark_figures(landmarker, flipped)}}
+    found: dict[str, dict[str, Any]] = {}
+    if options.only != "embedder":
+        flipped = load_landmarker(options.models / "hourglass_keypoints.pt", options.device, flip=True)
+        found["hourglass_keypoints.pt"] = {"figures": landmark_figures(landmarker, flipped)}
     for name in ("model_arcface.pt", "model_cross_entropy.pt"):
-        if not (options.models / name).exists():
+        if options.only == "landmarks" or not (options.models / name).exists():
             continue
         embedder = load_embedder(options.models / name, options.device)
         val = identification_rate(*open_set_embeddings(embedder, landmarker, "open_val"))

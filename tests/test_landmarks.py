@@ -10,9 +10,10 @@ from PIL import Image
 from facelib import load_landmarker
 from facelib.benchmark import benchmark_embedder, benchmark_landmarks
 from facelib.checkpoints import read_manifest
-from facelib.compare_landmarks import face_frame, label_offsets, move_labels
+from facelib.compare_landmarks import move_labels
 from facelib.datasets import FaceList
 from facelib.heatmaps import DECODERS
+from facelib.label_offsets import label_offsets, move_points
 from facelib.landmarks import Landmarker
 
 
@@ -124,7 +125,7 @@ def test_label_offsets_are_measured_and_removed(pipeline, photo, faces, tmp_path
     boxes = np.stack([face.box for face in faces])
     points = np.stack([face.landmarks for face in faces])
     below = np.tile(np.array([0.0, 0.1]), (5, 1))
-    labels = points + face_frame(points, np.broadcast_to(below, points.shape), back=True)
+    labels = move_points(points, below)
     listed = FaceList([path] * 6, np.arange(6), np.full(6, "train"), boxes, labels, np.full(6, "afw"))
     measured = label_offsets(pipeline.landmarker, listed)
     np.testing.assert_allclose(measured, below, atol=0.01)

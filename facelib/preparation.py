@@ -3,6 +3,7 @@
 import csv
 import hashlib
 import json
+import os
 import shutil
 import warnings
 from dataclasses import replace
@@ -69,7 +70,10 @@ def align_photos(
     result = np.stack(aligned)
     if cache:
         cache.parent.mkdir(parents=True, exist_ok=True)
-        np.save(cache, result)
+        # Under another name first: an array from an earlier call may still be mapped from the old file.
+        with open(cache.with_suffix(".new"), "wb") as out:
+            np.save(out, result)
+        os.replace(cache.with_suffix(".new"), cache)
         note.write_text(json.dumps({"key": key, "kept": kept}))
         result = np.load(cache, mmap_mode="r")
     return result, faces.where(np.array(kept, int))
@@ -85,11 +89,12 @@ def decode_photos(files: list[Path], cache: Path) -> list[np.ndarray]:
     if not note.exists() or json.loads(note.read_text())["key"] != key:
         cache.parent.mkdir(parents=True, exist_ok=True)
         shapes = []
-        with open(cache, "wb") as out:
+        with open(cache.with_suffix(".new"), "wb") as out:
             for file in tqdm(files, "decoding", unit="photo", leave=False):
                 image = read_image(file)
                 shapes.append(image.shape)
                 out.write(image.tobytes())
+        os.replace(cache.with_suffix(".new"), cache)  # arrays of an earlier call keep the old file
         note.write_text(json.dumps({"key": key, "shapes": shapes}))
     shapes = json.loads(note.read_text())["shapes"]
     ends = np.cumsum([np.prod(shape) for shape in shapes])[:-1]

@@ -190,6 +190,7 @@ def test_decoded_photos_are_kept(tmp_path):
     again = decode_photos(files, tmp_path / "cache.bin")
     assert [int(image.mean()) for image in again] == [8, 5]
     assert len(decode_photos(files[1:], tmp_path / "cache.bin")) == 1  # another list is not answered from it
+    assert [int(image.mean()) for image in again] == [8, 5]  # and does not pull the file from under the first
 
 
 def test_jitter_stays_close():

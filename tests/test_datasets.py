@@ -71,7 +71,8 @@ def test_folder_to_crops_to_aligned(people, detector, pipeline, tmp_path, monkey
     # Another list is not answered from the cache of this one.
     fewer, kept = align_photos(faces.where([0, 2]), pipeline.landmarker, cache=tmp_path / "cache.npy", progress=False)
     assert len(fewer) == len(kept) == 2
-    np.testing.assert_array_equal(fewer[1], again[2])
+    # The same picture, up to the rounding that another batch brings.
+    assert np.abs(fewer[1].astype(int) - again[2].astype(int)).max() <= 2
 
 
 def test_align_without_boxes_leaves_out_and_names(people, detector, pipeline):

@@ -213,10 +213,11 @@ def test_arcface_learns_orl_and_tells_unseen_people_apart(pipeline):
     _, labels = np.unique(known.people, return_inverse=True)
     train, test = known.splits == "train", known.splits == "test"
     torch.manual_seed(0)
-    model = EmbeddingClassifier(EmbeddingNetwork(embedding_size=64, pretrained=True), ArcFace(64, 12))
+    model = EmbeddingClassifier(EmbeddingNetwork(embedding_size=64, pretrained=True), ArcFace(64, 12, scale=16))
     dataset = AlignedDataset(aligned, labels, np.flatnonzero(train), size=64)
-    history = train_embedder(model, dataset, epochs=8, batch_size=16, learning_rate=0.02, margin=0.3, progress=False)
-    assert history[-1]["loss"] < history[0]["loss"]
+    history = train_embedder(model, dataset, epochs=30, batch_size=16, learning_rate=0.01, margin=0.3, progress=False)
+    # The loss rises while the margin does, and falls once the margin stays.
+    assert history[-1]["loss"] < history[0]["loss"] / 2
     accuracy = top_k_accuracy(closed_set_logits(model, aligned[test], 64), labels[test])
     assert accuracy > 0.7
     rate = identification_rate(Embedder(model.network, 64).embed(unseen_faces), unseen.people, fprs=[0.1])[0]["tpr"]

@@ -84,8 +84,8 @@ def load_faces(name: str, root: Path | None = None) -> FaceList:
     """Prepared face crops: <root>/<name>/faces.csv beside person/photo files, the box in the middle.
 
     `name`: "faces_train", "faces_more", "faces_unseen", "lfw", or your own, made by
-    `python -m facelib.datasets prepare`. The columns `file`, `person` and `split` are read, and a
-    detector's five points (left_eye_x ... right_mouth_y) where there are such.
+    `python -m facelib.datasets prepare`. The columns `file`, `person` and `split` are read, and
+    where there are such a detector's five points (left_eye_x ... right_mouth_y) and `source`, as `sets`.
 
     Raises:
         FileNotFoundError: the table is not there.
@@ -100,6 +100,7 @@ def load_faces(name: str, root: Path | None = None) -> FaceList:
         np.array([row["split"] for row in rows]),
         np.tile(box, (len(rows), 1)),
         _five_points(rows) if "left_eye_x" in rows[0] else None,
+        np.array([row["source"] for row in rows]) if "source" in rows[0] else None,
     )
 
 

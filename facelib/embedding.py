@@ -106,6 +106,8 @@ class EmbeddingNetwork(nn.Module):
             nn.Linear(width, embedding_size, bias=False),
             nn.BatchNorm1d(embedding_size),
         )
+        # A bias that learns would draw all vectors in one direction: strangers then look alike.
+        self.head[-1].bias.requires_grad_(False)
 
     def forward(self, images: Tensor) -> Tensor:
         return self.head(self.backbone(images))

@@ -5,47 +5,151 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 
-class ArcFace(nn.Module):
-    """Additive angular margin (Deng et al. 2019, "ArcFace").
+class MarginLoss(nn.Module):
+    """Softmax over cosines with a margin for the labelled class; the children say what the margin is.
 
-    Holds one vector per class: give its parameters to the optimizer. With the angle t between
-    an embedding and a class vector, the logits are `scale * cos(t)`, and `scale * cos(t + margin)` for
-    the labelled class. The margin is an argument of `forward`, because learning starts better
-    from 0: raise it with `margin_schedule`.
+    Holds `centres` vectors per class: give its parameters to the optimizer. The logits are
+    `scale * cos(t)`, with the angle t between an embedding and the nearest centre of a class; for the
+    labelled class the child's `target` takes the place of `cos(t)`. The margin is an argument of
+    `forward`, because learning starts better from 0: raise it with `margin_schedule`.
+
+    Args:
+        centres: vectors per class; more than one lets wrong labels gather around a centre of their own
+            (Deng et al. 2020, "Sub-center ArcFace").
+        groups: (classes,) int; a photo is compared only with classes of its own group. With the source of
+            each person as group, it does not pay to tell sources apart.
 
     Raises (in `forward`):
         ValueError: a label outside the classes.
     """
 
-    def __init__(self, embedding_size: int, classes: int, scale: float = 32.0):
+    def __init__(
+        self, embedding_size: int, classes: int, scale: float = 32.0, centres: int = 1, groups: Tensor | None = None
+    ):
         super().__init__()
-        self.scale = scale
-        self.weight = nn.Parameter(torch.empty(classes, embedding_size))
+        self.scale, self.classes = scale, classes
+        self.register_buffer("groups", groups)
+        self.weight = nn.Parameter(torch.empty(classes * centres, embedding_size))
         nn.init.xavier_normal_(self.weight)
+
+    @torch.no_grad()
+    def start_from(self, centres: Tensor) -> None:
+        """Class vectors from the mean embeddings (classes, d) of the people, where a network is trained on."""
+        self.weight.copy_(F.normalize(centres).repeat_interleave(len(self.weight) // self.classes, 0))
+        if len(self.weight) > self.classes:
+            self.weight.add_(0.01 * torch.randn_like(self.weight))  # centres of one class must differ to part
 
     def cosines(self, embeddings: Tensor) -> Tensor:
         """(n, d) -> (n, classes) cosines, in float32 also under autocast."""
         with torch.autocast(embeddings.device.type, enabled=False):
-            return F.linear(F.normalize(embeddings.float()), F.normalize(self.weight.float()))
+            cosines = F.linear(F.normalize(embeddings.float()), F.normalize(self.weight.float()))
+        return cosines.view(len(cosines), self.classes, -1).amax(2)
 
     def logits(self, embeddings: Tensor) -> Tensor:
         """Margin-free logits, those from which accuracy is read."""
         return self.scale * self.cosines(embeddings)
 
+    def target(self, cosines: Tensor, margin: float, embeddings: Tensor) -> Tensor:
+        """(n, 1) cosines of the labelled classes -> (n, 1), made harder by the margin."""
+        raise NotImplementedError
+
     def forward(self, embeddings: Tensor, labels: Tensor, margin: float) -> Tensor:
         """(n, d) embeddings, (n,) labels -> scalar cross-entropy of the logits with margin."""
         cosines = self.cosines(embeddings)
-        if labels.numel() and not (labels.min() >= 0 and labels.max() < len(self.weight)):
-            raise ValueError(f"labels from {labels.min()} to {labels.max()} do not fit {len(self.weight)} classes")
+        if labels.numel() and not (labels.min() >= 0 and labels.max() < self.classes):
+            raise ValueError(f"labels from {labels.min()} to {labels.max()} do not fit {self.classes} classes")
         # Away from +-1, where the gradient of the angle is infinite.
         target = cosines.gather(1, labels[:, None]).clamp(-1 + 1e-6, 1 - 1e-6)
-        shifted = torch.cos((target.acos() + margin).clamp(max=torch.pi))
-        return F.cross_entropy(self.scale * cosines.scatter(1, labels[:, None], shifted), labels)
+        logits = self.scale * cosines.scatter(1, labels[:, None], self.target(target, margin, embeddings))
+        if self.groups is not None:
+            logits = logits.masked_fill(self.groups[labels][:, None] != self.groups, -torch.inf)
+        return F.cross_entropy(logits, labels)
 
 
-def margin_schedule(progress: float, margin: float, start: float = 0.1, end: float = 0.5) -> float:
-    """0 until `start` of the run, then in a straight line to `margin` at `end`."""
-    return margin * min(max((progress - start) / (end - start), 0.0), 1.0)
+class ArcFace(MarginLoss):
+    """Additive angular margin: cos(t + margin) (Deng et al. 2019, "ArcFace")."""
+
+    def target(self, cosines: Tensor, margin: float, embeddings: Tensor) -> Tensor:
+        return torch.cos((cosines.acos() + margin).clamp(max=torch.pi))
+
+
+class CosFace(MarginLoss):
+    """Additive cosine margin: cos(t) - margin (Wang et al. 2018, "CosFace")."""
+
+    def target(self, cosines: Tensor, margin: float, embeddings: Tensor) -> Tensor:
+        return cosines - margin
+
+
+class AdaFace(MarginLoss):
+    """A margin that depends on the length of the embedding, taken for the photo's quality (Kim et al. 2022).
+
+    Long vectors (clear photos) get a cosine margin, short ones (blurred) an angular margin that asks
+    less of them. Lengths are compared with their running mean and deviation.
+    """
+
+    def __init__(self, *arguments, **options):
+        super().__init__(*arguments, **options)
+        self.register_buffer("length_mean", torch.tensor(20.0))
+        self.register_buffer("length_std", torch.tensor(100.0))
+
+    def target(self, cosines: Tensor, margin: float, embeddings: Tensor) -> Tensor:
+        length = embeddings.detach().float().norm(dim=1, keepdim=True).clamp(0.001, 100)
+        if self.training and len(length) > 1:
+            self.length_mean.lerp_(length.mean(), 0.01)
+            self.length_std.lerp_(length.std(), 0.01)
+        quality = ((length - self.length_mean) / (self.length_std + 1e-3) / 3).clamp(-1, 1)
+        angle = (cosines.acos() - margin * quality).clamp(1e-3, torch.pi - 1e-3)
+        return angle.cos() - margin * (1 + quality)
+
+
+def triplet_loss(embeddings: Tensor, labels: Tensor, margin: float = 0.2) -> Tensor:
+    """Mean over all genuine pairs of max(0, d(a, p)^2 - d(a, n)^2 + margin) (Schroff et al. 2015, "FaceNet").
+
+    The negative n of a pair is semi-hard: the nearest that is farther from the anchor than the positive,
+    or where there is none, the farthest. The batch has to hold several photos per person.
+
+    Args:
+        embeddings: (n, d) of any length; labels: (n,).
+    """
+    with torch.autocast(embeddings.device.type, enabled=False):
+        unit = F.normalize(embeddings.float())
+        squared = 2 - 2 * unit @ unit.T
+    same = labels[:, None] == labels
+    anchor, positive = torch.where(same & ~torch.eye(len(labels), dtype=torch.bool, device=labels.device))
+    if len(anchor) == 0 or same.all():
+        return embeddings.sum() * 0.0  # no triplet in this batch
+    genuine, others = squared[anchor, positive], squared[anchor]
+    negative = ~same[anchor]
+    harder = others.masked_fill(~(negative & (others > genuine[:, None])), torch.inf).amin(1)
+    farthest = others.masked_fill(~negative, -torch.inf).amax(1)
+    return F.relu(genuine - torch.where(harder.isfinite(), harder, farthest) + margin).mean()
+
+
+class Triplet(nn.Module):
+    """`triplet_loss` with the interface of the other heads; it has no classes and so no logits."""
+
+    def __init__(self, triplet_margin: float = 0.2):
+        super().__init__()
+        self.triplet_margin = triplet_margin
+
+    def forward(self, embeddings: Tensor, labels: Tensor, margin: float = 0.0) -> Tensor:
+        """(n, d) embeddings, (n,) labels -> scalar; `margin` is not used."""
+        return triplet_loss(embeddings, labels, self.triplet_margin)
+
+
+class ArcFaceTriplet(ArcFace):
+    """ArcFace plus `weight_of_triplet` times the triplet loss of the same batch."""
+
+    weight_of_triplet = 5.0
+
+    def forward(self, embeddings: Tensor, labels: Tensor, margin: float) -> Tensor:
+        mixed = self.weight_of_triplet * triplet_loss(embeddings, labels)
+        return super().forward(embeddings, labels, margin) + mixed
+
+
+def margin_schedule(progress: float, margin: float, start: float = 0.1, end: float = 0.5, before: float = 0.0) -> float:
+    """`before` until `start` of the run, then in a straight line to `margin` at `end`."""
+    return before + (margin - before) * min(max((progress - start) / (end - start), 0.0), 1.0)
 
 
 class CrossEntropy(nn.Module):
@@ -55,6 +159,12 @@ class CrossEntropy(nn.Module):
         super().__init__()
         self.linear = nn.Linear(embedding_size, classes)
 
+    @torch.no_grad()
+    def start_from(self, centres: Tensor) -> None:
+        """As `MarginLoss.start_from`; of length 2, which gives cosines of the embeddings a factor of about 32."""
+        self.linear.weight.copy_(2 * F.normalize(centres))
+        self.linear.bias.zero_()
+
     def logits(self, embeddings: Tensor) -> Tensor:
         """(n, d) -> (n, classes)."""
         return self.linear(embeddings)
@@ -62,3 +172,27 @@ class CrossEntropy(nn.Module):
     def forward(self, embeddings: Tensor, labels: Tensor, margin: float = 0.0) -> Tensor:
         """(n, d) embeddings, (n,) labels -> scalar; `margin` is not used."""
         return F.cross_entropy(self.linear(embeddings).float(), labels)
+
+
+def make_head(loss: str, embedding_size: int, classes: int, scale: float = 32.0) -> nn.Module:
+    """The head of a loss named in `LOSSES`.
+
+    Raises:
+        ValueError: unknown name.
+    """
+    if loss not in LOSSES:
+        raise ValueError(f"loss {loss!r}: expected one of {', '.join(LOSSES)}")
+    return LOSSES[loss](embedding_size, classes, scale)
+
+
+# name -> (embedding size, classes, scale) -> head
+LOSSES = {
+    "arcface": ArcFace,
+    "cosface": CosFace,
+    "adaface": AdaFace,
+    "sub_centre": lambda size, classes, scale: ArcFace(size, classes, scale, centres=3),
+    "cross_entropy": lambda size, classes, scale: CrossEntropy(size, classes),
+    "triplet": lambda size, classes, scale: Triplet(),
+    "arcface_triplet": ArcFaceTriplet,
+}
+PHOTOS_TOGETHER = {"triplet": 4, "arcface_triplet": 4}  # losses that need several photos of a person in a batch

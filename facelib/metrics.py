@@ -105,6 +105,24 @@ def identification_rate(
     return rows
 
 
+def triplet_accuracy(vectors: np.ndarray, people: np.ndarray) -> float:
+    """Share of all triplets (anchor, positive, negative) whose positive is nearer: what triplet loss trains for.
+
+    Args:
+        vectors: (n, d) embeddings; people: (n,) their names.
+    """
+    unit, people = _unit(vectors), np.asarray(people)
+    right = total = 0
+    for i, cosines in enumerate(unit @ unit.T):
+        positive = np.delete(cosines, i)[np.delete(people == people[i], i)]
+        negative = np.sort(cosines[people != people[i]])
+        right += np.searchsorted(negative, positive).sum()
+        total += len(positive) * len(negative)
+    if total == 0:
+        raise ValueError("no triplet: at least two people, one of them with two photos, are needed")
+    return float(right / total)
+
+
 def bootstrap_identification_rate(
     query: np.ndarray, people: np.ndarray, fprs: Sequence[float] = FPRS, repeats: int = 200, seed: int = 0
 ) -> list[tuple[float, float]]:

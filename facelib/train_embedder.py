@@ -1,83 +1,34 @@
 """Train the face embedder: `python -m facelib.train_embedder --help`."""
 
 import argparse
+import hashlib
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
-import albumentations as A
 import numpy as np
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
-from torch.utils.data import Dataset
 
 from facelib.alignment import SIZE
-from facelib.checkpoints import MODELS, data_folder, pick_device, save_weights
-from facelib.datasets import FaceList, assert_people_apart, load_faces
-from facelib.embedding import LITE0, Embedder, EmbeddingNetwork, face_to_tensor
+from facelib.checkpoints import MODELS, data_folder, save_weights
+from facelib.datasets import load_faces
+from facelib.embedding import LITE0, Embedder, EmbeddingNetwork, face_to_tensor, load_embedder
+from facelib.face_data import AlignedDataset, own_faces, photo_key, training_faces
 from facelib.landmarks import load_landmarker
-from facelib.losses import ArcFace, CrossEntropy, margin_schedule
-from facelib.metrics import identification_rate, top_k_accuracy
+from facelib.losses import LOSSES, PHOTOS_TOGETHER, make_head, margin_schedule
+from facelib.metrics import identification_rate, top_k_accuracy, triplet_accuracy
 from facelib.preparation import align_photos
-from facelib.training import EpochSampler, fit
+from facelib.training import EpochSampler, fit, start_processes
 
 CENTRE_FACES = 4000  # training faces whose mean vector becomes zero
-# Keys of training people who are also in an evaluation set, found by eye.
-EXCLUDED = Path(__file__).parent.parent / "data" / "excluded_people.txt"
-
-
-class AlignedDataset(Dataset):
-    """(index, seed) -> (image (3, size, size) float32, label).
-
-    With `augment` off, the image is exactly what `Embedder.embed` shows to the network.
-
-    Args:
-        aligned: (n, 112, 112, 3) uint8; labels: (n,) int.
-        rows: which of them are used; None: all.
-        size: side of the network's input.
-    """
-
-    def __init__(
-        self,
-        aligned: np.ndarray,
-        labels: np.ndarray,
-        rows: np.ndarray | None = None,
-        size: int = SIZE,
-        augment: bool = True,
-    ):
-        self.aligned, self.labels, self.size = aligned, labels, size
-        self.rows = np.arange(len(labels)) if rows is None else rows
-        self.augment = face_augmentation() if augment else None
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def __getitem__(self, item: tuple[int, int]) -> tuple[Tensor, int]:
-        index, seed = int(self.rows[item[0]]), item[1]
-        face = np.array(self.aligned[index])
-        if self.augment:
-            self.augment.set_random_seed(seed)
-            face = self.augment(image=face)["image"]
-        return face_to_tensor(face, self.size), int(self.labels[index])
-
-
-def face_augmentation() -> A.Compose:
-    """Flip, small moves, light, colour, low resolution and occlusion."""
-    return A.Compose(
-        [
-            A.HorizontalFlip(p=0.5),
-            A.Affine(scale=(0.9, 1.1), translate_percent=(-0.04, 0.04), rotate=(-8, 8), border_mode=1, p=0.7),
-            A.RandomBrightnessContrast(0.3, 0.3, p=0.5),
-            A.HueSaturationValue(6, 40, 0, p=0.2),
-            A.ToGray(p=0.15),
-            A.OneOf([A.Downscale(scale_range=(0.2, 0.6)), A.GaussianBlur(sigma_limit=(0.5, 2.5))], p=0.25),
-            A.CoarseDropout((1, 1), (0.2, 0.45), (0.2, 0.45), fill="random_uniform", p=0.2),
-        ]
-    )
 
 
 class EmbeddingClassifier(nn.Module):
     """Embedding network and loss head in one, so that checkpoints hold both."""
 
-    def __init__(self, network: EmbeddingNetwork, head: ArcFace | CrossEntropy):
+    def __init__(self, network: EmbeddingNetwork, head: nn.Module):
         super().__init__()
         self.network, self.head = network, head
 
@@ -95,20 +46,24 @@ def train_embedder(
     dataset: AlignedDataset,
     *,
     margin: float = 0.4,
-    margin_start: float = 0.1,
-    margin_end: float = 0.5,
+    margin_before: float = 0.0,
     epochs: int,
     batch_size: int = 128,
-    learning_rate: float = 0.05,
+    learning_rate: float = 1e-3,
     seed: int = 0,
+    photos_together: int = 1,
+    optimizer: str = "adamw",
     **options,
 ) -> list[dict[str, float]]:
-    """Train with SGD, the margin rising between two shares of the run; `options` go to `fit`."""
+    """Train, the margin going from `margin_before` to `margin`; `options` go to `fit`.
+
+    `photos_together`: of one person in a batch, see `EpochSampler`.
+    """
 
     def loss_of(batch: tuple[Tensor, ...], progress: float) -> Tensor:
         images, people = batch
         vectors = model.network(images.contiguous(memory_format=torch.channels_last))
-        return model.head(vectors, people, margin_schedule(progress, margin, margin_start, margin_end))
+        return model.head(vectors, people, margin_schedule(progress, margin, before=margin_before))
 
     return fit(
         model,
@@ -118,9 +73,9 @@ def train_embedder(
         epochs=epochs,
         batch_size=batch_size,
         learning_rate=learning_rate,
-        optimizer="sgd",
-        weight_decay=5e-4,
-        sampler=EpochSampler(len(dataset), seed),
+        optimizer=optimizer,
+        weight_decay=0.05 if optimizer == "adamw" else 5e-4,
+        sampler=EpochSampler(len(dataset), seed, labels=dataset.labels[dataset.rows], together=photos_together),
         **options,
     )
 
@@ -135,6 +90,15 @@ def closed_set_logits(model: EmbeddingClassifier, aligned: np.ndarray, size: int
         vectors = model.network(batch.to(device, memory_format=torch.channels_last))
         rows.append(model.head.logits(vectors).float().cpu().numpy())
     return np.concatenate(rows)
+
+
+def class_centres(
+    network: EmbeddingNetwork, aligned: np.ndarray, labels: np.ndarray, classes: int, size: int = SIZE
+) -> Tensor:
+    """Mean unit vector (classes, d) of the aligned faces (n, 112, 112, 3) of each label (n,)."""
+    vectors = torch.from_numpy(Embedder(network, size, flip=False).embed(aligned))
+    total = torch.zeros(classes, vectors.shape[1]).index_add_(0, torch.from_numpy(labels), vectors)
+    return total.to(next(network.parameters()).device)
 
 
 @torch.inference_mode()
@@ -152,98 +116,128 @@ def centre_embeddings(network: EmbeddingNetwork, aligned: np.ndarray, size: int 
     network.head[-1].bias -= total / len(aligned)
 
 
-def training_faces(names: list[str]) -> FaceList:
-    """The prepared crops of several folders as one list, without data/excluded_people.txt."""
-    lists = [load_faces(name) for name in names]
-    assert_people_apart(**dict(zip(names, lists)))
-    faces = FaceList.join(lists)
-    return faces.where(~np.isin(faces.people, EXCLUDED.read_text().split()))
+def validation(
+    model: EmbeddingClassifier, size: int, closed: tuple[np.ndarray, np.ndarray], unseen: tuple[np.ndarray, np.ndarray]
+) -> Callable[[int], dict[str, float]]:
+    """For `fit`: closed-set accuracy on `closed` (aligned faces, labels), TPR and triplets on `unseen` (faces, people).
+
+    Either may be empty.
+    """
+
+    def validate(_: int) -> dict[str, float]:
+        figures = {}
+        if len(unseen[0]):
+            vectors = Embedder(model.network, size, flip=False).embed(unseen[0])
+            figures |= {f"tpr_at_{row['fpr']:g}": row["tpr"] for row in identification_rate(vectors, unseen[1])}
+            figures["triplets"] = triplet_accuracy(vectors, unseen[1])
+        if len(closed[0]) and hasattr(model.head, "logits"):
+            figures["top1"] = top_k_accuracy(closed_set_logits(model, closed[0], size), closed[1])
+        return figures
+
+    return validate
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
-    parser.add_argument("--faces", nargs="+", default=["faces_train", "faces_more"], help="folders under FACELIB_DATA")
-    parser.add_argument("--loss", choices=["arcface", "cross_entropy"], default="arcface")
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        "python -m facelib.train_embedder",
+        description="Train the face embedder.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    parser.add_argument("--faces", nargs="+", default=["faces_train", "faces_more"], help="sets under FACELIB_DATA")
+    parser.add_argument("--folder", type=Path, help="instead: your own photos, FOLDER/<person>/<photo>")
+    parser.add_argument("--start", type=Path, help="weights to go on from, instead of ImageNet's")
+    parser.add_argument("--loss", choices=LOSSES, default="arcface")
     parser.add_argument("--backbone", default=LITE0)
     parser.add_argument("--embedding-size", type=int, default=256)
-    parser.add_argument("--margin", type=float, default=0.4)
-    parser.add_argument("--stages", nargs="+", default=["64:9", "112:2"], help="size:epochs, in this order")
-    parser.add_argument("--learning-rates", nargs="+", type=float, default=[0.05, 0.02], help="one for each stage")
+    parser.add_argument("--scale", type=float, default=32.0)
+    parser.add_argument("--stages", nargs="+", default=["64:20", "112:3"], help="size:epochs, in this order")
+    parser.add_argument("--learning-rates", nargs="+", type=float, default=[1e-3, 3e-4], help="one for each stage")
+    parser.add_argument("--optimizer", choices=["adamw", "sgd"], default="adamw")
+    parser.add_argument("--margins", nargs="+", type=float, default=[0.4, 0.4], help="reached in each stage")
     parser.add_argument("--batch-size", type=int, default=128)
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--device")
-    parser.add_argument("--out", help="default: models/model_<loss>.pt")
-    parser.add_argument("--checkpoints", default=str(data_folder() / "checkpoints"))
+    parser.add_argument("--out", type=Path, help="default: models/model_<loss>.pt, or my_model.pt with --folder")
+    parser.add_argument("--checkpoints", type=Path, help="default: FACELIB_DATA/checkpoints")
     args = parser.parse_args()
-    if len(args.stages) != len(args.learning_rates):
-        parser.error(f"{len(args.stages)} stages but {len(args.learning_rates)} learning rates: give one for each")
+    for name, given in (("learning rates", args.learning_rates), ("margins", args.margins)):
+        if len(args.stages) != len(given):
+            parser.error(f"{len(args.stages)} stages but {len(given)} {name}: give one for each")
+    args.out = args.out or (Path("my_model.pt") if args.folder else MODELS / f"model_{args.loss}.pt")
+    args.checkpoints = args.checkpoints or data_folder() / "checkpoints"
+    return args
 
-    landmarker, cache = load_landmarker(device=args.device), data_folder() / "cache"
-    faces = training_faces(args.faces)
-    aligned, faces = align_photos(faces, landmarker, cache=cache / f"{'_'.join(args.faces)}.npy")
-    unseen = load_faces("faces_unseen")
-    open_val, val_faces = align_photos(
-        unseen.where(unseen.splits == "open_val"), landmarker, cache=cache / "open_val.npy"
-    )
-    assert_people_apart(training=faces, unseen=unseen, lfw=load_faces("lfw"))
+
+def main() -> None:
+    args = arguments()
+    device = start_processes(args.device)
+    landmarker = load_landmarker(device=str(device))
+    aligned, faces = own_faces(args.folder, landmarker) if args.folder else training_faces(args.faces, landmarker)
+    unseen = np.zeros((0, SIZE, SIZE, 3), np.uint8), np.zeros(0)
+    if (data_folder() / "faces_unseen").is_dir():
+        people = load_faces("faces_unseen")
+        cache = data_folder() / "cache" / "open_val.npy"
+        pictures, kept = align_photos(people.where(people.splits == "open_val"), landmarker, cache=cache)
+        unseen = pictures, kept.people
     names, labels = np.unique(faces.people, return_inverse=True)
-    train, held_out = np.flatnonzero(faces.splits == "train"), np.flatnonzero(faces.splits == "val")
+    train, val, test = (np.flatnonzero(faces.splits == split) for split in ("train", "val", "test"))
+    listed = hashlib.sha256("".join(f"{photo_key(f)}{i}" for f, i in zip(faces.files, labels)).encode()).hexdigest()
 
     torch.manual_seed(0)
-    device = pick_device(args.device)
-    network = EmbeddingNetwork(args.backbone, args.embedding_size, pretrained=True)
-    kind = ArcFace if args.loss == "arcface" else CrossEntropy
-    model = EmbeddingClassifier(network, kind(args.embedding_size, len(names)))
+    if args.start:
+        network = load_embedder(args.start, device=str(device)).model
+    else:
+        network = EmbeddingNetwork(args.backbone, args.embedding_size, pretrained=True)
+    model = EmbeddingClassifier(
+        network, make_head(args.loss, network.arguments["embedding_size"], len(names), args.scale)
+    )
     model = model.to(device, memory_format=torch.channels_last)
+    if args.start and hasattr(model.head, "start_from"):
+        first_size = int(args.stages[0].split(":")[0])
+        model.head.start_from(class_centres(network, aligned[train], labels[train], len(names), first_size))
     history = []
     for stage, (text, rate) in enumerate(zip(args.stages, args.learning_rates)):
         size, epochs = map(int, text.split(":"))
-
-        def validate(_, size=size):
-            embedder = Embedder(network, size, flip=False)
-            rates = identification_rate(embedder.embed(open_val), val_faces.people)
-            figures = {f"tpr_at_{row['fpr']:g}": row["tpr"] for row in rates}
-            if len(held_out):
-                figures["top1"] = top_k_accuracy(closed_set_logits(model, aligned[held_out], size), labels[held_out])
-            return figures
-
         history += train_embedder(
             model,
             AlignedDataset(aligned, labels, train, size),
-            margin=args.margin,
-            margin_start=0.1 if stage == 0 else -1.0,
-            margin_end=0.5 if stage == 0 else 0.0,
+            margin=args.margins[stage],
+            margin_before=args.margins[stage - 1] if stage else 0.0,
             epochs=epochs,
             batch_size=args.batch_size,
             learning_rate=rate,
+            optimizer=args.optimizer,
             seed=stage,
+            photos_together=PHOTOS_TOGETHER.get(args.loss, 1),
             workers=args.workers,
             device=device,
-            validate=validate,
-            checkpoint=Path(args.checkpoints) / f"{args.loss}_{stage}.pt",
+            validate=validation(model, size, (aligned[val], labels[val]), unseen),
+            checkpoint=args.checkpoints / f"{args.out.stem}_{stage}.pt",
+            about=f"{len(train)} photos of {len(names)} people ({listed[:8]}), {text}",
         )
-    test = np.flatnonzero(faces.splits == "test")
+    if dist.is_initialized() and dist.get_rank() > 0:
+        return
     figures = {}
-    if len(test):
+    if len(test) and hasattr(model.head, "logits"):
         logits = closed_set_logits(model, aligned[test], size)
         figures = {f"closed_set_test_top{k}": top_k_accuracy(logits, labels[test], k) for k in (1, 5)}
         print("  ".join(f"{name} {value:.3f}" for name, value in figures.items()))
     centre_embeddings(network, aligned[train[:: max(1, len(train) // CENTRE_FACES)]], size)
-    command = f"python -m facelib.train_embedder --faces {' '.join(args.faces)} --loss {args.loss} --stages "
-    command += f"{' '.join(args.stages)} --learning-rates {' '.join(f'{r:g}' for r in args.learning_rates)}"
     save_weights(
         network,
-        args.out or MODELS / f"model_{args.loss}.pt",
+        args.out,
         architecture="facelib.embedding.EmbeddingNetwork",
         arguments=network.arguments,
         preprocessing={"input_size": size, "alignment": "five_points", "range": [-1, 1], "colour": "RGB"},
         training={
-            "data": f"{' and '.join(args.faces)}: {len(train)} photos of {len(names)} people",
-            "command": command,
+            "data": f"{args.folder.name if args.folder else ' and '.join(args.faces)}: {len(train)} photos of "
+            f"{len(set(labels[train].tolist()))} people",
+            "command": " ".join(["python -m facelib.train_embedder", *sys.argv[1:]]),
             "history": history,
         },
         figures=figures,
     )
+    print(f"{args.out}: load it with load_embedder({str(args.out)!r})")
 
 
 if __name__ == "__main__":

@@ -1,13 +1,18 @@
 """Training loops: one `fit` for both networks, with checkpoints and exact resume."""
 
 import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, Sampler
 from tqdm.auto import tqdm
+
+from facelib.checkpoints import pick_device
 
 
 class EpochSampler(Sampler[tuple[int, int]]):
@@ -15,10 +20,20 @@ class EpochSampler(Sampler[tuple[int, int]]):
 
     A run that is resumed, or has another number of workers, therefore sees the same pictures.
     `weights`: (n,) relative frequency of each item; None: every item once. `length`: items drawn.
+    `labels`: (n,) people; with them, `together` photos of a person follow each other (triplets need that).
     """
 
-    def __init__(self, items: int, seed: int = 0, weights: Tensor | None = None, length: int | None = None):
+    def __init__(
+        self,
+        items: int,
+        seed: int = 0,
+        weights: Tensor | None = None,
+        length: int | None = None,
+        labels: np.ndarray | None = None,
+        together: int = 1,
+    ):
         self.items, self.seed, self.weights, self.length, self.epoch = items, seed, weights, length or items, 0
+        self.labels, self.together = labels, together
 
     def __len__(self) -> int:
         return self.length
@@ -26,11 +41,38 @@ class EpochSampler(Sampler[tuple[int, int]]):
     def __iter__(self):
         generator = torch.Generator().manual_seed(self.seed * 100_003 + self.epoch)
         if self.weights is None:
-            order = torch.randperm(self.items, generator=generator)[: self.length]
+            order = torch.randperm(self.items, generator=generator)
+            if self.labels is not None:
+                order = self._in_groups(order.numpy(), generator)
+            order = order[: self.length]
         else:
             order = torch.multinomial(self.weights.double(), self.length, replacement=True, generator=generator)
         seeds = torch.randint(2**31, (self.length,), generator=generator)
         return iter(zip(order.tolist(), seeds.tolist()))
+
+    def _in_groups(self, order: np.ndarray, generator: torch.Generator) -> np.ndarray:
+        order = order[np.argsort(self.labels[order], kind="stable")]
+        _, first = np.unique(self.labels[order], return_index=True)
+        rank = np.arange(len(order)) - np.repeat(first, np.diff(np.append(first, len(order))))
+        starts = np.flatnonzero(rank % self.together == 0)
+        groups = np.split(order, starts[1:])
+        return np.concatenate([groups[i] for i in torch.randperm(len(groups), generator=generator).tolist()])
+
+
+class ShareOfBatches(Sampler[list]):
+    """Batches of `sampler`, of which each of several processes takes its equal part."""
+
+    def __init__(self, sampler: EpochSampler, batch_size: int, rank: int, processes: int):
+        self.sampler, self.batch_size, self.rank, self.processes = sampler, batch_size, rank, processes
+
+    def __len__(self) -> int:
+        return len(self.sampler) // self.batch_size
+
+    def __iter__(self):
+        items, part = list(self.sampler), self.batch_size // self.processes
+        for step in range(len(self)):
+            start = step * self.batch_size + self.rank * part
+            yield items[start : start + part]
 
 
 def finished_epochs(checkpoint: str | Path) -> int:
@@ -58,9 +100,13 @@ def fit(
     checkpoint: str | Path | None = None,
     stop_after: int | None = None,
     bfloat16: bool = False,
+    about: str = "",
     progress: bool = True,
 ) -> list[dict[str, float]]:
     """Train with one learning-rate cycle; resume where `checkpoint` left off.
+
+    Under `torchrun` (after `start_processes`) each process trains on its part of every batch, and the
+    gradients are averaged; the first process validates and writes.
 
     Args:
         model: what is saved and resumed; holds every trained parameter.
@@ -73,21 +119,31 @@ def fit(
         stop_after: end after this epoch, as if interrupted; the schedule is still that of `epochs`.
         bfloat16: autocast on the CPU too, which nearly doubles the speed of dense convolutions on
             processors that have it. On a GPU mixed precision is always on.
+        about: what else makes the run what it is (the data); a checkpoint of another is refused.
 
     Returns:
-        One dict per epoch: "epoch", "loss", "learning_rate" and what `validate` gave.
+        One dict per epoch: "epoch", "loss", "learning_rate", "images_per_s", "waiting" (share of the time
+        in which the training waited for data) and what `validate` gave.
 
     Raises:
         FloatingPointError: the loss is not finite; the checkpoint of the epoch before stays.
-        ValueError: the checkpoint is of another run, or the data are fewer than one batch.
+        ValueError: the checkpoint is of another run, the data are fewer than one batch, or the batch
+            cannot be shared equally by the processes.
     """
+    rank, processes = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
+    progress = progress and rank == 0
     device = device or torch.device("cpu")
     sampler = sampler or EpochSampler(len(dataset))
     steps = len(sampler) // batch_size
     if steps == 0:
         raise ValueError(f"{len(sampler)} items are fewer than one batch of {batch_size}: lower batch_size")
+    if batch_size % processes:
+        raise ValueError(f"a batch of {batch_size} cannot be shared equally by {processes} processes")
     loader = DataLoader(
-        dataset, batch_size, sampler=sampler, num_workers=workers, drop_last=True, pin_memory=device.type == "cuda"
+        dataset,
+        batch_sampler=ShareOfBatches(sampler, batch_size, rank, processes),
+        num_workers=workers,
+        pin_memory=device.type == "cuda",
     )
     groups = parameters or [{"params": list(model.parameters()), "lr": learning_rate}]
     kind = {
@@ -102,6 +158,7 @@ def fit(
     history: list[dict[str, float]] = []
     size = sum(p.numel() for p in model.parameters())
     run = f"{size} parameters, {epochs} epochs of {steps} steps of {batch_size}, {optimizer}, rates {peaks}"
+    run += f", {about}" if about else ""
     if checkpoint and Path(checkpoint).exists():
         saved = torch.load(checkpoint, map_location=device, weights_only=True)
         if saved["run"] != run:
@@ -116,7 +173,10 @@ def fit(
         torch.manual_seed(sampler.seed * 100_003 + epoch)  # dropout continues the same after a resume
         total = torch.zeros((), device=device)
         bar = tqdm(loader, f"epoch {epoch + 1}/{epochs}", unit="batch", disable=not progress, leave=False)
+        start = asked = time.perf_counter()
+        waited = 0.0
         for step, batch in enumerate(bar):
+            waited += time.perf_counter() - asked
             batch = tuple(part.to(device, non_blocking=True) for part in batch)
             with torch.autocast(device.type, kind_of_float, enabled=bfloat16 or device.type == "cuda"):
                 loss = loss_of(batch, (epoch * steps + step) / (epochs * steps))
@@ -127,27 +187,55 @@ def fit(
                 )
             optim.zero_grad(set_to_none=True)
             scaler.scale(loss).backward()
+            if processes > 1:
+                _average_gradients(model, processes)
             scaler.step(optim)
             scaler.update()
             schedule.step()
             total += loss.detach()
             if step % 20 == 0:
-                bar.set_postfix(
-                    loss=f"{loss.item():.4g}", images_per_s=f"{(bar.format_dict['rate'] or 0) * batch_size:.0f}"
-                )
-        row = {"epoch": epoch + 1, "loss": (total / steps).item(), "learning_rate": schedule.get_last_lr()[0]}
-        if validate:
+                rate = (step + 1) * batch_size / (time.perf_counter() - start)
+                bar.set_postfix(loss=f"{loss.item():.4g}", images_per_s=f"{rate:.0f}")
+            asked = time.perf_counter()
+        seconds = time.perf_counter() - start
+        if processes > 1:
+            dist.all_reduce(total)
+        row = {"epoch": epoch + 1, "loss": (total / steps / processes).item()}
+        row |= {"learning_rate": schedule.get_last_lr()[0]}
+        row |= {"images_per_s": steps * batch_size / seconds, "waiting": waited / seconds}
+        if validate and rank == 0:
             model.eval()
             row |= validate(epoch)
         history.append(row)
-        if checkpoint:
+        if checkpoint and rank == 0:
             state = {"run": run, "model": model.state_dict(), "history": history}
             state |= {"optimizer": optim.state_dict(), "schedule": schedule.state_dict(), "scaler": scaler.state_dict()}
             _replace(state, Path(checkpoint))
         if progress:
             print("  ".join(f"{k} {v:.4g}" for k, v in row.items()), flush=True)
+        if processes > 1:
+            dist.barrier()
     model.eval()
     return history
+
+
+def start_processes(device: str | None = None) -> torch.device:
+    """The device of this process; under `torchrun` the processes are joined first (NCCL on GPUs, else gloo)."""
+    if "LOCAL_RANK" not in os.environ:
+        return pick_device(device)
+    on_gpus = torch.cuda.is_available() and device in (None, "cuda")
+    if on_gpus:
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+    if not dist.is_initialized():
+        dist.init_process_group("nccl" if on_gpus else "gloo")
+    return torch.device("cuda", int(os.environ["LOCAL_RANK"])) if on_gpus else pick_device(device)
+
+
+def _average_gradients(model: nn.Module, processes: int) -> None:
+    for parameter in model.parameters():
+        if parameter.grad is not None:
+            dist.all_reduce(parameter.grad)
+            parameter.grad /= processes
 
 
 def _replace(state: dict, path: Path) -> None:

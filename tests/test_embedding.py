@@ -4,9 +4,9 @@ import torch
 
 from facelib.alignment import align_faces
 from facelib.embedding import LITE0, Embedder, EmbeddingNetwork, face_to_tensor, make_backbone
+from facelib.face_data import AlignedDataset
 from facelib.landmark_data import LandmarkDataset
 from facelib.landmarks import image_to_tensor
-from facelib.train_embedder import AlignedDataset
 
 
 class Recorder(torch.nn.Module):

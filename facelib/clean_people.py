@@ -1,0 +1,104 @@
+"""Find training people under two keys, training people who are in an evaluation set, and photos that do not
+show their person, with an embedder of our own: `python -m facelib.clean_people`.
+
+Writes the frozen lists data/same_people.txt and data/dropped_photos.txt, and prints people who may be in an
+evaluation set: look at those before adding them to data/excluded_people.txt.
+"""
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+
+from facelib.checkpoints import data_folder
+from facelib.datasets import load_faces
+from facelib.embedding import load_embedder
+from facelib.face_data import LISTS, photo_key
+from facelib.landmarks import load_landmarker
+from facelib.preparation import align_photos
+
+SETS = ["faces_train", "faces_more"]
+SAME, OTHER_PHOTO, EVALUATION = 0.75, 0.1, 0.75  # cosines: centres of one person; photo to own centre; see main
+FEWEST = 3  # photos, for a centre that says something
+
+
+def centres(vectors: np.ndarray, people: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Unit centre of each person: names (p,), centres (p, d), number of photos (p,)."""
+    names, who, photos = np.unique(people, return_inverse=True, return_counts=True)
+    total = np.zeros((len(names), vectors.shape[1]), np.float32)
+    np.add.at(total, who, vectors)
+    return names, total / np.linalg.norm(total, axis=1, keepdims=True), photos
+
+
+def own_cosines(vectors: np.ndarray, people: np.ndarray) -> np.ndarray:
+    """(n,) cosine of each photo to the mean of the person's other photos; NaN below FEWEST photos."""
+    _, who, photos = np.unique(people, return_inverse=True, return_counts=True)
+    total = np.zeros((len(photos), vectors.shape[1]), np.float32)
+    np.add.at(total, who, vectors)
+    others = total[who] - vectors
+    cosines = (vectors * others).sum(1) / np.maximum(np.linalg.norm(others, axis=1), 1e-6)
+    return np.where(photos[who] >= FEWEST, cosines, np.nan)
+
+
+def family(person: str) -> str:
+    """The family of a person of Families in the Wild; of others the person itself."""
+    return "_".join(person.split("_")[:2]) if person.startswith("fiw_") else person
+
+
+def same_people(vectors: np.ndarray, people: np.ndarray, threshold: float) -> list[tuple[str, str, float]]:
+    """Pairs of keys, each the other's nearest and closer than `threshold`, never two of one family.
+
+    Returns:
+        (key with more photos, other key, cosine of the centres), closest first; no key twice.
+    """
+    names, points, photos = centres(vectors, people)
+    cosines = points @ points.T
+    np.fill_diagonal(cosines, -1)
+    families = np.array([family(name) for name in names])
+    cosines[families[:, None] == families] = -1
+    nearest = cosines.argmax(1)
+    pairs = []
+    for i, j in enumerate(nearest):
+        if i < j and nearest[j] == i and cosines[i, j] >= threshold and min(photos[i], photos[j]) >= FEWEST:
+            first, second = (i, j) if photos[i] >= photos[j] else (j, i)
+            pairs.append((str(names[first]), str(names[second]), float(cosines[i, j])))
+    return sorted(pairs, key=lambda pair: -pair[2])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        "python -m facelib.clean_people", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--weights", type=Path, help="embedder; default: the shipped one")
+    parser.add_argument("--same", type=float, default=SAME, help=f"cosine of the centres of one person ({SAME})")
+    parser.add_argument("--photo", type=float, default=OTHER_PHOTO, help=f"least cosine to one's own ({OTHER_PHOTO})")
+    parser.add_argument("--out", type=Path, default=LISTS, help="folder of the lists")
+    parser.add_argument("--device")
+    options = parser.parse_args()
+    landmarker, embedder = load_landmarker(device=options.device), load_embedder(options.weights, options.device)
+
+    def embed(name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        aligned, faces = align_photos(load_faces(name), landmarker, cache=data_folder() / "cache" / f"{name}.npy")
+        return embedder.embed(aligned), faces.people, np.array([photo_key(file) for file in faces.files])
+
+    parts = [embed(name) for name in SETS]
+    vectors, people, keys = (np.concatenate(columns) for columns in zip(*parts))
+    kept = ~np.isin(people, (LISTS / "excluded_people.txt").read_text().split())
+    vectors, people, keys = vectors[kept], people[kept], keys[kept]
+
+    same = same_people(vectors, people, options.same)
+    merged = np.array([{b: a for a, b, _ in same}.get(person, person) for person in people.tolist()])
+    wrong = np.sort(keys[own_cosines(vectors, merged) < options.photo])
+    (options.out / "same_people.txt").write_text("".join(f"{a} {b}\n" for a, b, _ in sorted(same)))
+    (options.out / "dropped_photos.txt").write_text("".join(f"{key}\n" for key in wrong))
+    print(f"{len(same)} pairs of keys of one person, {len(wrong)} photos dropped, of {len(keys)} photos")
+    names, points, _ = centres(vectors, merged)
+    for name in ("faces_unseen", "lfw"):
+        others, theirs, _ = centres(*embed(name)[:2])
+        cosines = points @ theirs.T
+        for i, j in np.argwhere(cosines >= EVALUATION):
+            print(f"perhaps in {name}: {names[i]} is {others[j]} ({cosines[i, j]:.2f})")
+
+
+if __name__ == "__main__":
+    main()

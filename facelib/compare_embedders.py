@@ -1,0 +1,246 @@
+"""Equal short runs that compare what goes into the embedder's training: `python -m facelib.compare_embedders`.
+
+Runs that go on from a first model (`python -m facelib.train_embedder --stages 64:6 ... --out first.pt`) compare
+losses where they are used; runs from ImageNet compare what has to be there from the start. About an hour on
+two CPU cores. Each run's result is kept under FACELIB_DATA/comparisons/embedder, so an
+interrupted comparison goes on where it stopped; all of them then go into the manifest.
+"""
+
+import argparse
+import hashlib
+import json
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from facelib.checkpoints import MODELS, data_folder, pick_device, read_manifest, write_manifest
+from facelib.datasets import FaceList, load_faces
+from facelib.embedding import Embedder, EmbeddingNetwork, load_embedder
+from facelib.face_data import AlignedDataset, cut_faces, face_augmentation, family_faces, photo_key, training_faces
+from facelib.landmarks import Landmarker, load_landmarker
+from facelib.losses import PHOTOS_TOGETHER, make_head
+from facelib.metrics import identification_rate, top_k_accuracy, triplet_accuracy
+from facelib.preparation import align_photos
+from facelib.train_embedder import EmbeddingClassifier, class_centres, closed_set_logits, train_embedder
+
+PHOTOS, BATCH_SIZE, LEARNING_RATE = 30_000, 128, 1e-3  # of the runs that go on from a first model
+FEW_PHOTOS, EPOCHS = 10_000, 5  # of the runs from ImageNet, on 1,000 people
+SETS = ["faces_train", "faces_more"]
+LOW = "celeba_low"  # the source of blurred, enlarged photos
+# table -> name -> (what it is, changes to the standard run of the table)
+GO_ON = {
+    "loss": {
+        "arcface": ("ArcFace, margin 0.3, scale 32", {}),
+        "cosface": ("CosFace, margin 0.3", {"loss": "cosface"}),
+        "adaface": ("AdaFace, margin 0.3", {"loss": "adaface"}),
+        "arcface_triplet": ("ArcFace and triplet mixed", {"loss": "arcface_triplet"}),
+        "sub_centre": ("ArcFace with three centres a person", {"loss": "sub_centre"}),
+        "cross_entropy": ("cross-entropy", {"loss": "cross_entropy"}),
+        "triplet": ("triplet loss, semi-hard", {"loss": "triplet"}),
+    },
+    "margin and scale": {
+        "margin_5": ("margin 0.5", {"margin": 0.5}),
+        "margin_0": ("margin 0", {"margin": 0.0}),
+        "scale_64": ("scale 64", {"scale": 64.0}),
+        "scale_16": ("scale 16", {"scale": 16.0}),
+    },
+    "training": {
+        "by_source": ("compared with people of the same source only", {"by_source": True}),
+        "no_tight_crops": ("no tight crops among the augmentation", {"tight_crop": 0.0}),
+        "mirror_only": ("mirror images as the only augmentation", {"augment": False}),
+    },
+    "input size": {
+        "size_80": ("80 px instead of 64", {"size": 80}),
+        "size_112": ("112 px instead of 64", {"size": 112}),
+    },
+}
+FROM_IMAGENET = {
+    "start": {
+        "imagenet": ("ImageNet's weights, AdamW, 256 numbers, 1,000 people", {}),
+        "random": ("random weights", {"start": "random"}),
+        "sgd": ("SGD with learning rate 0.03 instead of AdamW", {"optimizer": "sgd", "learning_rate": 0.03}),
+        "free_bias": ("last batch norm with a bias that learns", {"free_bias": True}),
+    },
+    "alignment": {
+        "box": ("the detector's box, no alignment", {"alignment": "box"}),
+        "eyes": ("eyes level at a fixed distance", {"alignment": "eyes"}),
+        "detector": ("five points of the detector", {"alignment": "detector"}),
+    },
+    "people, equal photos": {
+        "people_500": ("500 people, 20 photos each", {"people": 500}),
+        "people_2500": ("2,500 people, 4 photos each", {"people": 2500}),
+        "no_low": ("1,000 people without the low-resolution source", {"low": False}),
+    },
+    "embedding size": {
+        "embedding_64": ("64 numbers", {"embedding_size": 64}),
+        "embedding_512": ("512 numbers", {"embedding_size": 512}),
+    },
+}
+# The second kind start without margin: so far from the goal, a margin only delays.
+STANDARD = {"imagenet": {"start": "imagenet", "margin": 0.0, "size": 48}, "first": {}}
+RUNS = {
+    name: (table, what, STANDARD[start] | changes)
+    for start, tables in (("first", GO_ON), ("imagenet", FROM_IMAGENET))
+    for table, runs in tables.items()
+    for name, (what, changes) in runs.items()
+}
+
+
+def choose_rows(faces: FaceList, people: int, low: bool) -> np.ndarray:
+    """Rows of FEW_PHOTOS training photos, equally many of each of `people` people, always the same ones."""
+    each = FEW_PHOTOS // people
+    photos: dict[str, list[int]] = {}
+    for i in _in_hash_order(faces):
+        if low or faces.sets[i] != LOW:
+            photos.setdefault(str(faces.people[i]), []).append(i)
+    rows = [mine[:each] for mine in photos.values() if len(mine) >= each][:people]
+    if len(rows) < people:
+        raise ValueError(f"only {len(rows)} people have {each} photos or more, {people} are asked for")
+    return np.sort(np.concatenate(rows))
+
+
+def _in_hash_order(faces: FaceList) -> list[int]:
+    train = np.flatnonzero(faces.splits == "train")
+    return sorted(train, key=lambda i: hashlib.sha256(photo_key(faces.files[i]).encode()).digest())
+
+
+@dataclass
+class Material:
+    """What all runs share: aligned faces and who they are, the first model and its class centres."""
+
+    landmarker: Landmarker
+    first: Path
+    pictures: np.ndarray
+    faces: FaceList
+    centres: torch.Tensor  # (people, d), in the order of np.unique(faces.people)
+
+    @classmethod
+    def load(cls, first: Path, device: str | None) -> "Material":
+        landmarker, embedder = load_landmarker(device=device), load_embedder(first, device)
+        pictures, faces = training_faces(SETS, landmarker)
+        rows = np.flatnonzero(faces.splits == "train")
+        names, labels = np.unique(faces.people, return_inverse=True)
+        size = embedder.input_size
+        centres = class_centres(embedder.model, pictures[rows], labels[rows], len(names), size)
+        return cls(landmarker, first, pictures, faces, centres)
+
+
+def run(
+    material: Material,
+    *,
+    start: str = "first",
+    loss: str = "arcface",
+    margin: float = 0.3,
+    scale: float = 32.0,
+    people: int = 1000,
+    low: bool = True,
+    alignment: str = "five_points",
+    size: int = 64,
+    embedding_size: int = 256,
+    augment: bool = True,
+    tight_crop: float = 0.3,
+    by_source: bool = False,
+    free_bias: bool = False,
+    optimizer: str = "adamw",
+    learning_rate: float = LEARNING_RATE,
+    device: str | None = None,
+) -> dict:
+    """One run, measured on open_val with and without flip averaging, and on the held-out families.
+
+    `start`: "first" goes on from the first model with PHOTOS photos of all people; "imagenet" and "random"
+    see FEW_PHOTOS photos of `people` people EPOCHS times.
+    """
+    faces, go_on = material.faces, start == "first"
+    rows = np.sort(_in_hash_order(faces)[:PHOTOS]) if go_on else choose_rows(faces, people, low)
+    chosen, unseen = faces.where(rows), load_faces("faces_unseen")
+    unseen = unseen.where(unseen.splits == "open_val")
+    if alignment == "five_points":
+        train = material.pictures[rows]
+        seen, kept = align_photos(unseen, material.landmarker, cache=data_folder() / "cache" / "open_val.npy")
+    else:
+        train = cut_faces(chosen, alignment, material.landmarker)[0]
+        seen, kept = cut_faces(unseen, alignment, material.landmarker)
+    everybody = np.unique(faces.people)
+    names = everybody if go_on else np.unique(chosen.people)
+    labels = np.searchsorted(names, chosen.people)
+
+    torch.manual_seed(0)
+    head = make_head(loss, embedding_size, len(names), scale)
+    if go_on:
+        network = load_embedder(material.first, device).model
+        if hasattr(head, "start_from"):
+            head.start_from(material.centres)
+    else:
+        network = EmbeddingNetwork(embedding_size=embedding_size, pretrained=start == "imagenet")
+    network.head[-1].bias.requires_grad_(free_bias)
+    if by_source:
+        _, sources = np.unique(faces.sets, return_inverse=True)
+        head.groups = torch.from_numpy(sources[np.unique(faces.people, return_index=True)[1]])
+    model = EmbeddingClassifier(network, head).to(pick_device(device), memory_format=torch.channels_last)
+    dataset = AlignedDataset(train, labels, size=size)
+    dataset.augment = face_augmentation(mirror_only=not augment, tight_crop=tight_crop)
+    epochs = 1 if go_on else EPOCHS
+    clock = time.time()
+    history = train_embedder(
+        model,
+        dataset,
+        margin=margin,
+        margin_before=margin if go_on else 0.0,
+        epochs=epochs,
+        batch_size=BATCH_SIZE,
+        learning_rate=learning_rate,
+        optimizer=optimizer,
+        photos_together=PHOTOS_TOGETHER.get(loss, 1),
+        device=pick_device(device),
+        progress=False,
+    )
+    result = {"start": start, "photos_seen": epochs * len(rows), "people": len(names), "input_size": size}
+    result |= {"seconds": round(time.time() - clock), "loss": history[-1]["loss"]}
+    for flip in (False, True):
+        vectors = Embedder(network, size, flip=flip).embed(seen)
+        result["open_val_flip" if flip else "open_val"] = rates_of(vectors, kept.people)
+    result["triplets"] = triplet_accuracy(vectors, kept.people)
+    if alignment == "five_points":
+        pictures, relatives = family_faces(material.landmarker)
+        result["families"] = rates_of(Embedder(network, size).embed(pictures), relatives.people)
+        held_out = np.flatnonzero((faces.splits == "val") & np.isin(faces.people, names))
+        if hasattr(head, "logits"):
+            logits = closed_set_logits(model, material.pictures[held_out], size)
+            result["top1"] = top_k_accuracy(logits, np.searchsorted(names, faces.people[held_out]))
+    return result
+
+
+def rates_of(vectors: np.ndarray, people: np.ndarray) -> dict[str, float]:
+    """FPR -> TPR."""
+    return {f"{row['fpr']:g}": row["tpr"] for row in identification_rate(vectors, people)}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser("python -m facelib.compare_embedders", description=__doc__)
+    parser.add_argument("--first", type=Path, help="first model; default: FACELIB_DATA/models/first.pt")
+    parser.add_argument("--device")
+    parser.add_argument("--only", nargs="+", choices=RUNS, default=list(RUNS), help="these runs")
+    options = parser.parse_args()
+    folder = data_folder() / "comparisons" / "embedder"
+    folder.mkdir(parents=True, exist_ok=True)
+    material, results = None, {}
+    for name, (table, what, changes) in RUNS.items():
+        path = folder / f"{name}.json"
+        if name in options.only and not path.exists():
+            first = options.first or data_folder() / "models" / "first.pt"
+            material = material or Material.load(first, options.device)
+            path.write_text(json.dumps(run(material, device=options.device, **changes)))
+        if path.exists():
+            results[name] = {"table": table, "what": what, **json.loads(path.read_text())}
+            rates = results[name]["open_val_flip"]
+            print(f"{name:18}", "  ".join(f"{rate:.3f}" for rate in rates.values()), flush=True)
+    manifest = read_manifest(MODELS)
+    manifest["model_arcface.pt"]["comparisons"] = results
+    write_manifest(manifest, MODELS)
+
+
+if __name__ == "__main__":
+    main()

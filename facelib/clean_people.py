@@ -13,7 +13,7 @@ import numpy as np
 from facelib.checkpoints import data_folder
 from facelib.datasets import load_faces
 from facelib.embedding import load_embedder
-from facelib.face_data import LISTS, photo_key
+from facelib.face_data import LISTS, family, photo_key
 from facelib.landmarks import load_landmarker
 from facelib.preparation import align_photos
 
@@ -38,11 +38,6 @@ def own_cosines(vectors: np.ndarray, people: np.ndarray) -> np.ndarray:
     others = total[who] - vectors
     cosines = (vectors * others).sum(1) / np.maximum(np.linalg.norm(others, axis=1), 1e-6)
     return np.where(photos[who] >= FEWEST, cosines, np.nan)
-
-
-def family(person: str) -> str:
-    """The family of a person of Families in the Wild; of others the person itself."""
-    return "_".join(person.split("_")[:2]) if person.startswith("fiw_") else person
 
 
 def same_people(vectors: np.ndarray, people: np.ndarray, threshold: float) -> list[tuple[str, str, float]]:

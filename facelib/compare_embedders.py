@@ -23,8 +23,14 @@ from facelib.face_data import AlignedDataset, cut_faces, face_augmentation, fami
 from facelib.landmarks import Landmarker, load_landmarker
 from facelib.losses import PHOTOS_TOGETHER, make_head
 from facelib.metrics import identification_rate, top_k_accuracy, triplet_accuracy
-from facelib.preparation import align_photos
-from facelib.train_embedder import EmbeddingClassifier, class_centres, closed_set_logits, train_embedder
+from facelib.train_embedder import (
+    EmbeddingClassifier,
+    class_centres,
+    closed_set_logits,
+    sources_of,
+    train_embedder,
+    unseen_faces,
+)
 
 PHOTOS, BATCH_SIZE, LEARNING_RATE = 30_000, 128, 1e-3  # of the runs that go on from a first model
 FEW_PHOTOS, EPOCHS = 10_000, 5  # of the runs from ImageNet, on 1,000 people
@@ -155,14 +161,13 @@ def run(
     """
     faces, go_on = material.faces, start == "first"
     rows = np.sort(_in_hash_order(faces)[:PHOTOS]) if go_on else choose_rows(faces, people, low)
-    chosen, unseen = faces.where(rows), load_faces("faces_unseen")
-    unseen = unseen.where(unseen.splits == "open_val")
+    chosen = faces.where(rows)
     if alignment == "five_points":
-        train = material.pictures[rows]
-        seen, kept = align_photos(unseen, material.landmarker, cache=data_folder() / "cache" / "open_val.npy")
+        train, (seen, strangers) = material.pictures[rows], unseen_faces(material.landmarker)
     else:
-        train = cut_faces(chosen, alignment, material.landmarker)[0]
-        seen, kept = cut_faces(unseen, alignment, material.landmarker)
+        unseen = load_faces("faces_unseen")
+        seen, kept = cut_faces(unseen.where(unseen.splits == "open_val"), alignment, material.landmarker)
+        train, strangers = cut_faces(chosen, alignment, material.landmarker)[0], kept.people
     everybody = np.unique(faces.people)
     names = everybody if go_on else np.unique(chosen.people)
     labels = np.searchsorted(names, chosen.people)
@@ -177,8 +182,7 @@ def run(
         network = EmbeddingNetwork(embedding_size=embedding_size, pretrained=start == "imagenet")
     network.head[-1].bias.requires_grad_(free_bias)
     if by_source:
-        _, sources = np.unique(faces.sets, return_inverse=True)
-        head.groups = torch.from_numpy(sources[np.unique(faces.people, return_index=True)[1]])
+        head.groups = sources_of(faces)
     model = EmbeddingClassifier(network, head).to(pick_device(device), memory_format=torch.channels_last)
     dataset = AlignedDataset(train, labels, size=size)
     dataset.augment = face_augmentation(mirror_only=not augment, tight_crop=tight_crop)
@@ -201,8 +205,8 @@ def run(
     result |= {"seconds": round(time.time() - clock), "loss": history[-1]["loss"]}
     for flip in (False, True):
         vectors = Embedder(network, size, flip=flip).embed(seen)
-        result["open_val_flip" if flip else "open_val"] = rates_of(vectors, kept.people)
-    result["triplets"] = triplet_accuracy(vectors, kept.people)
+        result["open_val_flip" if flip else "open_val"] = rates_of(vectors, strangers)
+    result["triplets"] = triplet_accuracy(vectors, strangers)
     if alignment == "five_points":
         pictures, relatives = family_faces(material.landmarker)
         result["families"] = rates_of(Embedder(network, size).embed(pictures), relatives.people)

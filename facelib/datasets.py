@@ -5,6 +5,7 @@ import csv
 import hashlib
 import importlib.util
 import os
+import warnings
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -158,6 +159,9 @@ def load_people_folder(folder: str | Path) -> FaceList:
     files = [f for f in find_photos([folder]) if f.parent.parent == folder]
     if not files:
         raise ValueError(f"{folder} holds no photo: expected {folder.name}/<person>/<photo>.jpg")
+    empty = sorted({f.name for f in folder.iterdir() if f.is_dir()} - {f.parent.name for f in files})
+    if empty:
+        warnings.warn(f"{len(empty)} folders of {folder} hold no photo, e.g. {empty[0]}", stacklevel=2)
     return FaceList(files, np.array([f.parent.name for f in files]), np.full(len(files), "train"))
 
 

@@ -12,21 +12,25 @@ from facelib.alignment import METHODS
 from facelib.checkpoints import MODELS, data_folder, read_manifest, write_manifest
 from facelib.datasets import load_faces, load_landmark_list, load_lfw_pairs
 from facelib.embedding import Embedder, load_embedder
-from facelib.face_data import cut_faces
+from facelib.face_data import cut_faces, family, family_faces
 from facelib.label_offsets import label_offsets, move_points
 from facelib.landmarks import Landmarker, load_landmarker
 from facelib.metrics import (
+    FPRS,
     bootstrap_identification_rate,
+    bootstrap_summary,
     head_turn,
     identification_rate,
     landmark_errors,
     lfw_accuracy,
     pair_similarities,
+    rank_1,
     verification_summary,
 )
 from facelib.preparation import align_photos
 from facelib.train_landmarks import evaluate_landmarks
 
+COURSE_FPRS = (0.5, 0.2, 0.1, 0.05)
 TURNS = {"frontal": (0, 0.15), "turned": (0.15, 0.35), "far turned": (0.35, np.inf)}  # of |head_turn|
 
 
@@ -79,12 +83,36 @@ def open_set_embeddings(embedder: Embedder, landmarker: Landmarker, split: str) 
 
 
 def open_set_figures(vectors: np.ndarray, people: np.ndarray) -> dict[str, Any]:
-    """Identification Rate with its interval over people, AUC and EER."""
-    rows = identification_rate(vectors, people)
-    for row, interval in zip(rows, bootstrap_identification_rate(vectors, people)):
+    """Identification Rate, AUC, EER and rank-1 over all pairs, with intervals over people; and "distractors",
+    the rate where half of the people are query and the others distractors."""
+    fprs = (*COURSE_FPRS, *FPRS[1:])
+    rows = identification_rate(vectors, people, fprs=fprs)
+    for row, interval in zip(rows, bootstrap_identification_rate(vectors, people, fprs)):
         row["interval_95"] = interval
     summary = verification_summary(*pair_similarities(vectors, people))
-    return {"identification_rate": rows, "auc": summary["auc"], "eer": summary["eer"], "people": len(set(people))}
+    figures = {"auc": summary["auc"], "eer": summary["eer"], "rank_1": float(rank_1(vectors, people).mean())}
+    query = np.isin(people, np.unique(people)[::2])
+    with_distractors = identification_rate(vectors[query], people[query], vectors[~query], fprs)
+    return {
+        "identification_rate": rows,
+        "distractors": {f"{row['fpr']:g}": row["tpr"] for row in with_distractors},
+        "people": len(set(people)),
+        **figures,
+        "interval_95": bootstrap_summary(vectors, people),
+    }
+
+
+def relatives_figures(embedder: Embedder, landmarker: Landmarker, threshold: float) -> dict[str, float]:
+    """Of the held-out families, the share of pairs above the threshold (cosine): photos of one person, of
+    relatives, and of people of two families."""
+    aligned, faces = family_faces(landmarker)
+    vectors, families = embedder.embed(aligned), np.array([family(person) for person in faces.people])
+    i, j = np.triu_indices(len(vectors), 1)
+    above = (vectors @ vectors.T)[i, j] > threshold
+    same, related = faces.people[i] == faces.people[j], families[i] == families[j]
+    kinds = {"same_person": same, "relatives": related & ~same, "strangers": ~related}
+    figures = {name: float(above[kind].mean()) for name, kind in kinds.items()}
+    return figures | {"people": len(set(faces.people)), "families": len(set(families))}
 
 
 def lfw_figures(embedder: Embedder, landmarker: Landmarker) -> dict[str, float]:
@@ -127,6 +155,7 @@ def main() -> None:
                 "open_test": test,
                 "lfw": lfw_figures(embedder, landmarker),
                 "alignment": alignment_figures(embedder, landmarker),
+                "relatives": relatives_figures(embedder, landmarker, threshold),
             },
         }
     manifest = read_manifest(options.models)

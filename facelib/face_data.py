@@ -64,9 +64,13 @@ def training_faces(names: list[str], landmarker: Landmarker, clean: bool = True)
     return np.concatenate(parts), cleaned
 
 
+def family(person: str) -> str:
+    """The family of a person of Families in the Wild; of others the person itself."""
+    return "_".join(person.split("_")[:2]) if person.startswith("fiw_") else person
+
+
 def _in_held_out_family(person: str) -> bool:
-    family = person.split("_")[1] if person.startswith("fiw_") else ""
-    return bool(family) and hashlib.sha256(family.encode()).digest()[0] % 12 == 0
+    return family(person) != person and hashlib.sha256(family(person).encode()).digest()[0] % 12 == 0
 
 
 def family_faces(landmarker: Landmarker) -> tuple[np.ndarray, FaceList]:

@@ -13,14 +13,14 @@ from torch import Tensor, nn
 
 from facelib.alignment import SIZE
 from facelib.checkpoints import MODELS, data_folder, save_weights
-from facelib.datasets import load_faces
+from facelib.datasets import FaceList, load_faces
 from facelib.embedding import LITE0, Embedder, EmbeddingNetwork, face_to_tensor, load_embedder
 from facelib.face_data import AlignedDataset, own_faces, photo_key, training_faces
-from facelib.landmarks import load_landmarker
+from facelib.landmarks import Landmarker, load_landmarker
 from facelib.losses import LOSSES, PHOTOS_TOGETHER, make_head, margin_schedule
 from facelib.metrics import identification_rate, top_k_accuracy, triplet_accuracy
 from facelib.preparation import align_photos
-from facelib.training import EpochSampler, fit, start_processes
+from facelib.training import EpochSampler, first_process_first, fit, start_processes
 
 CENTRE_FACES = 4000  # training faces whose mean vector becomes zero
 
@@ -116,6 +116,29 @@ def centre_embeddings(network: EmbeddingNetwork, aligned: np.ndarray, size: int 
     network.head[-1].bias -= total / len(aligned)
 
 
+def sources_of(faces: FaceList) -> Tensor:
+    """(people,) number of each person's source, in the order of np.unique(faces.people): `MarginLoss.groups`.
+
+    Raises:
+        ValueError: the table of the faces has no column `source`.
+    """
+    if faces.sets is None:
+        raise ValueError("--by-source: faces.csv has no column source")
+    return torch.from_numpy(
+        np.unique(faces.sets, return_inverse=True)[1][np.unique(faces.people, return_index=True)[1]]
+    )
+
+
+def unseen_faces(landmarker: Landmarker) -> tuple[np.ndarray, np.ndarray]:
+    """Aligned faces and people of open_val; none where faces_unseen is not there."""
+    if not (data_folder() / "faces_unseen").is_dir():
+        return np.zeros((0, SIZE, SIZE, 3), np.uint8), np.zeros(0)
+    faces = load_faces("faces_unseen")
+    faces = faces.where(faces.splits == "open_val")
+    aligned, kept = align_photos(faces, landmarker, cache=data_folder() / "cache" / "open_val.npy")
+    return aligned, kept.people
+
+
 def validation(
     model: EmbeddingClassifier, size: int, closed: tuple[np.ndarray, np.ndarray], unseen: tuple[np.ndarray, np.ndarray]
 ) -> Callable[[int], dict[str, float]]:
@@ -154,6 +177,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--learning-rates", nargs="+", type=float, default=[1e-3, 3e-4], help="one for each stage")
     parser.add_argument("--optimizer", choices=["adamw", "sgd"], default="adamw")
     parser.add_argument("--margins", nargs="+", type=float, default=[0.4, 0.4], help="reached in each stage")
+    parser.add_argument("--by-source", action="store_true", help="compare a photo with people of its source only")
     parser.add_argument("--batch-size", type=int, default=128)
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--device")
@@ -172,13 +196,9 @@ def main() -> None:
     args = arguments()
     device = start_processes(args.device)
     landmarker = load_landmarker(device=str(device))
-    aligned, faces = own_faces(args.folder, landmarker) if args.folder else training_faces(args.faces, landmarker)
-    unseen = np.zeros((0, SIZE, SIZE, 3), np.uint8), np.zeros(0)
-    if (data_folder() / "faces_unseen").is_dir():
-        people = load_faces("faces_unseen")
-        cache = data_folder() / "cache" / "open_val.npy"
-        pictures, kept = align_photos(people.where(people.splits == "open_val"), landmarker, cache=cache)
-        unseen = pictures, kept.people
+    with first_process_first():
+        aligned, faces = own_faces(args.folder, landmarker) if args.folder else training_faces(args.faces, landmarker)
+        unseen = unseen_faces(landmarker)
     names, labels = np.unique(faces.people, return_inverse=True)
     train, val, test = (np.flatnonzero(faces.splits == split) for split in ("train", "val", "test"))
     listed = hashlib.sha256("".join(f"{photo_key(f)}{i}" for f, i in zip(faces.files, labels)).encode()).hexdigest()
@@ -188,9 +208,10 @@ def main() -> None:
         network = load_embedder(args.start, device=str(device)).model
     else:
         network = EmbeddingNetwork(args.backbone, args.embedding_size, pretrained=True)
-    model = EmbeddingClassifier(
-        network, make_head(args.loss, network.arguments["embedding_size"], len(names), args.scale)
-    )
+    head = make_head(args.loss, network.arguments["embedding_size"], len(names), args.scale)
+    if args.by_source:
+        head.groups = sources_of(faces)
+    model = EmbeddingClassifier(network, head)
     model = model.to(device, memory_format=torch.channels_last)
     if args.start and hasattr(model.head, "start_from"):
         first_size = int(args.stages[0].split(":")[0])
@@ -204,7 +225,7 @@ def main() -> None:
             margin=args.margins[stage],
             margin_before=args.margins[stage - 1] if stage else 0.0,
             epochs=epochs,
-            batch_size=args.batch_size,
+            batch_size=min(args.batch_size, len(train)),
             learning_rate=rate,
             optimizer=args.optimizer,
             seed=stage,

@@ -2,7 +2,8 @@
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -42,7 +43,7 @@ class EpochSampler(Sampler[tuple[int, int]]):
         generator = torch.Generator().manual_seed(self.seed * 100_003 + self.epoch)
         if self.weights is None:
             order = torch.randperm(self.items, generator=generator)
-            if self.labels is not None:
+            if self.together > 1:
                 order = self._in_groups(order.numpy(), generator)
             order = order[: self.length]
         else:
@@ -229,6 +230,17 @@ def start_processes(device: str | None = None) -> torch.device:
     if not dist.is_initialized():
         dist.init_process_group("nccl" if on_gpus else "gloo")
     return torch.device("cuda", int(os.environ["LOCAL_RANK"])) if on_gpus else pick_device(device)
+
+
+@contextmanager
+def first_process_first() -> Iterator[None]:
+    """The first process runs the block alone, so that it writes the caches and the others read them."""
+    waits = dist.is_initialized() and dist.get_rank() > 0
+    if waits:
+        dist.barrier()
+    yield
+    if dist.is_initialized() and not waits:
+        dist.barrier()
 
 
 def _average_gradients(model: nn.Module, processes: int) -> None:

@@ -2,9 +2,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
+from facelib.checkpoints import read_manifest
+from facelib.clean_people import own_cosines, same_people
 from facelib.datasets import FaceList, load_orl
-from facelib.face_data import LISTS, clean_faces, cut_faces, own_faces
+from facelib.embedding import load_embedder
+from facelib.face_data import LISTS, clean_faces, cut_faces, family, own_faces
+from facelib.train_embedder import main as train
 
 
 def faces_of(*keys):
@@ -53,8 +58,65 @@ def test_one_person_is_not_enough(pipeline, tmp_path, monkeypatch):
     monkeypatch.setenv("FACELIB_DATA", str(tmp_path / "data"))
     monkeypatch.setattr("facelib.face_data.load_detector", lambda: pipeline.detector)
     (tmp_path / "mine/anna").mkdir(parents=True)
-    from PIL import Image
-
     Image.open(load_orl().files[0]).convert("RGB").resize((368, 448)).save(tmp_path / "mine/anna/1.png")
     with pytest.raises(ValueError, match="one person only"):
         own_faces(tmp_path / "mine", pipeline.landmarker)
+
+
+def test_family():
+    assert family("fiw_0123_1") == family("fiw_0123_2") == "fiw_0123"
+    assert family("pins_001") == "pins_001"
+
+
+def test_one_person_under_two_keys_is_found():
+    """Six people of five photos; one has two keys, one a twin of the same family, one a wrong photo."""
+    rng = np.random.default_rng(0)
+    centres = rng.normal(size=(6, 32))
+    centres[5] = centres[4]
+    names = ["a", "b", "c", "d", "fiw_1_1", "fiw_1_2"]
+    vectors = centres.repeat(5, 0) + 0.3 * rng.normal(size=(30, 32))
+    people = np.repeat(names, 5)
+    people[3:5] = "e"  # two photos of a are too few to be sure
+    vectors = np.concatenate([vectors, centres[[1, 1, 1, 3]] + 0.3 * rng.normal(size=(4, 32))])
+    people = np.concatenate([people, ["b_again"] * 3, ["c"]])
+    vectors = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
+    (pair,) = same_people(vectors, people, 0.7)
+    assert pair[:2] == ("b", "b_again")
+    assert pair[2] > 0.9
+    own = own_cosines(vectors, people)
+    assert np.nanargmin(own) == 33
+    assert own[33] < 0.5
+    assert np.isnan(own[people == "e"]).all()
+
+
+@pytest.fixture
+def own_folder(tmp_path, pipeline, monkeypatch):
+    """Three people of ORL enlarged, two photos each, one of them broken, and an empty folder."""
+    monkeypatch.setenv("FACELIB_DATA", str(tmp_path / "data"))
+    monkeypatch.setattr("facelib.face_data.load_detector", lambda: pipeline.detector)
+    orl = load_orl()
+    for person in ("s1", "s2", "s3"):
+        (tmp_path / "mine" / person).mkdir(parents=True)
+        for photo, i in enumerate(np.flatnonzero(orl.people == person)[:2]):
+            picture = Image.open(orl.files[i]).convert("RGB").resize((368, 448))
+            picture.save(tmp_path / "mine" / person / f"{photo}.png")
+    (tmp_path / "mine/s3/1.png").write_bytes(b"not a picture")
+    (tmp_path / "mine/empty").mkdir()
+    return tmp_path / "mine"
+
+
+@pytest.mark.filterwarnings("ignore:.*single photo")
+def test_training_on_ones_own_folder(own_folder, tmp_path, monkeypatch):
+    """One command: photos by person in, weights out, the broken photo named, and it can be loaded."""
+    options = "--stages 32:1 --learning-rates 0.001 --margins 0.2 --batch-size 4 --workers 0 --device cpu"
+    command = ["train_embedder", "--folder", str(own_folder), "--out", str(tmp_path / "my.pt"), *options.split()]
+    monkeypatch.setattr("sys.argv", command)
+    with pytest.warns(UserWarning, match=r"(?s)1 of 6 photos left out.*s3/1\.png"):
+        train()
+    assert "mine: 5 photos of 3 people" in read_manifest(tmp_path)["my.pt"]["training"]["data"]
+    vectors = load_embedder(tmp_path / "my.pt", device="cpu").embed(np.zeros((2, 112, 112, 3), np.uint8))
+    assert vectors.shape == (2, 256)
+    # A checkpoint of other photos is refused, and stays.
+    (own_folder / "s2/1.png").unlink()
+    with pytest.raises(ValueError, match=r"my_0\.pt is of another run"), pytest.warns(UserWarning):
+        train()

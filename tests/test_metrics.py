@@ -8,12 +8,15 @@ from facelib.checkpoints import data_folder
 from facelib.embedding import cosine_distance
 from facelib.metrics import (
     bootstrap_identification_rate,
+    bootstrap_summary,
     head_turn,
     identification_rate,
     landmark_errors,
     lfw_accuracy,
     pair_similarities,
+    rank_1,
     top_k_accuracy,
+    triplet_accuracy,
     verification_summary,
 )
 
@@ -139,3 +142,27 @@ def test_cosine_distance():
     assert cosine_distance(vectors, vectors[:2]).shape == (3, 2)
     with pytest.raises(ValueError, match="different embedders"):
         cosine_distance(vectors, np.ones(3))
+
+
+def test_rank_1_and_triplets_by_hand():
+    """Angles 0 and 30 of one person, 20 and 100 of another, 200 of a third."""
+    vectors, people = at_angles(0, 30, 20, 100, 200), np.array(["a", "a", "b", "b", "c"])
+    assert rank_1(vectors, people).tolist() == [False, False, False, False, False]
+    assert rank_1(at_angles(0, 5, 90, 96), np.array(["a", "a", "b", "b"])).all()
+    # Anchor 0: positive at 30 against 20, 100, 160 (200 lies 160 away): 2 of 3. Anchor 30: 30 against 10, 70,
+    # 170: 2 of 3. Anchor 20: 80 against 20, 10, 180: 1 of 3. Anchor 100: 80 against 100, 70, 100: 2 of 3.
+    assert triplet_accuracy(vectors, people) == pytest.approx(7 / 12)
+    with pytest.raises(ValueError, match="no triplet"):
+        triplet_accuracy(at_angles(0, 10), np.array(["a", "b"]))
+
+
+def test_bootstrap_summary_surrounds_the_figures():
+    vectors, people = people_on_a_sphere(40, 4, 0.7)
+    summary = verification_summary(*pair_similarities(vectors, people))
+    intervals = bootstrap_summary(vectors, people)
+    for name, value in (("auc", summary["auc"]), ("eer", summary["eer"]), ("rank_1", rank_1(vectors, people).mean())):
+        low, high = intervals[name]
+        assert low < value < high
+        assert high - low < 0.25
+    wider = bootstrap_summary(*people_on_a_sphere(10, 4, 0.7))["auc"]
+    assert wider[1] - wider[0] > intervals["auc"][1] - intervals["auc"][0]

@@ -1,0 +1,56 @@
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from facelib import compare_embedders, evaluate
+from facelib.datasets import FaceList
+
+
+def list_of(people, splits=None, sets=None):
+    files = [Path(person) / f"{i}.webp" for i, person in enumerate(people)]
+    splits = np.full(len(people), "train") if splits is None else np.array(splits)
+    return FaceList(files, np.array(people), splits, sets=sets if sets is None else np.array(sets))
+
+
+def test_relatives_by_hand(monkeypatch):
+    """One family of two people who look alike, one person of another family who does not."""
+    faces = list_of(["fiw_1_1", "fiw_1_1", "fiw_1_2", "fiw_2_1", "fiw_2_1"])
+    angles = np.deg2rad([0, 10, 25, 90, 150])
+    vectors = np.stack([np.cos(angles), np.sin(angles)], 1)
+    monkeypatch.setattr(evaluate, "family_faces", lambda _: (np.arange(5), faces))
+    figures = evaluate.relatives_figures(
+        SimpleNamespace(embed=lambda rows: vectors[rows]), None, np.cos(np.deg2rad(20))
+    )
+    # Genuine: 10 and 60 degrees; relatives: 25 and 15; strangers: six pairs, all beyond 60.
+    assert figures == {"same_person": 0.5, "relatives": 0.5, "strangers": 0.0, "people": 3, "families": 2}
+
+
+def test_open_set_figures_hold_what_the_course_asks():
+    rng = np.random.default_rng(0)
+    vectors = rng.normal(size=(20, 8)).repeat(4, 0) + 0.4 * rng.normal(size=(80, 8))
+    figures = evaluate.open_set_figures(vectors, np.arange(20).repeat(4).astype(str))
+    rates = {row["fpr"]: row for row in figures["identification_rate"]}
+    assert set(rates) == {0.5, 0.2, 0.1, 0.05, 0.01, 0.001, 0.0001}
+    assert all(row["interval_95"][0] <= row["tpr"] <= row["interval_95"][1] for row in rates.values())
+    assert rates[0.5]["tpr"] >= rates[0.01]["tpr"]
+    assert set(figures["distractors"]) == {"0.5", "0.2", "0.1", "0.05", "0.01", "0.001", "0.0001"}
+    assert 0.5 < figures["rank_1"] <= 1
+    assert figures["people"] == 20
+
+
+def test_equal_photos_for_any_number_of_people(monkeypatch):
+    monkeypatch.setattr(compare_embedders, "FEW_PHOTOS", 12)
+    people = [f"p{i % 8}" for i in range(60)]
+    sets = ["celeba_low" if person in ("p0", "p1") else "pins" for person in people]
+    splits = ["val" if i >= 52 else "train" for i in range(60)]
+    faces = list_of(people, splits, sets)
+    for count in (2, 4, 6):
+        rows = compare_embedders.choose_rows(faces, count, low=True)
+        assert np.unique(faces.people[rows], return_counts=True)[1].tolist() == [12 // count] * count
+        assert set(faces.splits[rows]) == {"train"}
+        assert (rows == compare_embedders.choose_rows(faces, count, low=True)).all()
+    assert not {"p0", "p1"} & set(faces.people[compare_embedders.choose_rows(faces, 6, low=False)])
+    with pytest.raises(ValueError, match="only 6 people have 1 photos"):
+        compare_embedders.choose_rows(faces, 12, low=False)

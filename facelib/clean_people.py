@@ -1,8 +1,9 @@
 """Find training people under two keys, training people who are in an evaluation set, and photos that do not
 show their person, with an embedder of our own: `python -m facelib.clean_people`.
 
-Writes the frozen lists data/same_people.txt and data/dropped_photos.txt, and prints people who may be in an
-evaluation set: look at those before adding them to data/excluded_people.txt.
+Prints candidates and writes data/dropped_photos.txt. Whoever it names as one person, or as perhaps in an
+evaluation set, is to be looked at before the pair goes into data/same_people.txt or data/excluded_people.txt:
+an embedder that is not yet good takes people who look alike for one.
 """
 
 import argparse
@@ -13,12 +14,12 @@ import numpy as np
 from facelib.checkpoints import data_folder
 from facelib.datasets import load_faces
 from facelib.embedding import load_embedder
-from facelib.face_data import LISTS, family, photo_key
+from facelib.face_data import LISTS, photo_key
 from facelib.landmarks import load_landmarker
 from facelib.preparation import align_photos
 
 SETS = ["faces_train", "faces_more"]
-SAME, OTHER_PHOTO, EVALUATION = 0.75, 0.1, 0.75  # cosines: centres of one person; photo to own centre; see main
+SAME, WRONG, EVALUATION = 0.65, 0.05, 0.75  # cosines: centres of one person; photo to its own; see main
 FEWEST = 3  # photos, for a centre that says something
 
 
@@ -40,8 +41,15 @@ def own_cosines(vectors: np.ndarray, people: np.ndarray) -> np.ndarray:
     return np.where(photos[who] >= FEWEST, cosines, np.nan)
 
 
+def source(person: str) -> str:
+    """The data set of a person, by the key: "celeba", "pins", "fiw", ..."""
+    return person.split("_")[0]
+
+
 def same_people(vectors: np.ndarray, people: np.ndarray, threshold: float) -> list[tuple[str, str, float]]:
-    """Pairs of keys, each the other's nearest and closer than `threshold`, never two of one family.
+    """Pairs of keys of two sources, each the other's nearest and closer than `threshold`.
+
+    Within a source a key is taken for a person: look-alikes and relatives would outnumber what is found.
 
     Returns:
         (key with more photos, other key, cosine of the centres), closest first; no key twice.
@@ -49,12 +57,17 @@ def same_people(vectors: np.ndarray, people: np.ndarray, threshold: float) -> li
     names, points, photos = centres(vectors, people)
     cosines = points @ points.T
     np.fill_diagonal(cosines, -1)
-    families = np.array([family(name) for name in names])
-    cosines[families[:, None] == families] = -1
     nearest = cosines.argmax(1)
+    sources = np.array([source(name) for name in names])
     pairs = []
     for i, j in enumerate(nearest):
-        if i < j and nearest[j] == i and cosines[i, j] >= threshold and min(photos[i], photos[j]) >= FEWEST:
+        if (
+            i < j
+            and nearest[j] == i
+            and sources[i] != sources[j]
+            and cosines[i, j] >= threshold
+            and min(photos[i], photos[j]) >= FEWEST
+        ):
             first, second = (i, j) if photos[i] >= photos[j] else (j, i)
             pairs.append((str(names[first]), str(names[second]), float(cosines[i, j])))
     return sorted(pairs, key=lambda pair: -pair[2])
@@ -66,7 +79,7 @@ def main() -> None:
     )
     parser.add_argument("--weights", type=Path, help="embedder; default: the shipped one")
     parser.add_argument("--same", type=float, default=SAME, help=f"cosine of the centres of one person ({SAME})")
-    parser.add_argument("--photo", type=float, default=OTHER_PHOTO, help=f"least cosine to one's own ({OTHER_PHOTO})")
+    parser.add_argument("--photo", type=float, default=WRONG, help=f"least cosine to one's own ({WRONG})")
     parser.add_argument("--out", type=Path, default=LISTS, help="folder of the lists")
     parser.add_argument("--device")
     options = parser.parse_args()
@@ -81,13 +94,14 @@ def main() -> None:
     kept = ~np.isin(people, (LISTS / "excluded_people.txt").read_text().split())
     vectors, people, keys = vectors[kept], people[kept], keys[kept]
 
-    same = same_people(vectors, people, options.same)
-    merged = np.array([{b: a for a, b, _ in same}.get(person, person) for person in people.tolist()])
-    wrong = np.sort(keys[own_cosines(vectors, merged) < options.photo])
-    (options.out / "same_people.txt").write_text("".join(f"{a} {b}\n" for a, b, _ in sorted(same)))
+    for first, second, cosine in same_people(vectors, people, options.same):
+        print(f"perhaps one person: {first} {second} ({cosine:.2f})")
+    # Relatives' photos lie decades apart: far from their own centre, and right.
+    aged = np.array([source(person) == "fiw" for person in people])
+    wrong = np.sort(keys[(own_cosines(vectors, people) < options.photo) & ~aged])
     (options.out / "dropped_photos.txt").write_text("".join(f"{key}\n" for key in wrong))
-    print(f"{len(same)} pairs of keys of one person, {len(wrong)} photos dropped, of {len(keys)} photos")
-    names, points, _ = centres(vectors, merged)
+    print(f"{len(wrong)} of {len(keys)} photos dropped")
+    names, points, _ = centres(vectors, people)
     for name in ("faces_unseen", "lfw"):
         others, theirs, _ = centres(*embed(name)[:2])
         cosines = points @ theirs.T

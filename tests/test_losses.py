@@ -128,17 +128,17 @@ def test_every_loss_learns(loss):
     """A linear layer separates four clusters; no loss is left where it began."""
     torch.manual_seed(0)
     labels = torch.arange(32) % 4
-    inputs = torch.randn(4, 10)[labels] + 0.3 * torch.randn(32, 10)
+    inputs = torch.randn(4, 10)[labels] + torch.randn(32, 10)
     layer, head = torch.nn.Linear(10, 8), make_head(loss, 8, 4, scale=8.0)
     optimizer = torch.optim.Adam([*layer.parameters(), *head.parameters()], 0.01)
     values = []
-    for _ in range(100):
+    for _ in range(200):
         value = head(layer(inputs), labels, 0.1)
         optimizer.zero_grad()
         value.backward()
         optimizer.step()
         values.append(value.item())
-    assert values[-1] < 0.3 * values[0]
+    assert values[-1] < 0.5 * values[0]
 
 
 def test_unknown_loss():

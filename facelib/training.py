@@ -42,7 +42,8 @@ class EpochSampler(Sampler[tuple[int, int]]):
     def __iter__(self):
         generator = torch.Generator().manual_seed(self.seed * 100_003 + self.epoch)
         if self.weights is None:
-            order = torch.randperm(self.items, generator=generator)
+            passes = -(-self.length // self.items)  # more than one where more are drawn than there are
+            order = torch.cat([torch.randperm(self.items, generator=generator) for _ in range(passes)])
             if self.together > 1:
                 order = self._in_groups(order.numpy(), generator)
             order = order[: self.length]

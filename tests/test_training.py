@@ -118,6 +118,7 @@ def test_sampler():
     sampler.epoch = 1
     assert list(sampler) != first
     assert sorted(i for i, _ in first) == list(range(100))
+    assert sorted(i for i, _ in EpochSampler(3, length=6)) == [0, 0, 1, 1, 2, 2]
     labels = np.arange(100) % 7
     grouped = [i for i, _ in EpochSampler(100, labels=labels, together=4)]
     assert sorted(grouped) == list(range(100))

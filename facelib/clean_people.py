@@ -83,7 +83,10 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=LISTS, help="folder of the lists")
     parser.add_argument("--device")
     options = parser.parse_args()
-    landmarker, embedder = load_landmarker(device=options.device), load_embedder(options.weights, options.device)
+    landmarker, embedder = (
+        load_landmarker(device=options.device),
+        load_embedder(options.weights, options.device, flip=False),
+    )
 
     def embed(name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         aligned, faces = align_photos(load_faces(name), landmarker, cache=data_folder() / "cache" / f"{name}.npy")
@@ -105,8 +108,9 @@ def main() -> None:
     for name in ("faces_unseen", "lfw"):
         others, theirs, _ = centres(*embed(name)[:2])
         cosines = points @ theirs.T
-        for i, j in np.argwhere(cosines >= EVALUATION):
-            print(f"perhaps in {name}: {names[i]} is {others[j]} ({cosines[i, j]:.2f})")
+        for j, i in enumerate(cosines.argmax(0)):
+            if cosines[i].argmax() == j and cosines[i, j] >= EVALUATION:
+                print(f"perhaps in {name}: {names[i]} is {others[j]} ({cosines[i, j]:.2f})")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Equal short runs that compare what goes into the embedder's training: `python -m facelib.compare_embedders`.
 
-Runs that go on from a first model (`python -m facelib.train_embedder --stages 64:6 ... --out first.pt`) compare
+Runs that go on from a first model (`python -m facelib.train_embedder --stages 64:5 ... --out first.pt`) compare
 losses where they are used; runs from ImageNet compare what has to be there from the start. About an hour on
 two CPU cores. Each run's result is kept under FACELIB_DATA/comparisons/embedder, so an
 interrupted comparison goes on where it stopped; all of them then go into the manifest.

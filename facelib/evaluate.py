@@ -90,14 +90,15 @@ def open_set_figures(vectors: np.ndarray, people: np.ndarray) -> dict[str, Any]:
     for row, interval in zip(rows, bootstrap_identification_rate(vectors, people, fprs)):
         row["interval_95"] = interval
     summary = verification_summary(*pair_similarities(vectors, people))
-    figures = {"auc": summary["auc"], "eer": summary["eer"], "rank_1": float(rank_1(vectors, people).mean())}
     query = np.isin(people, np.unique(people)[::2])
     with_distractors = identification_rate(vectors[query], people[query], vectors[~query], fprs)
     return {
         "identification_rate": rows,
         "distractors": {f"{row['fpr']:g}": row["tpr"] for row in with_distractors},
         "people": len(set(people)),
-        **figures,
+        "auc": summary["auc"],
+        "eer": summary["eer"],
+        "rank_1": float(rank_1(vectors, people).mean()),
         "interval_95": bootstrap_summary(vectors, people),
     }
 

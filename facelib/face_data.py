@@ -40,7 +40,7 @@ def clean_faces(faces: FaceList, lists: Path = LISTS) -> FaceList:
     return faces.where(~np.isin(faces.people, excluded) & ~np.isin(keys, dropped))
 
 
-def training_faces(names: list[str], landmarker: Landmarker, clean: bool = True) -> tuple[np.ndarray, FaceList]:
+def training_faces(names: list[str], landmarker: Landmarker) -> tuple[np.ndarray, FaceList]:
     """Aligned faces (n, 112, 112, 3) uint8 of prepared folders, and who they are, cleaned, without the
     held-out families.
 
@@ -53,7 +53,7 @@ def training_faces(names: list[str], landmarker: Landmarker, clean: bool = True)
         lists.append(kept), aligned.append(pictures)
     assert_people_apart(**dict(zip(names, lists)))
     faces = FaceList.join(lists)
-    cleaned = clean_faces(faces) if clean else faces
+    cleaned = clean_faces(faces)
     cleaned = cleaned.where(~np.array([_in_held_out_family(person) for person in cleaned.people]))
     place = {file: i for i, file in enumerate(faces.files)}
     rows = np.array([place[file] for file in cleaned.files])
@@ -82,8 +82,9 @@ def family_faces(landmarker: Landmarker) -> tuple[np.ndarray, FaceList]:
     return aligned[rows], faces.where(rows)
 
 
-def own_faces(folder: Path, landmarker: Landmarker, held_out: float = 0.1) -> tuple[np.ndarray, FaceList]:
-    """Aligned faces of <folder>/<person>/<photo>, the largest of each photo; a share is held out as "val".
+def own_faces(folder: Path, landmarker: Landmarker) -> tuple[np.ndarray, FaceList]:
+    """Aligned faces of <folder>/<person>/<photo>, the largest of each photo; of people with ten
+    photos or more a tenth is held out as "val".
 
     Raises:
         FileNotFoundError, ValueError: see `load_people_folder` and `align_photos`; or fewer than two people.
@@ -93,7 +94,7 @@ def own_faces(folder: Path, landmarker: Landmarker, held_out: float = 0.1) -> tu
     aligned, faces = align_photos(faces, landmarker, load_detector(), cache=cache)
     if len(set(faces.people.tolist())) < 2:
         raise ValueError(f"{folder} holds photos of one person only: two people are the least to tell apart")
-    return aligned, split_photos(faces, held_out)
+    return aligned, split_photos(faces, 0.1)
 
 
 def cut_faces(faces: FaceList, how: str, landmarker: Landmarker) -> tuple[np.ndarray, FaceList]:

@@ -17,7 +17,7 @@ from facelib.datasets import FaceList, load_faces
 from facelib.embedding import LITE0, Embedder, EmbeddingNetwork, face_to_tensor, load_embedder
 from facelib.face_data import AlignedDataset, own_faces, photo_key, training_faces
 from facelib.landmarks import Landmarker, load_landmarker
-from facelib.losses import LOSSES, PHOTOS_TOGETHER, make_head, margin_schedule
+from facelib.losses import LOSSES, PHOTOS_TOGETHER, MarginLoss, make_head, margin_schedule
 from facelib.metrics import identification_rate, top_k_accuracy, triplet_accuracy
 from facelib.preparation import align_photos
 from facelib.training import EpochSampler, first_process_first, fit, start_processes
@@ -117,7 +117,8 @@ def centre_embeddings(network: EmbeddingNetwork, aligned: np.ndarray, size: int 
 
 
 def sources_of(faces: FaceList) -> Tensor:
-    """(people,) number of each person's source, in the order of np.unique(faces.people): `MarginLoss.groups`.
+    """`MarginLoss.groups`: (people,) number of the source of each person's first photo, in the order of
+    np.unique(faces.people).
 
     Raises:
         ValueError: the table of the faces has no column `source`.
@@ -168,7 +169,7 @@ def arguments() -> argparse.Namespace:
     )
     parser.add_argument("--faces", nargs="+", default=["faces_train", "faces_more"], help="sets under FACELIB_DATA")
     parser.add_argument("--folder", type=Path, help="instead: your own photos, FOLDER/<person>/<photo>")
-    parser.add_argument("--start", type=Path, help="weights to go on from, instead of ImageNet's")
+    parser.add_argument("--start", type=Path, help="weights to go on from, backbone and all")
     parser.add_argument("--loss", choices=LOSSES, default="arcface")
     parser.add_argument("--backbone", default=LITE0)
     parser.add_argument("--embedding-size", type=int, default=256)
@@ -210,6 +211,8 @@ def main() -> None:
         network = EmbeddingNetwork(args.backbone, args.embedding_size, pretrained=True)
     head = make_head(args.loss, network.arguments["embedding_size"], len(names), args.scale)
     if args.by_source:
+        if not isinstance(head, MarginLoss):
+            raise ValueError(f"--by-source: the loss {args.loss} has no class margins to confine to a source")
         head.groups = sources_of(faces)
     model = EmbeddingClassifier(network, head)
     model = model.to(device, memory_format=torch.channels_last)

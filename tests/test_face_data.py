@@ -13,7 +13,6 @@ from facelib.train_embedder import main as train
 
 
 def faces_of(*keys):
-
     files = [Path("crops") / key for key in keys]
     return FaceList(files, np.array([f.parent.name for f in files]), np.full(len(files), "train"))
 
@@ -120,3 +119,16 @@ def test_training_on_ones_own_folder(own_folder, tmp_path, monkeypatch):
     (own_folder / "s2/1.png").unlink()
     with pytest.raises(ValueError, match=r"my_0\.pt is of another run"), pytest.warns(UserWarning):
         train()
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.parametrize(
+    ("loss", "message"),
+    [("cross_entropy", "cross_entropy has no class margins"), ("arcface", "no column source")],
+)
+def test_by_source_needs_a_margin_and_sources(own_folder, tmp_path, monkeypatch, loss, message):
+    command = ["train_embedder", "--folder", str(own_folder), "--out", str(tmp_path / "my.pt"), "--device", "cpu"]
+    monkeypatch.setattr("sys.argv", [*command, "--loss", loss, "--by-source"])
+    with pytest.raises(ValueError, match=message):
+        train()
+    assert not (tmp_path / "my.pt").exists()

@@ -41,7 +41,9 @@ def test_resume_continues_exactly(noise, tmp_path):
     torch.manual_seed(99)  # a new process starts anywhere
     parts = small_model()
     second = train_embedder(parts, dataset, checkpoint=tmp_path / "run.pt", **options)
-    assert [row["loss"] for row in second] == [row["loss"] for row in history]
+    for row in (*second, *history):
+        del row["images_per_s"], row["waiting"]  # times differ
+    assert second == history
     for a, b in zip(whole.state_dict().values(), parts.state_dict().values()):
         torch.testing.assert_close(a, b, rtol=0, atol=0)
 
@@ -137,9 +139,9 @@ def test_processes_share_every_batch():
 
 
 TWO_PROCESSES = """
-import sys, json, torch, numpy as np
+import sys, torch
 torch.set_num_threads(1)
-from facelib.training import EpochSampler, ShareOfBatches, fit, start_processes
+from facelib.training import fit, start_processes
 device = start_processes("cpu")
 torch.manual_seed(0)
 model = torch.nn.Sequential(torch.nn.Linear(6, 8), torch.nn.ReLU(), torch.nn.Linear(8, 3))
@@ -186,7 +188,7 @@ def test_history_tells_the_speed(noise):
     assert 0 < row["waiting"] < 1
 
 
-def test_tight_crops_repeat_the_border(noise):
+def test_tight_crops_repeat_the_border():
     face = np.random.default_rng(1).integers(0, 255, (112, 112, 3), dtype=np.uint8)
     crop = TightCrop(p=1.0)
     heights = []
@@ -293,7 +295,9 @@ def test_arcface_learns_orl_and_tells_unseen_people_apart(pipeline):
     torch.manual_seed(0)
     model = EmbeddingClassifier(EmbeddingNetwork(embedding_size=64, pretrained=True), ArcFace(64, 12, scale=16))
     dataset = AlignedDataset(aligned, labels, np.flatnonzero(train), size=64)
-    history = train_embedder(model, dataset, epochs=20, batch_size=16, learning_rate=5e-4, margin=0.3, progress=False)
+    history = train_embedder(
+        model, dataset, epochs=45, batch_size=16, optimizer="sgd", learning_rate=0.01, margin=0.3, progress=False
+    )
     # The loss rises while the margin does, and falls once the margin stays.
     assert history[-1]["loss"] < history[0]["loss"] / 2
     accuracy = top_k_accuracy(closed_set_logits(model, aligned[test], 64), labels[test])

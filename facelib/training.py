@@ -1,5 +1,6 @@
 """Training loops: one `fit` for both networks, with checkpoints and exact resume."""
 
+import atexit
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -230,6 +231,7 @@ def start_processes(device: str | None = None) -> torch.device:
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
     if not dist.is_initialized():
         dist.init_process_group("nccl" if on_gpus else "gloo")
+        atexit.register(dist.destroy_process_group)  # its threads must end before the interpreter does
     return torch.device("cuda", int(os.environ["LOCAL_RANK"])) if on_gpus else pick_device(device)
 
 

@@ -7,16 +7,15 @@ interrupted comparison goes on where it stopped; all of them then go into the ma
 import argparse
 import json
 import time
-from dataclasses import replace
 
 import numpy as np
 import torch
 
 from facelib.benchmark import network_cost
 from facelib.checkpoints import MODELS, data_folder, pick_device, read_manifest, write_manifest
-from facelib.datasets import FaceList, load_landmark_list
+from facelib.datasets import load_landmark_list
 from facelib.hourglass import StackedHourglass
-from facelib.label_offsets import label_offsets, move_points
+from facelib.label_offsets import label_offsets, move_labels
 from facelib.landmark_data import landmark_training_faces, sampling_weights
 from facelib.landmarks import Landmarker
 from facelib.train_landmarks import decoding_of, evaluate_landmarks, train_landmarker
@@ -37,33 +36,27 @@ RUNS = {
 }
 
 
-def move_labels(faces: FaceList, offsets: np.ndarray) -> FaceList:
-    """The labels of the 68-point sets moved by `offsets` (5, 2) of the face frame."""
-    moved = move_points(faces.points, offsets)
-    return replace(faces, points=np.where(np.isin(faces.sets, SIXTY_EIGHT)[:, None, None], moved, faces.points))
-
-
 def run(
     loss: str = "distribution",
     stacks: int = 2,
     channels: int = 64,
     pseudo_share: float = 0.0,
     sets: tuple[str, ...] | None = None,
-    move_labels_by: np.ndarray | None = None,
+    move_labels_by: list | None = None,
     device: str | None = None,
 ) -> dict:
     """One run: trains, and measures on the validation faces, with their labels as they are.
 
-    With `move_labels_by` both are moved: of such a run only the figure of CelebA, whose labels stay, has
-    the same yardstick as those of the others.
+    With `move_labels_by`, an offset (5, 2) for the 68-point sets, both are moved: of such a run only the
+    figure of CelebA, whose labels stay, has the same yardstick as those of the others.
     """
     torch.manual_seed(0)
     faces = load_landmark_list()
     train = landmark_training_faces(faces, ["faces_train", "faces_more"] if pseudo_share else [])
     if sets:
         train = train.where(np.isin(train.sets, sets))
-    if move_labels_by is not None:
-        train = move_labels(train, move_labels_by)
+    moved = dict.fromkeys(SIXTY_EIGHT, -np.array(move_labels_by)) if move_labels_by else {}
+    train = move_labels(train, moved)
     model = StackedHourglass(5, stacks, channels).to(pick_device(device), memory_format=torch.channels_last)
     cache = data_folder() / "cache" / f"landmark_photos_{len(train)}.bin"
     start = time.time()
@@ -72,9 +65,7 @@ def run(
     train_landmarker(model, train, INPUT_SIZE, loss, weights, EPOCH_SIZE, cache, **options)
     seconds = time.time() - start
     landmarker = Landmarker(model, INPUT_SIZE, *decoding_of(loss))
-    val = faces.where(faces.splits == "val")
-    if move_labels_by is not None:
-        val = move_labels(val, move_labels_by)
+    val = move_labels(faces.where(faces.splits == "val"), moved)
     result = {"faces_seen": EPOCHS * EPOCH_SIZE, "input_size": INPUT_SIZE, "stacks": stacks, "channels": channels}
     result |= {"loss": loss, "seconds": round(seconds), **network_cost(model, INPUT_SIZE)}
     result["val"] = {name: figures["nme"] for name, figures in evaluate_landmarks(landmarker, val).items()}
@@ -97,7 +88,7 @@ def main() -> None:
         path, changes = folder / f"{name}.json", dict(changes)
         if name in options.only and not path.exists():
             if changes.pop("move_labels", False):
-                changes["move_labels_by"] = np.array(results["sixty_eight"]["label_offsets"])
+                changes["move_labels_by"] = results["sixty_eight"]["label_offsets"]
             path.write_text(json.dumps(run(device=options.device, **changes)))
         if path.exists():
             results[name] = {"what": what, **json.loads(path.read_text())}

@@ -38,8 +38,8 @@ def landmark_figures(landmarker: Landmarker, flipped: Landmarker) -> dict[str, d
     """For each landmark test set: "nme", "above_10", "per_point", "faces", "by_turn", and "nme_flip"
     of `flipped`, the same network with flip averaging.
 
-    Of sets with validation faces also "label_offsets" (5, 2), measured on those, and "nme_offset": that of
-    `flipped` when its points are moved by them, so without what the label sets disagree about.
+    Of sets with validation faces also "label_offsets" (5, 2), measured on those, and "nme_offset" and
+    "nme_flip_offset": when the points found are moved by them, so without what the label sets disagree about.
     """
     faces = load_landmark_list()
     test, val = faces.where(faces.splits == "test"), faces.where(faces.splits == "val")
@@ -50,9 +50,10 @@ def landmark_figures(landmarker: Landmarker, flipped: Landmarker) -> dict[str, d
         figures[name]["nme_flip"] = with_flip[name]["nme"]
         if name in val.sets:
             offsets = label_offsets(flipped, val.where(val.sets == name))
-            moved = move_points(with_flip[name]["found"], offsets)
+            labels = test.where(test.sets == name).points
             figures[name]["label_offsets"] = offsets.round(4).tolist()
-            figures[name]["nme_offset"] = float(landmark_errors(moved, test.where(test.sets == name).points).mean())
+            for key, found in (("nme_offset", result["found"]), ("nme_flip_offset", with_flip[name]["found"])):
+                figures[name][key] = float(landmark_errors(move_points(found, offsets), labels).mean())
         turn = np.abs(head_turn(test.where(test.sets == name).points))
         figures[name]["by_turn"] = {
             label: {"nme": float(result["errors"][part].mean()), "faces": int(part.sum())}

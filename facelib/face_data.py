@@ -17,7 +17,7 @@ from facelib.detection import load_detector
 from facelib.embedding import face_to_tensor
 from facelib.images import read_image, warp_image
 from facelib.landmarks import Landmarker, crop_matrix
-from facelib.preparation import align_photos, split_photos
+from facelib.preparation import align_photos, split_photos, warn_of_single_photos
 
 LISTS = Path(__file__).parent.parent / "data"  # the frozen lists, see data/README.md
 
@@ -59,6 +59,7 @@ def training_faces(names: list[str], landmarker: Landmarker) -> tuple[np.ndarray
     rows = np.array([place[file] for file in cleaned.files])
     there = [name for name in ("faces_unseen", "lfw") if (data_folder() / name).is_dir()]
     assert_people_apart(training=cleaned, **{name: load_faces(name) for name in there})
+    warn_of_single_photos(cleaned)
     starts = np.cumsum([0] + [len(part) for part in lists])
     parts = [a[rows[(rows >= low) & (rows < high)] - low] for a, low, high in zip(aligned, starts, starts[1:])]
     return np.concatenate(parts), cleaned

@@ -1,10 +1,12 @@
 """Label sets do not agree on where a landmark is; these functions measure by how much, and move labels."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from facelib.datasets import FaceList
+from facelib.landmark_data import find_landmarks
 from facelib.landmarks import Landmarker
-from facelib.train_landmarks import find_landmarks
 
 
 def face_frame(points: np.ndarray, vectors: np.ndarray, back: bool = False) -> np.ndarray:
@@ -30,3 +32,28 @@ def label_offsets(landmarker: Landmarker, faces: FaceList) -> np.ndarray:
     """
     found = find_landmarks(landmarker, faces)
     return np.median(face_frame(found, faces.points - found), axis=0)
+
+
+def label_set_offsets(landmarker: Landmarker, faces: FaceList, reference: str = "celeba") -> dict[str, np.ndarray]:
+    """For each other data set in `faces`, how far its labels lie from where `reference` would have them, (5, 2).
+
+    The landmarker stands between them: what it puts too far to the left in all sets drops out. It should
+    average over mirror images, else it may have learned that the labels of a set lie to one side.
+
+    Raises:
+        ValueError: no faces of `reference`.
+    """
+    names = sorted(set(faces.sets.tolist()))
+    if reference not in names:
+        raise ValueError(f"no faces of {reference!r}, whose labels the others are moved to: only {', '.join(names)}")
+    own = {name: label_offsets(landmarker, faces.where(faces.sets == name)) for name in names}
+    return {name: own[name] - own[reference] for name in names if name != reference}
+
+
+def move_labels(faces: FaceList, offsets: dict[str, np.ndarray]) -> FaceList:
+    """The labels of each set in `offsets` moved back by them; those of all others as they are."""
+    points = faces.points.copy()
+    for name, offset in offsets.items():
+        rows = faces.sets == name
+        points[rows] = move_points(points[rows], -np.asarray(offset))
+    return replace(faces, points=points)

@@ -13,7 +13,7 @@ from facelib.datasets import FaceList, load_faces
 from facelib.heatmaps import image_to_cells
 from facelib.hourglass import StackedHourglass
 from facelib.images import read_image, warp_image
-from facelib.landmarks import MIRRORED, crop_matrix, image_to_tensor, transform_points
+from facelib.landmarks import MIRRORED, Landmarker, crop_matrix, image_to_tensor, transform_points
 from facelib.preparation import decode_photos
 
 YTF_WEIGHT = 1 / 3  # YouTube frames repeat themselves
@@ -98,6 +98,15 @@ def spoil_augmentation() -> A.Compose:
             A.CoarseDropout((1, 2), (0.1, 0.35), (0.1, 0.35), fill="random_uniform", p=0.2),
         ]
     )
+
+
+def find_landmarks(landmarker: Landmarker, faces: FaceList, stack: int = -1) -> np.ndarray:
+    """Landmarks (n, 5, 2) in the pixels of each photo; few photos are in memory at a time."""
+    parts = [np.zeros((0, 5, 2), np.float32)]
+    for start in range(0, len(faces), 256):
+        images = [read_image(file) for file in faces.files[start : start + 256]]
+        parts += landmarker.predict(images, list(faces.boxes[start : start + 256, None]), stack)
+    return np.concatenate(parts)
 
 
 def landmark_training_faces(faces: FaceList, pseudo: list[str]) -> FaceList:

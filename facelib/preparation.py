@@ -104,16 +104,22 @@ def decode_photos(files: list[Path], cache: Path) -> list[np.ndarray]:
 
 def split_photos(faces: FaceList, held_out: float) -> FaceList:
     """Of people with ten photos or more, make a share of the photos "val", always the same."""
-    names, who, counts = np.unique(faces.people, return_inverse=True, return_counts=True)
+    _, who, counts = np.unique(faces.people, return_inverse=True, return_counts=True)
     order = np.array([hashlib.sha256(f"{f.parent.name}/{f.name}".encode()).hexdigest() for f in faces.files])
     splits = np.full(len(faces), "train")
     for person in np.flatnonzero(counts >= 10):
         photos = np.flatnonzero(who == person)
         splits[photos[np.argsort(order[photos])][: round(held_out * len(photos))]] = "val"
-    single = names[counts == 1]
-    if len(single):
-        warnings.warn(f"{len(single)} people have a single photo, e.g. {single[0]}: they teach little", stacklevel=2)
+    warn_of_single_photos(faces)
     return replace(faces, splits=splits)
+
+
+def warn_of_single_photos(faces: FaceList) -> None:
+    """Say how many people have one photo only: nothing shows the training what their photos share."""
+    names, counts = np.unique(faces.people, return_counts=True)
+    if (counts == 1).any():
+        single = names[counts == 1]
+        warnings.warn(f"{len(single)} people have a single photo, e.g. {single[0]}: they teach little", stacklevel=3)
 
 
 def prepare_crops(faces: FaceList, name: str, detector: Detector | None = None, central: bool = False) -> Path:

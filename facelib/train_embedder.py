@@ -22,8 +22,6 @@ from facelib.metrics import identification_rate, top_k_accuracy, triplet_accurac
 from facelib.preparation import align_photos
 from facelib.training import EpochSampler, first_process_first, fit, start_processes
 
-CENTRE_FACES = 4000  # training faces whose mean vector becomes zero
-
 
 class EmbeddingClassifier(nn.Module):
     """Embedding network and loss head in one, so that checkpoints hold both."""
@@ -99,21 +97,6 @@ def class_centres(
     vectors = torch.from_numpy(Embedder(network, size, flip=False).embed(aligned))
     total = torch.zeros(classes, vectors.shape[1]).index_add_(0, torch.from_numpy(labels), vectors)
     return total.to(next(network.parameters()).device)
-
-
-@torch.inference_mode()
-def centre_embeddings(network: EmbeddingNetwork, aligned: np.ndarray, size: int = SIZE) -> None:
-    """Make the mean vector of these faces (n, 112, 112, 3) zero, by the bias of the last batch norm.
-
-    Trained for few epochs, all vectors lean towards one direction, which no loss of classes
-    forbids; strangers then look alike. Give it training faces only.
-    """
-    device = next(network.parameters()).device
-    total = torch.zeros(network.arguments["embedding_size"], device=device)
-    for start in range(0, len(aligned), 64):
-        batch = torch.stack([face_to_tensor(face, size) for face in aligned[start : start + 64]]).to(device)
-        total += network.eval()(batch).sum(0)
-    network.head[-1].bias -= total / len(aligned)
 
 
 def sources_of(faces: FaceList) -> Tensor:
@@ -246,7 +229,6 @@ def main() -> None:
         logits = closed_set_logits(model, aligned[test], size)
         figures = {f"closed_set_test_top{k}": top_k_accuracy(logits, labels[test], k) for k in (1, 5)}
         print("  ".join(f"{name} {value:.3f}" for name, value in figures.items()))
-    centre_embeddings(network, aligned[train[:: max(1, len(train) // CENTRE_FACES)]], size)
     save_weights(
         network,
         args.out,

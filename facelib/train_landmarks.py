@@ -12,9 +12,9 @@ from facelib.checkpoints import MODELS, data_folder, pick_device, save_weights
 from facelib.datasets import FaceList, load_landmark_list
 from facelib.heatmap_losses import HEATMAP_LOSSES
 from facelib.hourglass import StackedHourglass
-from facelib.images import read_image
-from facelib.landmark_data import LandmarkDataset, landmark_training_faces, sampling_weights
-from facelib.landmarks import CROP_SCALE, Landmarker
+from facelib.label_offsets import label_set_offsets, move_labels
+from facelib.landmark_data import LandmarkDataset, find_landmarks, landmark_training_faces, sampling_weights
+from facelib.landmarks import CROP_SCALE, Landmarker, load_landmarker
 from facelib.metrics import landmark_errors
 from facelib.training import EpochSampler, finished_epochs, fit
 
@@ -22,15 +22,6 @@ from facelib.training import EpochSampler, finished_epochs, fit
 def decoding_of(loss: str) -> tuple[str, str]:
     """Activation and decoder (see `Landmarker`) that suit a network trained with this loss."""
     return ("softmax", "soft_argmax") if loss == "distribution" else ("none", "gaussian")
-
-
-def find_landmarks(landmarker: Landmarker, faces: FaceList, stack: int = -1) -> np.ndarray:
-    """Landmarks (n, 5, 2) in the pixels of each photo; few photos are in memory at a time."""
-    parts = [np.zeros((0, 5, 2), np.float32)]
-    for start in range(0, len(faces), 256):
-        images = [read_image(file) for file in faces.files[start : start + 256]]
-        parts += landmarker.predict(images, list(faces.boxes[start : start + 256, None]), stack)
-    return np.concatenate(parts)
 
 
 def relabel(faces: FaceList, rows: np.ndarray, teacher: Landmarker) -> FaceList:
@@ -101,7 +92,9 @@ def main() -> None:
     parser.add_argument("--epoch-size", type=int, default=20000, help="faces drawn in an epoch")
     parser.add_argument("--pseudo", nargs="*", default=[], help="face crops whose detector's points serve as labels")
     parser.add_argument("--pseudo-shares", nargs="+", type=float, default=[0, 0], help="of the faces drawn, by stage")
-    parser.add_argument("--relabel", action="store_true", help="from the second stage on, our own points instead")
+    parser.add_argument("--relabel", action="store_true", help="instead, points of the network a stage starts from")
+    parser.add_argument("--unify-labels", action="store_true", help="move labels of all sets to CelebA's convention")
+    parser.add_argument("--start", type=Path, help="weights to go on from, of any size, trained with --loss")
     parser.add_argument("--loss", choices=HEATMAP_LOSSES, default="distribution")
     parser.add_argument("--batch-size", type=int, default=32)
     parser.add_argument("--stacks", type=int, default=2)
@@ -118,28 +111,40 @@ def main() -> None:
     device = pick_device(args.device)
     torch.manual_seed(0)
     faces = load_landmark_list()
-    train, val = landmark_training_faces(faces, args.pseudo), faces.where(faces.splits == "val")
-    pseudo = np.flatnonzero(train.sets == "detector")
-    sets = ", ".join(sorted(set(train.sets.tolist()) - {"detector"}))
-    data = f"landmarks: {len(train) - len(pseudo)} labelled faces of {sets}"
+    labelled, val = landmark_training_faces(faces, args.pseudo), faces.where(faces.splits == "val")
+    pseudo = np.flatnonzero(labelled.sets == "detector")
+    sets = ", ".join(sorted(set(labelled.sets.tolist()) - {"detector"}))
+    data = f"landmarks: {len(labelled) - len(pseudo)} labelled faces of {sets}"
     if args.pseudo:
-        data += f"; {len(pseudo)} faces of {' and '.join(args.pseudo)}, pseudo-labelled by a detector"
-        data += ", from the second stage on by the first stage's network" if args.relabel else ""
+        data += f"; {len(pseudo)} faces of {' and '.join(args.pseudo)}, pseudo-labelled by "
+        data += "the network that each stage starts from" if args.relabel else "a detector"
 
-    model = StackedHourglass(5, args.stacks, args.channels).to(device, memory_format=torch.channels_last)
     activation, decoder = decoding_of(args.loss)
-    history = []
+    if args.start:
+        started = load_landmarker(args.start, str(device), flip=True)
+        if (started.activation, started.decoder) != (activation, decoder):
+            parser.error(f"--start {args.start}: was not trained with the loss {args.loss}")
+        model = started.model
+    else:
+        model = StackedHourglass(5, args.stacks, args.channels).to(device, memory_format=torch.channels_last)
+    history, offsets = [], {}
     stages = [tuple(map(int, text.split(":"))) for text in args.stages]
     for stage, ((size, epochs), rate, share) in enumerate(zip(stages, args.learning_rates, args.pseudo_shares)):
         checkpoint = args.checkpoints / f"{Path(args.out).stem}_{stage}.pt"
-        if stage and share and args.relabel and finished_epochs(checkpoint) < epochs:
-            teacher = Landmarker(model, stages[stage - 1][0], activation, decoder, flip=True)
-            train = relabel(train, pseudo, teacher)
+        train, measured = labelled, val
+        if stage or args.start:
+            teacher = Landmarker(model, stages[stage - 1][0] if stage else started.input_size, activation, decoder)
+            teacher.flip = True
+            if args.unify_labels:
+                offsets = label_set_offsets(teacher, val)
+                train, measured = move_labels(labelled, offsets), move_labels(val, offsets)
+            if args.relabel and share and finished_epochs(checkpoint) < epochs:
+                train = relabel(train, pseudo, teacher)
 
-        def validate(_, size=size):
+        def validate(_, size=size, measured=measured):
             figures = {}
-            for stack in range(args.stacks):
-                results = evaluate_landmarks(Landmarker(model, size, activation, decoder), val, stack)
+            for stack in range(model.arguments["stacks"]):
+                results = evaluate_landmarks(Landmarker(model, size, activation, decoder), measured, stack)
                 figures[f"nme_stack{stack + 1}"] = float(np.mean([result["nme"] for result in results.values()]))
             return figures | {f"nme_{name}": result["nme"] for name, result in results.items()}
 
@@ -177,6 +182,7 @@ def main() -> None:
         training={
             "data": data,
             "command": " ".join(["python -m facelib.train_landmarks", *sys.argv[1:]]),
+            "label_offsets": {name: offset.round(4).tolist() for name, offset in offsets.items()},
             "history": history,
         },
     )

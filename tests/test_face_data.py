@@ -8,7 +8,7 @@ from facelib.checkpoints import read_manifest
 from facelib.clean_people import own_cosines, same_people
 from facelib.datasets import FaceList, load_orl
 from facelib.embedding import load_embedder
-from facelib.face_data import LISTS, clean_faces, cut_faces, family, own_faces
+from facelib.face_data import LISTS, clean_faces, cut_faces, family, own_faces, training_faces
 from facelib.train_embedder import main as train
 
 
@@ -60,6 +60,30 @@ def test_one_person_is_not_enough(pipeline, tmp_path, monkeypatch):
     Image.open(load_orl().files[0]).convert("RGB").resize((368, 448)).save(tmp_path / "mine/anna/1.png")
     with pytest.raises(ValueError, match="one person only"):
         own_faces(tmp_path / "mine", pipeline.landmarker)
+
+
+def prepared(root, name, people):
+    """Crops of ORL people under <root>/<name>, as `load_faces` expects them."""
+    orl, rows = load_orl(), ["file,person,source,split"]
+    for person, photos in people.items():
+        (root / name / person).mkdir(parents=True)
+        for photo, i in enumerate(np.flatnonzero(orl.people == person)[:photos]):
+            Image.open(orl.files[i]).convert("RGB").resize((144, 144)).save(root / name / person / f"{photo}.webp")
+            rows.append(f"{person}/{photo}.webp,{person},orl,train")
+    (root / name / "faces.csv").write_text("\n".join(rows))
+
+
+def test_training_people_are_warned_about_and_kept_apart(pipeline, tmp_path, monkeypatch):
+    monkeypatch.setenv("FACELIB_DATA", str(tmp_path))
+    prepared(tmp_path, "some", {"s1": 2, "s2": 1})
+    prepared(tmp_path, "more", {"s3": 2})
+    with pytest.warns(UserWarning, match="1 people have a single photo, e.g. s2"):
+        aligned, faces = training_faces(["some", "more"], pipeline.landmarker)
+    assert aligned.shape == (5, 112, 112, 3)
+    assert faces.people.tolist() == ["s1", "s1", "s2", "s3", "s3"]
+    prepared(tmp_path, "faces_unseen", {"s3": 1})
+    with pytest.raises(ValueError, match=r"training and faces_unseen share 1 people.*s3"):
+        training_faces(["some", "more"], pipeline.landmarker)
 
 
 def test_family():

@@ -1,6 +1,7 @@
 """The landmarker and its training: sensible answers or clear errors, whatever comes in."""
 
 import json
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -10,10 +11,9 @@ from PIL import Image
 from facelib import load_landmarker
 from facelib.benchmark import benchmark_embedder, benchmark_landmarks
 from facelib.checkpoints import read_manifest
-from facelib.compare_landmarks import move_labels
 from facelib.datasets import FaceList
 from facelib.heatmaps import DECODERS
-from facelib.label_offsets import label_offsets, move_points
+from facelib.label_offsets import label_offsets, label_set_offsets, move_labels, move_points
 from facelib.landmarks import Landmarker
 
 
@@ -129,7 +129,14 @@ def test_label_offsets_are_measured_and_removed(pipeline, photo, faces, tmp_path
     listed = FaceList([path] * 6, np.arange(6), np.full(6, "train"), boxes, labels, np.full(6, "afw"))
     measured = label_offsets(pipeline.landmarker, listed)
     np.testing.assert_allclose(measured, below, atol=0.01)
-    np.testing.assert_allclose(move_labels(listed, -below).points, points, atol=0.5)
+    true = replace(listed, points=points, sets=np.full(6, "celeba"))
+    both = FaceList.join([listed, true])
+    offsets = label_set_offsets(pipeline.landmarker, both)
+    assert list(offsets) == ["afw"]
+    np.testing.assert_allclose(offsets["afw"], below, atol=1e-5)
+    np.testing.assert_allclose(move_labels(both, offsets).points, np.concatenate([points, points]), atol=0.5)
+    with pytest.raises(ValueError, match=r"'celeba'.*afw"):
+        label_set_offsets(pipeline.landmarker, listed)
 
 
 def test_training_command(faces, photo, tmp_path, monkeypatch):
@@ -152,6 +159,7 @@ def test_training_command(faces, photo, tmp_path, monkeypatch):
     (tmp_path / "some/faces.csv").write_text("\n".join(["file,person,split," + ",".join(columns), *crops]))
     command = ["train_landmarks", "--stages", "32:1", "64:1", "--epoch-size", "8", "--batch-size", "4"]
     command += ["--pseudo", "some", "--pseudo-shares", "0.5", "0.5", "--relabel", "--channels", "16", "--device", "cpu"]
+    command += ["--unify-labels"]
     command += [
         "--out",
         str(tmp_path / "models/out.pt"),
@@ -168,6 +176,18 @@ def test_training_command(faces, photo, tmp_path, monkeypatch):
     assert "pseudo-labelled" in entry["training"]["data"]
     train_landmarks.main()  # both stages are done: nothing is trained again
     assert read_manifest(tmp_path / "models")["out.pt"]["training"]["history"] == entry["training"]["history"]
+
+    # Going on from these weights keeps their size, and asks for their loss.
+    going_on = [*command[:1], "--start", str(tmp_path / "models/out.pt"), "--stages", "64:1", *command[4:]]
+    going_on[going_on.index("--pseudo-shares") + 1 : going_on.index("--relabel")] = ["0.5"]
+    going_on += ["--learning-rates", "0.001", "--out", str(tmp_path / "models/more.pt"), "--stacks", "2"]
+    monkeypatch.setattr("sys.argv", going_on)
+    train_landmarks.main()
+    more = read_manifest(tmp_path / "models")["more.pt"]
+    assert more["arguments"] == entry["arguments"]
+    monkeypatch.setattr("sys.argv", [*going_on, "--loss", "mse"])
+    with pytest.raises(SystemExit):
+        train_landmarks.main()
     assert load_landmarker(tmp_path / "models/out.pt", "cpu").predict([photo], [faces[0].box[None]])[0].shape == (
         1,
         5,

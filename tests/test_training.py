@@ -8,14 +8,14 @@ import torch
 from PIL import Image
 
 from facelib.datasets import FaceList, load_orl
-from facelib.embedding import Embedder, EmbeddingNetwork, face_to_tensor
+from facelib.embedding import Embedder, EmbeddingNetwork
 from facelib.face_data import AlignedDataset, TightCrop
 from facelib.landmark_data import LandmarkDataset, jitter_box, pseudo_labelled_faces, spoil_augmentation
 from facelib.landmarks import MIRRORED
 from facelib.losses import ArcFace
 from facelib.metrics import identification_rate, top_k_accuracy
 from facelib.preparation import align_photos, decode_photos
-from facelib.train_embedder import EmbeddingClassifier, centre_embeddings, closed_set_logits, train_embedder
+from facelib.train_embedder import EmbeddingClassifier, closed_set_logits, train_embedder
 from facelib.training import EpochSampler, ShareOfBatches, fit
 
 
@@ -98,19 +98,6 @@ def test_class_weights_learn():
     held = {id(p) for group in model.parameter_groups(0.1) for p in group["params"]}
     assert held == {id(p) for p in model.parameters()}
     assert [name for name, p in model.named_parameters() if not p.requires_grad] == ["network.head.3.bias"]
-
-
-def test_centring_takes_the_common_direction_away(noise):
-    aligned, _ = noise
-    network = EmbeddingNetwork(embedding_size=16, pretrained=True).eval()
-    with torch.no_grad():
-        network.head[-1].bias.fill_(3.0)
-    embedder = Embedder(network, 32, flip=False)
-    before = embedder.embed(aligned)
-    centre_embeddings(network, aligned, 32)
-    assert (before @ before.T).mean() > 0.9
-    raw = network(torch.stack([face_to_tensor(face, 32) for face in aligned]))
-    torch.testing.assert_close(raw.mean(0), torch.zeros(16), atol=1e-4, rtol=0)
 
 
 def test_sampler():

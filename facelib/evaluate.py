@@ -3,14 +3,16 @@
 
 import argparse
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 
 from facelib.alignment import METHODS
 from facelib.checkpoints import MODELS, data_folder, read_manifest, write_manifest
-from facelib.datasets import load_faces, load_landmark_list, load_lfw_pairs
+from facelib.datasets import FaceList, load_faces, load_landmark_list, load_lfw_pairs
 from facelib.embedding import Embedder, load_embedder
 from facelib.face_data import cut_faces, family, family_faces
 from facelib.label_offsets import label_offsets, move_points
@@ -32,6 +34,22 @@ from facelib.train_landmarks import evaluate_landmarks
 
 COURSE_FPRS = (0.5, 0.2, 0.1, 0.05)
 TURNS = {"frontal": (0, 0.15), "turned": (0.15, 0.35), "far turned": (0.35, np.inf)}  # of |head_turn|
+
+
+def _smaller(face: np.ndarray) -> np.ndarray:
+    return cv2.resize(cv2.resize(face, (28, 28), interpolation=cv2.INTER_AREA), (112, 112))
+
+
+def _compressed(face: np.ndarray) -> np.ndarray:
+    return cv2.imdecode(cv2.imencode(".jpg", face, [cv2.IMWRITE_JPEG_QUALITY, 10])[1], cv2.IMREAD_COLOR)
+
+
+SPOILED: dict[str, Callable[[np.ndarray], np.ndarray]] = {  # aligned face -> the same, worse
+    "grey": lambda face: cv2.cvtColor(face, cv2.COLOR_RGB2GRAY)[..., None].repeat(3, 2),
+    "28 pixels wide": _smaller,
+    "a third of the light": lambda face: face // 3,
+    "JPEG of quality 10": _compressed,
+}
 
 
 def landmark_figures(landmarker: Landmarker, flipped: Landmarker) -> dict[str, dict[str, Any]]:
@@ -75,12 +93,17 @@ def alignment_figures(embedder: Embedder, landmarker: Landmarker) -> dict[str, d
     return figures
 
 
-def open_set_embeddings(embedder: Embedder, landmarker: Landmarker, split: str) -> tuple[np.ndarray, np.ndarray]:
-    """Embeddings (n, d) and people (n,) of "open_val" or "open_test"."""
+def open_set_faces(landmarker: Landmarker, split: str) -> tuple[np.ndarray, FaceList]:
+    """Aligned faces (n, 112, 112, 3) of "open_val" or "open_test", and who they are."""
     faces = load_faces("faces_unseen")
     cache = data_folder() / "cache" / f"{split}.npy"
-    aligned, kept = align_photos(faces.where(faces.splits == split), landmarker, cache=cache)
-    return embedder.embed(aligned), kept.people
+    return align_photos(faces.where(faces.splits == split), landmarker, cache=cache)
+
+
+def open_set_embeddings(embedder: Embedder, landmarker: Landmarker, split: str) -> tuple[np.ndarray, np.ndarray]:
+    """Embeddings (n, d) and people (n,) of "open_val" or "open_test"."""
+    aligned, faces = open_set_faces(landmarker, split)
+    return embedder.embed(aligned), faces.people
 
 
 def open_set_figures(vectors: np.ndarray, people: np.ndarray) -> dict[str, Any]:
@@ -102,6 +125,36 @@ def open_set_figures(vectors: np.ndarray, people: np.ndarray) -> dict[str, Any]:
         "rank_1": float(rank_1(vectors, people).mean()),
         "interval_95": bootstrap_summary(vectors, people),
     }
+
+
+def robustness_figures(
+    embedder: Embedder, aligned: np.ndarray, faces: FaceList, threshold: float
+) -> dict[str, dict[str, float]]:
+    """Share above the threshold (cosine) of the pairs of one person, "tpr", and of two people, "fpr": as the
+    photos are, where one of the two is spoiled, and by the head that is turned further (where the faces have
+    a detector's points)."""
+    first, second = np.triu_indices(len(aligned), 1)
+    same = faces.people[first] == faces.people[second]
+
+    def shares(above: np.ndarray, part: np.ndarray | bool = True) -> dict[str, float]:
+        genuine, impostor = above[same & part], above[~same & part]
+        return {"tpr": float(genuine.mean()), "fpr": float(impostor.mean()), "genuine_pairs": len(genuine)}
+
+    vectors = embedder.embed(aligned)
+    above = (vectors @ vectors.T)[first, second] > threshold
+    figures = {"as they are": shares(above)}
+    for name, spoil in SPOILED.items():
+        spoiled = embedder.embed(np.stack([spoil(face) for face in aligned]))
+        figures[name] = shares((vectors @ spoiled.T)[first, second] > threshold)
+    if faces.points is not None:
+        turn = np.abs(head_turn(faces.points))
+        turn = np.maximum(turn[first], turn[second])
+        figures |= {
+            name: shares(above, part)
+            for name, (low, high) in TURNS.items()
+            if (part := (turn >= low) & (turn < high))[same].any()
+        }
+    return figures
 
 
 def relatives_figures(embedder: Embedder, landmarker: Landmarker, threshold: float) -> dict[str, float]:
@@ -149,7 +202,8 @@ def main() -> None:
         embedder = load_embedder(options.models / name, options.device)
         val = identification_rate(*open_set_embeddings(embedder, landmarker, "open_val"))
         threshold = next(row["threshold"] for row in val if row["fpr"] == 0.001)
-        test = open_set_figures(*open_set_embeddings(embedder, landmarker, "open_test"))
+        aligned, faces = open_set_faces(landmarker, "open_test")
+        test = open_set_figures(embedder.embed(aligned), faces.people)
         found[name] = {
             "threshold": {"cosine_distance": 1 - threshold, "chosen": "FPR 0.001 on open_val"},
             "figures": {
@@ -157,6 +211,7 @@ def main() -> None:
                 "open_test": test,
                 "lfw": lfw_figures(embedder, landmarker),
                 "alignment": alignment_figures(embedder, landmarker),
+                "robustness": robustness_figures(embedder, aligned, faces, threshold),
                 "relatives": relatives_figures(embedder, landmarker, threshold),
             },
         }

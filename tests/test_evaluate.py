@@ -27,6 +27,27 @@ def test_relatives_by_hand(monkeypatch):
     assert figures == {"same_person": 0.5, "relatives": 0.5, "strangers": 0.0, "people": 3, "families": 2}
 
 
+def test_robustness_by_hand():
+    """Vectors that see colour alone: in grey nobody is found again, and what is smaller or turned does not matter."""
+    colours = np.array([[250, 0, 0], [0, 250, 0], [0, 0, 250]], np.uint8)
+    aligned = np.tile(colours.repeat(2, 0)[:, None, None], (1, 112, 112, 1))
+    front = np.array([[30, 50], [80, 50], [55, 80], [40, 100], [70, 100]], np.float32)
+    points = np.tile(front, (6, 1, 1))
+    points[5, 2, 0] += 25  # half an eye distance: far turned
+    faces = list_of(["a", "a", "b", "b", "c", "c"])
+    faces = FaceList(faces.files, faces.people, faces.splits, points=points)
+
+    def embed(pictures):
+        mean = pictures.mean((1, 2))
+        return mean / np.linalg.norm(mean, axis=1, keepdims=True)
+
+    figures = evaluate.robustness_figures(SimpleNamespace(embed=embed), aligned, faces, 0.9)
+    assert figures["as they are"] == {"tpr": 1.0, "fpr": 0.0, "genuine_pairs": 3}
+    assert figures["28 pixels wide"]["tpr"] == figures["a third of the light"]["tpr"] == 1
+    assert figures["grey"] == {"tpr": 0.0, "fpr": 0.0, "genuine_pairs": 3}
+    assert (figures["frontal"]["genuine_pairs"], figures["far turned"]["genuine_pairs"]) == (2, 1)
+
+
 def test_open_set_figures_hold_what_the_course_asks():
     rng = np.random.default_rng(0)
     vectors = rng.normal(size=(20, 8)).repeat(4, 0) + 0.4 * rng.normal(size=(80, 8))

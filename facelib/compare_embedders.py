@@ -1,8 +1,8 @@
 """Equal short runs that compare what goes into the embedder's training: `python -m facelib.compare_embedders`.
 
 Runs that go on from a first model (`python -m facelib.train_embedder --stages 64:5 ... --out first.pt`) compare
-losses where they are used; runs from ImageNet compare what has to be there from the start. About an hour on
-two CPU cores. Each run's result is kept under FACELIB_DATA/comparisons/embedder, so an
+losses where they are used; runs from ImageNet compare what has to be there from the start. About two hours
+on two CPU cores. Each run's result is kept under FACELIB_DATA/comparisons/embedder, so an
 interrupted comparison goes on where it stopped; all of them then go into the manifest.
 """
 
@@ -36,6 +36,7 @@ PHOTOS, BATCH_SIZE, LEARNING_RATE = 30_000, 128, 1e-3  # of the runs that go on 
 FEW_PHOTOS, EPOCHS = 10_000, 5  # of the runs from ImageNet, on 1,000 people
 SETS = ["faces_train", "faces_more"]
 LOW = "celeba_low"  # the source of blurred, enlarged photos
+ALL_PHOTOS = {"people": None, "size": 64, "margin": 0.2, "learning_rate": 1.5e-3}
 # table -> name -> (what it is, changes to the standard run of the table)
 GO_ON = {
     "loss": {
@@ -83,6 +84,11 @@ FROM_IMAGENET = {
     "embedding size": {
         "embedding_64": ("64 numbers", {"embedding_size": 64}),
         "embedding_512": ("512 numbers", {"embedding_size": 512}),
+    },
+    "all photos, five passes at 64 px": {
+        "all_arcface": ("ArcFace, margin 0.2, faces_train and faces_more", ALL_PHOTOS),
+        "all_faces_train": ("ArcFace, margin 0.2, faces_train alone", ALL_PHOTOS | {"only": "faces_train"}),
+        "all_cross_entropy": ("cross-entropy, faces_train and faces_more", ALL_PHOTOS | {"loss": "cross_entropy"}),
     },
 }
 # The second kind start without margin: so far from the goal, a margin only delays.
@@ -141,7 +147,8 @@ def run(
     loss: str = "arcface",
     margin: float = 0.3,
     scale: float = 32.0,
-    people: int = 1000,
+    people: int | None = 1000,
+    only: str | None = None,
     low: bool = True,
     alignment: str = "five_points",
     size: int = 64,
@@ -157,10 +164,17 @@ def run(
     """One run, measured on open_val with and without flip averaging, and on the held-out families.
 
     `start`: "first" goes on from the first model with PHOTOS photos of all people; "imagenet" and "random"
-    see FEW_PHOTOS photos of `people` people EPOCHS times.
+    see FEW_PHOTOS photos of `people` people EPOCHS times, or with `people` None all photos, or all of the
+    set `only`.
     """
     faces, go_on = material.faces, start == "first"
-    rows = np.sort(_in_hash_order(faces)[:PHOTOS]) if go_on else choose_rows(faces, people, low)
+    if go_on:
+        rows = np.sort(_in_hash_order(faces)[:PHOTOS])
+    elif people:
+        rows = choose_rows(faces, people, low)
+    else:
+        sets = np.array([file.parent.parent.name for file in faces.files])
+        rows = np.flatnonzero((faces.splits == "train") & ((sets == only) | (only is None)))
     chosen = faces.where(rows)
     if alignment == "five_points":
         train, (seen, strangers) = material.pictures[rows], unseen_faces(material.landmarker)
@@ -211,7 +225,7 @@ def run(
         pictures, relatives = family_faces(material.landmarker)
         result["families"] = rates_of(Embedder(network, size).embed(pictures), relatives.people)
         held_out = np.flatnonzero((faces.splits == "val") & np.isin(faces.people, names))
-        if hasattr(head, "logits"):
+        if len(held_out) and hasattr(head, "logits"):
             logits = closed_set_logits(model, material.pictures[held_out], size)
             result["top1"] = top_k_accuracy(logits, np.searchsorted(names, faces.people[held_out]))
     return result

@@ -8,11 +8,14 @@ import matplotlib
 
 matplotlib.use("Agg")
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from facelib import FacePipeline, load_detector, read_image, sample_photo
 from facelib.checkpoints import data_folder
+from facelib.datasets import load_orl
 
 
 @pytest.fixture(scope="session")
@@ -34,3 +37,21 @@ def pipeline():
     """The shipped weights with the packaged detector, on the CPU."""
     torch.set_num_threads(2)
     return FacePipeline.from_pretrained("retinaface", device="cpu")
+
+
+@pytest.fixture
+def prepared(tmp_path, monkeypatch):
+    """prepared(name, {person: (ORL person, photos)}, split): crops under a FACELIB_DATA of the test's own."""
+    monkeypatch.setenv("FACELIB_DATA", str(tmp_path))
+
+    def prepare(name, people, split="train"):
+        orl, rows = load_orl(), ["file,person,source,split"]
+        for person, (known_as, photos) in people.items():
+            (tmp_path / name / person).mkdir(parents=True)
+            for photo, i in enumerate(np.flatnonzero(orl.people == known_as)[:photos]):
+                picture = Image.open(orl.files[i]).convert("RGB").resize((144, 144))
+                picture.save(tmp_path / name / person / f"{photo}.webp")
+                rows.append(f"{person}/{photo}.webp,{person},orl,{split}")
+        (tmp_path / name / "faces.csv").write_text("\n".join(rows))
+
+    return prepare

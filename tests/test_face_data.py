@@ -62,26 +62,14 @@ def test_one_person_is_not_enough(pipeline, tmp_path, monkeypatch):
         own_faces(tmp_path / "mine", pipeline.landmarker)
 
 
-def prepared(root, name, people):
-    """Crops of ORL people under <root>/<name>, as `load_faces` expects them."""
-    orl, rows = load_orl(), ["file,person,source,split"]
-    for person, photos in people.items():
-        (root / name / person).mkdir(parents=True)
-        for photo, i in enumerate(np.flatnonzero(orl.people == person)[:photos]):
-            Image.open(orl.files[i]).convert("RGB").resize((144, 144)).save(root / name / person / f"{photo}.webp")
-            rows.append(f"{person}/{photo}.webp,{person},orl,train")
-    (root / name / "faces.csv").write_text("\n".join(rows))
-
-
-def test_training_people_are_warned_about_and_kept_apart(pipeline, tmp_path, monkeypatch):
-    monkeypatch.setenv("FACELIB_DATA", str(tmp_path))
-    prepared(tmp_path, "some", {"s1": 2, "s2": 1})
-    prepared(tmp_path, "more", {"s3": 2})
-    with pytest.warns(UserWarning, match="1 people have a single photo, e.g. s2"):
+def test_training_people_are_warned_about_and_kept_apart(pipeline, prepared):
+    prepared("some", {"s1": ("s1", 2), "s2": ("s2", 1)})
+    prepared("more", {"s3": ("s3", 2)})
+    with pytest.warns(UserWarning, match=r"1 people have a single photo, e.g. s2"):
         aligned, faces = training_faces(["some", "more"], pipeline.landmarker)
     assert aligned.shape == (5, 112, 112, 3)
     assert faces.people.tolist() == ["s1", "s1", "s2", "s3", "s3"]
-    prepared(tmp_path, "faces_unseen", {"s3": 1})
+    prepared("faces_unseen", {"s3": ("s3", 1)}, "open_val")
     with pytest.raises(ValueError, match=r"training and faces_unseen share 1 people.*s3"):
         training_faces(["some", "more"], pipeline.landmarker)
 

@@ -39,10 +39,18 @@ def test_landmarks_are_a_face(faces):
 
 def test_landmarks_follow_mirror_turn_and_size(pipeline, photo, faces):
     height, width = photo.shape[:2]
-    matrix = cv2.getRotationMatrix2D((width / 2, height / 2), 20, 1)
+
+    def turn(degrees):
+        """On a larger canvas, so that no head is cut off."""
+        matrix = cv2.getRotationMatrix2D((width / 2, height / 2), degrees, 1) + [[0, 0, 200], [0, 0, 200]]
+        turned = cv2.warpAffine(photo, matrix, (width + 400, height + 400))
+        return turned, lambda p: p @ matrix[:, :2].T + matrix[:, 2]
+
+    # To the left only so far that the detector still finds the face that leans to that side already.
     moves = {
+        "turned to the left": turn(12),
+        "turned to the right": turn(-20),
         "mirrored": (photo[:, ::-1], lambda p: np.array([width - 1, 0]) + p[[1, 0, 2, 4, 3]] * [-1, 1]),
-        "turned": (cv2.warpAffine(photo, matrix, (width, height)), lambda p: p @ matrix[:, :2].T + matrix[:, 2]),
         "half": (cv2.resize(photo, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA), lambda p: (p + 0.5) / 2 - 0.5),
         "grey": (cv2.cvtColor(photo, cv2.COLOR_RGB2GRAY), lambda p: p),
     }
@@ -53,7 +61,7 @@ def test_landmarks_follow_mirror_turn_and_size(pipeline, photo, faces):
             expected = move(face.landmarks)
             eyes = np.linalg.norm(expected[0] - expected[1])
             error = np.linalg.norm(found - expected, axis=2).mean(1).min() / eyes
-            assert error < 0.1, f"{name}: {error:.3f} of the eye distance"
+            assert error < 0.06, f"{name}: {error:.3f} of the eye distance"
 
 
 def test_same_person_is_closer_than_others(pipeline, photo, faces):

@@ -133,8 +133,8 @@ def main() -> None:
         checkpoint = args.checkpoints / f"{Path(args.out).stem}_{stage}.pt"
         train, measured = labelled, val
         if stage or args.start:
-            teacher = Landmarker(model, stages[stage - 1][0] if stage else started.input_size, activation, decoder)
-            teacher.flip = True
+            last_size = stages[stage - 1][0] if stage else started.input_size
+            teacher = Landmarker(model, last_size, activation, decoder, flip=True)
             if args.unify_labels:
                 offsets = label_set_offsets(teacher, val)
                 train, measured = move_labels(labelled, offsets), move_labels(val, offsets)

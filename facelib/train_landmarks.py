@@ -108,6 +108,9 @@ def main() -> None:
     if not len(args.stages) == len(args.learning_rates) == len(args.pseudo_shares):
         parser.error("give as many --learning-rates and --pseudo-shares as --stages")
 
+    if (args.unify_labels or args.relabel) and len(args.stages) == 1 and not args.start:
+        parser.error("--unify-labels and --relabel need a network: give --start, or more than one stage")
+
     device = pick_device(args.device)
     torch.manual_seed(0)
     faces = load_landmark_list()
@@ -116,12 +119,12 @@ def main() -> None:
     sets = ", ".join(sorted(set(labelled.sets.tolist()) - {"detector"}))
     data = f"landmarks: {len(labelled) - len(pseudo)} labelled faces of {sets}"
     if args.pseudo:
-        data += f"; {len(pseudo)} faces of {' and '.join(args.pseudo)}, pseudo-labelled by "
-        data += "the network that each stage starts from" if args.relabel else "a detector"
+        data += f"; {len(pseudo)} faces of {' and '.join(args.pseudo)}, pseudo-labelled by a detector"
+        data += " or the network a stage starts from" if args.relabel else ""
 
     activation, decoder = decoding_of(args.loss)
     if args.start:
-        started = load_landmarker(args.start, str(device), flip=True)
+        started = load_landmarker(args.start, str(device))
         if (started.activation, started.decoder) != (activation, decoder):
             parser.error(f"--start {args.start}: was not trained with the loss {args.loss}")
         model = started.model

@@ -139,7 +139,7 @@ def test_label_offsets_are_measured_and_removed(pipeline, photo, faces, tmp_path
         label_set_offsets(pipeline.landmarker, listed)
 
 
-def test_training_command(faces, photo, tmp_path, monkeypatch):
+def test_training_command(faces, photo, tmp_path, monkeypatch, capsys):
     """Two stages with pseudo-labels and relabelling on a handful of faces; then again from the checkpoints."""
     from facelib import train_landmarks
 
@@ -188,6 +188,11 @@ def test_training_command(faces, photo, tmp_path, monkeypatch):
     monkeypatch.setattr("sys.argv", [*going_on, "--loss", "mse"])
     with pytest.raises(SystemExit):
         train_landmarks.main()
+    alone = "train_landmarks --stages 32:1 --learning-rates 0.001 --pseudo-shares 0 --unify-labels"
+    monkeypatch.setattr("sys.argv", alone.split())
+    with pytest.raises(SystemExit):
+        train_landmarks.main()
+    assert "need a network" in capsys.readouterr().err
     assert load_landmarker(tmp_path / "models/out.pt", "cpu").predict([photo], [faces[0].box[None]])[0].shape == (
         1,
         5,

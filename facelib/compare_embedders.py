@@ -34,6 +34,7 @@ from facelib.train_embedder import (
 
 PHOTOS, BATCH_SIZE, LEARNING_RATE = 30_000, 128, 1e-3  # of the runs that go on from a first model
 FEW_PHOTOS, EPOCHS = 10_000, 5  # of the runs from ImageNet, on 1,000 people
+ALL_EPOCHS = 3  # of the runs on all photos
 SETS = ["faces_train", "faces_more"]
 LOW = "celeba_low"  # the source of blurred, enlarged photos
 ALL_PHOTOS = {"people": None, "size": 64, "margin": 0.2, "learning_rate": 1.5e-3}
@@ -57,11 +58,7 @@ GO_ON = {
     "training": {
         "by_source": ("compared with people of the same source only", {"by_source": True}),
         "no_tight_crops": ("no tight crops among the augmentation", {"tight_crop": 0.0}),
-        "mirror_only": ("mirror images as the only augmentation", {"augment": False}),
-    },
-    "input size": {
-        "size_80": ("80 px instead of 64", {"size": 80}),
-        "size_112": ("112 px instead of 64", {"size": 112}),
+        "mirror_only": ("mirror images as the only augmentation", {"strength": 0.0}),
     },
 }
 FROM_IMAGENET = {
@@ -81,14 +78,19 @@ FROM_IMAGENET = {
         "people_2500": ("2,500 people, 4 photos each", {"people": 2500}),
         "no_low": ("1,000 people without the low-resolution source", {"low": False}),
     },
+    "input size": {
+        "size_64": ("64 px instead of 48", {"size": 64}),
+        "fine_64": ("64 px, pooled from 4 x 4 cells instead of 2 x 2", {"size": 64, "output_stride": 16}),
+        "size_96": ("96 px", {"size": 96}),
+        "size_112": ("112 px", {"size": 112}),
+    },
     "embedding size": {
         "embedding_64": ("64 numbers", {"embedding_size": 64}),
         "embedding_512": ("512 numbers", {"embedding_size": 512}),
     },
-    "all photos, five passes at 64 px": {
+    "all photos, three passes at 64 px": {
         "all_arcface": ("ArcFace, margin 0.2, faces_train and faces_more", ALL_PHOTOS),
         "all_faces_train": ("ArcFace, margin 0.2, faces_train alone", ALL_PHOTOS | {"only": "faces_train"}),
-        "all_cross_entropy": ("cross-entropy, faces_train and faces_more", ALL_PHOTOS | {"loss": "cross_entropy"}),
     },
 }
 # The second kind start without margin: so far from the goal, a margin only delays.
@@ -153,7 +155,8 @@ def run(
     alignment: str = "five_points",
     size: int = 64,
     embedding_size: int = 256,
-    augment: bool = True,
+    output_stride: int = 32,
+    strength: float = 1.0,
     tight_crop: float = 0.3,
     by_source: bool = False,
     free_bias: bool = False,
@@ -165,7 +168,7 @@ def run(
 
     `start`: "first" goes on from the first model with PHOTOS photos of all people; "imagenet" and "random"
     see FEW_PHOTOS photos of `people` people EPOCHS times, or with `people` None all photos, or all of the
-    set `only`.
+    set `only`, ALL_EPOCHS times.
     """
     faces, go_on = material.faces, start == "first"
     if go_on:
@@ -193,14 +196,16 @@ def run(
         if hasattr(head, "start_from"):
             head.start_from(material.centres)
     else:
-        network = EmbeddingNetwork(embedding_size=embedding_size, pretrained=start == "imagenet")
+        network = EmbeddingNetwork(
+            embedding_size=embedding_size, output_stride=output_stride, pretrained=start == "imagenet"
+        )
     network.head[-1].bias.requires_grad_(free_bias)
     if by_source:
         head.groups = sources_of(faces)
     model = EmbeddingClassifier(network, head).to(pick_device(device), memory_format=torch.channels_last)
     dataset = AlignedDataset(train, labels, size=size)
-    dataset.augment = face_augmentation(mirror_only=not augment, tight_crop=tight_crop)
-    epochs = 1 if go_on else EPOCHS
+    dataset.augment = face_augmentation(strength, tight_crop)
+    epochs = 1 if go_on else EPOCHS if people else ALL_EPOCHS
     clock = time.time()
     history = train_embedder(
         model,

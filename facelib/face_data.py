@@ -117,12 +117,13 @@ def cut_faces(faces: FaceList, how: str, landmarker: Landmarker) -> tuple[np.nda
 class AlignedDataset(Dataset):
     """(index, seed) -> (image (3, size, size) float32, label).
 
-    With `augment` off, the image is exactly what `Embedder.embed` shows to the network.
+    Without augmentation, the image is exactly what `Embedder.embed` shows to the network.
 
     Args:
         aligned: (n, 112, 112, 3) uint8; labels: (n,) int.
         rows: which of them are used; None: all.
         size: side of the network's input.
+        strength: of `face_augmentation`; None: no augmentation, not even mirror images.
     """
 
     def __init__(
@@ -131,11 +132,11 @@ class AlignedDataset(Dataset):
         labels: np.ndarray,
         rows: np.ndarray | None = None,
         size: int = SIZE,
-        augment: bool = True,
+        strength: float | None = 1.0,
     ):
         self.aligned, self.labels, self.size = aligned, labels, size
         self.rows = np.arange(len(labels)) if rows is None else rows
-        self.augment = face_augmentation() if augment else None
+        self.augment = None if strength is None else face_augmentation(strength)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -165,19 +166,23 @@ class TightCrop(A.ImageOnlyTransform):
         return cv2.copyMakeBorder(inner, top, bottom, left, right, cv2.BORDER_REPLICATE)
 
 
-def face_augmentation(mirror_only: bool = False, tight_crop: float = 0.3) -> A.Compose:
-    """Flip, tight crops, small moves, light, colour, low resolution and occlusion."""
-    if mirror_only:
-        return A.Compose([A.HorizontalFlip(p=0.5)])
+def face_augmentation(strength: float = 1.0, tight_crop: float = 0.3) -> A.Compose:
+    """Flip, tight crops, small moves, light, colour, low resolution and occlusion.
+
+    `strength`: factor of all probabilities but that of the flip; 0: mirror images only. `tight_crop`:
+    probability of `TightCrop` at strength 1.
+    """
     return A.Compose(
         [
-            TightCrop(p=tight_crop),
+            TightCrop(p=strength * tight_crop),
             A.HorizontalFlip(p=0.5),
-            A.Affine(scale=(0.9, 1.1), translate_percent=(-0.04, 0.04), rotate=(-8, 8), border_mode=1, p=0.7),
-            A.RandomBrightnessContrast(0.3, 0.3, p=0.5),
-            A.HueSaturationValue(6, 40, 0, p=0.2),
-            A.ToGray(p=0.15),
-            A.OneOf([A.Downscale(scale_range=(0.2, 0.6)), A.GaussianBlur(sigma_limit=(0.5, 2.5))], p=0.25),
-            A.CoarseDropout((1, 1), (0.2, 0.45), (0.2, 0.45), fill="random_uniform", p=0.2),
+            A.Affine(
+                scale=(0.9, 1.1), translate_percent=(-0.04, 0.04), rotate=(-8, 8), border_mode=1, p=strength * 0.7
+            ),
+            A.RandomBrightnessContrast(0.3, 0.3, p=strength * 0.5),
+            A.HueSaturationValue(6, 40, 0, p=strength * 0.2),
+            A.ToGray(p=strength * 0.15),
+            A.OneOf([A.Downscale(scale_range=(0.2, 0.6)), A.GaussianBlur(sigma_limit=(0.5, 2.5))], p=strength * 0.25),
+            A.CoarseDropout((1, 1), (0.2, 0.45), (0.2, 0.45), fill="random_uniform", p=strength * 0.2),
         ]
     )

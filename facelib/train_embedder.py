@@ -161,6 +161,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--learning-rates", nargs="+", type=float, default=[1e-3, 3e-4], help="one for each stage")
     parser.add_argument("--optimizer", choices=["adamw", "sgd"], default="adamw")
     parser.add_argument("--margins", nargs="+", type=float, default=[0.4, 0.4], help="reached in each stage")
+    parser.add_argument("--strengths", nargs="+", type=float, help="of the augmentation in each stage; default: 1")
     parser.add_argument("--by-source", action="store_true", help="compare a photo with people of its source only")
     parser.add_argument("--batch-size", type=int, default=128)
     parser.add_argument("--workers", type=int, default=1)
@@ -168,9 +169,11 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--out", type=Path, help="default: models/model_<loss>.pt, or my_model.pt with --folder")
     parser.add_argument("--checkpoints", type=Path, help="default: FACELIB_DATA/checkpoints")
     args = parser.parse_args()
-    for name, given in (("learning rates", args.learning_rates), ("margins", args.margins)):
+    args.strengths = args.strengths or [1.0] * len(args.stages)
+    for name in ("learning_rates", "margins", "strengths"):
+        given = getattr(args, name)
         if len(args.stages) != len(given):
-            parser.error(f"{len(args.stages)} stages but {len(given)} {name}: give one for each")
+            parser.error(f"{len(args.stages)} stages but {len(given)} {name.replace('_', ' ')}: give one for each")
     args.out = args.out or (Path("my_model.pt") if args.folder else MODELS / f"model_{args.loss}.pt")
     args.checkpoints = args.checkpoints or data_folder() / "checkpoints"
     return args
@@ -203,11 +206,11 @@ def main() -> None:
         first_size = int(args.stages[0].split(":")[0])
         model.head.start_from(class_centres(network, aligned[train], labels[train], len(names), first_size))
     history = []
-    for stage, (text, rate) in enumerate(zip(args.stages, args.learning_rates)):
+    for stage, (text, rate, strength) in enumerate(zip(args.stages, args.learning_rates, args.strengths)):
         size, epochs = map(int, text.split(":"))
         history += train_embedder(
             model,
-            AlignedDataset(aligned, labels, train, size),
+            AlignedDataset(aligned, labels, train, size, strength),
             margin=args.margins[stage],
             margin_before=args.margins[stage - 1] if stage else 0.0,
             epochs=epochs,
@@ -220,7 +223,7 @@ def main() -> None:
             device=device,
             validate=validation(model, size, (aligned[val], labels[val]), unseen),
             checkpoint=args.checkpoints / f"{args.out.stem}_{stage}.pt",
-            about=f"{len(train)} photos of {len(names)} people ({listed[:8]}), {text}",
+            about=f"{len(train)} photos of {len(names)} people ({listed[:8]}), {text}, augmentation {strength:g}",
         )
     if dist.is_initialized() and dist.get_rank() > 0:
         return

@@ -29,7 +29,7 @@ class Recorder(torch.nn.Module):
 
 
 def test_one_preprocessing_path(photo, pipeline, tmp_path):
-    """What training (augmentation off) and the pipeline show to both networks is the same, bit by bit."""
+    """What training (without augmentation) and the pipeline show to both networks is the same, bit by bit."""
     from PIL import Image
 
     from facelib import FacePipeline
@@ -56,7 +56,7 @@ def test_one_preprocessing_path(photo, pipeline, tmp_path):
     training = LandmarkDataset(listed, size, augment=False)
     assert torch.equal(torch.stack([training[(i, 0)][0] for i in range(6)]), torch.cat(landmark_net.seen))
 
-    training = AlignedDataset(align_faces(photo, points), np.arange(6), size=embed_size, augment=False)
+    training = AlignedDataset(align_faces(photo, points), np.arange(6), size=embed_size, strength=None)
     assert torch.equal(torch.stack([training[(i, 0)][0] for i in range(6)]), torch.cat(embed_net.seen))
 
 
@@ -104,6 +104,19 @@ def test_any_torchvision_classifier(name):
 def test_unknown_backbone():
     with pytest.raises(ValueError, match="resnet19"):
         EmbeddingNetwork("resnet19")
+
+
+def test_finer_cells_before_pooling():
+    """Output stride 16: twice as many cells each way; the choice is saved with the model."""
+    with torch.inference_mode():
+        coarse, fine = (
+            make_backbone(LITE0, False, output_stride=stride)[0].forward_features(torch.zeros(1, 3, 64, 64))
+            for stride in (32, 16)
+        )
+    assert (coarse.shape[2:], fine.shape[2:]) == ((2, 2), (4, 4))
+    assert EmbeddingNetwork(output_stride=16).arguments["output_stride"] == 16
+    with pytest.raises(ValueError, match="output_stride=16: expected 32"):
+        EmbeddingNetwork("resnet18", output_stride=16)
 
 
 def test_vectors_have_length_one_and_batches_do_not_matter(pipeline):

@@ -80,7 +80,7 @@ def test_equal_photos_for_any_number_of_people(monkeypatch):
 
 def test_comparison_runs(prepared, monkeypatch):
     """One run of each kind on a handful of photos: what was seen, and that every figure is there."""
-    for name, value in (("PHOTOS", 12), ("FEW_PHOTOS", 8), ("EPOCHS", 2), ("BATCH_SIZE", 4)):
+    for name, value in (("PHOTOS", 12), ("FEW_PHOTOS", 8), ("EPOCHS", 2), ("ALL_EPOCHS", 1), ("BATCH_SIZE", 4)):
         monkeypatch.setattr(compare_embedders, name, value)
     prepared("faces_train", {person: (person, 6) for person in ("s1", "s2", "s3")})
     held_out = {f"fiw_0008_{i}": (f"s{i}", 3) for i in (11, 12)}  # a family that the hash holds out
@@ -88,9 +88,9 @@ def test_comparison_runs(prepared, monkeypatch):
     prepared("faces_unseen", {"s31": ("s31", 4), "s32": ("s32", 4)}, "open_val")
     material = compare_embedders.Material.load(MODELS / "model_arcface.pt", "cpu")
     assert material.faces.people.tolist() == [f"s{i}" for i in range(1, 6) for _ in range(6)]
-    for name, seen, people in (("by_source", 12, 5), ("box", 16, 2), ("all_faces_train", 36, 3)):
+    for name, seen, people in (("by_source", 12, 5), ("box", 16, 2), ("fine_64", 16, 2), ("all_faces_train", 18, 3)):
         changes = compare_embedders.RUNS[name][2] | {"size": 32}
-        changes |= {"people": 2} if name == "box" else {}
+        changes |= {"people": 2} if seen == 16 else {}
         result = compare_embedders.run(material, device="cpu", **changes)
         assert (result["photos_seen"], result["people"]) == (seen, people)
         assert np.isfinite(result["loss"])

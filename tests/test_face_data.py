@@ -8,7 +8,7 @@ from facelib.checkpoints import read_manifest
 from facelib.clean_people import own_cosines, same_people
 from facelib.datasets import FaceList, load_orl
 from facelib.embedding import load_embedder
-from facelib.face_data import LISTS, clean_faces, cut_faces, family, own_faces, training_faces
+from facelib.face_data import LISTS, AlignedDataset, clean_faces, cut_faces, family, own_faces, training_faces
 from facelib.train_embedder import main as train
 
 
@@ -131,6 +131,34 @@ def test_training_on_ones_own_folder(own_folder, tmp_path, monkeypatch):
     (own_folder / "s2/1.png").unlink()
     with pytest.raises(ValueError, match=r"my_0\.pt is of another run"), pytest.warns(UserWarning):
         train()
+
+
+def test_strength_of_the_augmentation():
+    """None shows the faces as they are, 0 also mirrored; the stronger, the more of them are changed otherwise."""
+    faces = np.random.default_rng(0).integers(0, 255, (60, 112, 112, 3), dtype=np.uint8)
+
+    def shown(strength):
+        dataset = AlignedDataset(faces, np.zeros(60, int), size=112, strength=strength)
+        return [dataset[i, i][0].numpy() for i in range(60)]
+
+    plain = shown(None)
+    as_they_are, mirrored, changed = {}, {}, {}
+    for strength in (0.0, 0.3, 1.0):
+        pictures = shown(strength)
+        as_they_are[strength] = sum((a == b).all() for a, b in zip(plain, pictures))
+        mirrored[strength] = sum((a[..., ::-1] == b).all() for a, b in zip(plain, pictures))
+        changed[strength] = 60 - as_they_are[strength] - mirrored[strength]
+    assert changed[0.0] == 0
+    assert 15 < mirrored[0.0] < 45
+    assert 10 < changed[0.3] < changed[1.0]
+
+
+def test_one_strength_for_each_stage(own_folder, monkeypatch, capsys):
+    options = "--stages 32:1 --learning-rates 0.001 --margins 0.2 --strengths 1 0"
+    monkeypatch.setattr("sys.argv", ["train_embedder", "--folder", str(own_folder), *options.split()])
+    with pytest.raises(SystemExit):
+        train()
+    assert "1 stages but 2 strengths" in capsys.readouterr().err
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")

@@ -63,7 +63,7 @@ GO_ON = {
 }
 FROM_IMAGENET = {
     "start": {
-        "imagenet": ("ImageNet's weights, AdamW, 256 numbers, 1,000 people", {}),
+        "imagenet": ("ImageNet's weights, AdamW, five points of the hourglass, 48 px, 256 numbers, 1,000 people", {}),
         "random": ("random weights", {"start": "random"}),
         "sgd": ("SGD with learning rate 0.03 instead of AdamW", {"optimizer": "sgd", "learning_rate": 0.03}),
         "free_bias": ("last batch norm with a bias that learns", {"free_bias": True}),

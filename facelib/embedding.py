@@ -52,7 +52,7 @@ def make_backbone(name: str, pretrained: bool, output_stride: int = 32) -> tuple
         width = model.num_features
         model.reset_classifier(0)
         if output_stride == 16:
-            # timm's own option dilates the later kernels, which is much slower on a CPU.
+            # timm's own option would also dilate the later kernels, which is slower on a CPU.
             model.blocks[5][0].conv_dw.stride = (1, 1)
         return model, width
     if name not in torchvision.models.list_models(torchvision.models):

@@ -1,9 +1,10 @@
 """Equal short runs that compare what goes into the embedder's training: `python -m facelib.compare_embedders`.
 
-Runs that go on from a first model (`python -m facelib.train_embedder --stages 64:5 ... --out first.pt`) compare
+Runs that go on from a first model (`python -m facelib.train_embedder --stages 64:5 --out first.pt`) compare
 losses where they are used; runs from ImageNet compare what has to be there from the start. About two hours
 on two CPU cores. Each run's result is kept under FACELIB_DATA/comparisons/embedder, so an
-interrupted comparison goes on where it stopped; all of them then go into the manifest.
+interrupted comparison goes on where it stopped; all of them then go into the manifest, which keeps what
+it has of earlier runs.
 """
 
 import argparse
@@ -32,7 +33,7 @@ from facelib.train_embedder import (
     unseen_faces,
 )
 
-PHOTOS, BATCH_SIZE, LEARNING_RATE = 30_000, 128, 1e-3  # of the runs that go on from a first model
+PHOTOS, LEARNING_RATE = 30_000, 1e-3  # of the runs that go on from a first model
 FEW_PHOTOS, EPOCHS = 10_000, 5  # of the runs from ImageNet, on 1,000 people
 ALL_EPOCHS = 3  # of the runs on all photos
 SETS = ["faces_train", "faces_more"]
@@ -78,9 +79,10 @@ FROM_IMAGENET = {
         "people_2500": ("2,500 people, 4 photos each", {"people": 2500}),
         "no_low": ("1,000 people without the low-resolution source", {"low": False}),
     },
-    "input size": {
+    "input size and pooling": {
         "size_64": ("64 px instead of 48", {"size": 64}),
         "fine_64": ("64 px, pooled from 4 x 4 cells instead of 2 x 2", {"size": 64, "output_stride": 16}),
+        "weighted_64": ("64 px, each channel pooled with weights for its cells", {"size": 64, "pooling": "weighted"}),
         "size_96": ("96 px", {"size": 96}),
         "size_112": ("112 px", {"size": 112}),
     },
@@ -156,6 +158,7 @@ def run(
     size: int = 64,
     embedding_size: int = 256,
     output_stride: int = 32,
+    pooling: str = "average",
     strength: float = 1.0,
     tight_crop: float = 0.3,
     by_source: bool = False,
@@ -190,15 +193,19 @@ def run(
     labels = np.searchsorted(names, chosen.people)
 
     torch.manual_seed(0)
-    head = make_head(loss, embedding_size, len(names), scale)
     if go_on:
         network = load_embedder(material.first, device).model
-        if hasattr(head, "start_from"):
-            head.start_from(material.centres)
-    else:
+        embedding_size = network.arguments["embedding_size"]
+    head = make_head(loss, embedding_size, len(names), scale)
+    if not go_on:
         network = EmbeddingNetwork(
-            embedding_size=embedding_size, output_stride=output_stride, pretrained=start == "imagenet"
+            embedding_size=embedding_size,
+            output_stride=output_stride,
+            pooling=pooling,
+            pretrained=start == "imagenet",
         )
+    elif hasattr(head, "start_from"):
+        head.start_from(material.centres)
     network.head[-1].bias.requires_grad_(free_bias)
     if by_source:
         head.groups = sources_of(faces)
@@ -213,7 +220,6 @@ def run(
         margin=margin,
         margin_before=margin if go_on else 0.0,
         epochs=epochs,
-        batch_size=BATCH_SIZE,
         learning_rate=learning_rate,
         optimizer=optimizer,
         photos_together=PHOTOS_TOGETHER.get(loss, 1),
@@ -249,6 +255,8 @@ def main() -> None:
     options = parser.parse_args()
     folder = data_folder() / "comparisons" / "embedder"
     folder.mkdir(parents=True, exist_ok=True)
+    manifest = read_manifest(MODELS)
+    known = manifest["model_arcface.pt"].get("comparisons", {})
     material, results = None, {}
     for name, (table, what, changes) in RUNS.items():
         path = folder / f"{name}.json"
@@ -257,10 +265,11 @@ def main() -> None:
             material = material or Material.load(first, options.device)
             path.write_text(json.dumps(run(material, device=options.device, **changes)))
         if path.exists():
-            results[name] = {"table": table, "what": what, **json.loads(path.read_text())}
+            known[name] = json.loads(path.read_text())
+        if name in known:
+            results[name] = known[name] | {"table": table, "what": what}
             rates = results[name]["open_val_flip"]
             print(f"{name:18}", "  ".join(f"{rate:.3f}" for rate in rates.values()), flush=True)
-    manifest = read_manifest(MODELS)
     manifest["model_arcface.pt"]["comparisons"] = results
     write_manifest(manifest, MODELS)
 

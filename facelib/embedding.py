@@ -94,10 +94,36 @@ def _lite0_weights(model: nn.Module) -> dict[str, Tensor]:
     return dict(zip(state, values))
 
 
+class WeightedPooling(nn.Module):
+    """Average over the cells of a feature map, each channel with a weight of its own for each cell.
+
+    In an aligned face a cell always holds the same part of it, which the plain average forgets. A global
+    depthwise convolution (Chen et al. 2018, "MobileFaceNets") that starts as the average; the weights are
+    kept for `GRID` x `GRID` cells and interpolated where the map has others.
+
+    (n, channels, h, w) -> (n, channels).
+    """
+
+    GRID = 4  # cells of a map of 112 pixels at an output stride of 32
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(1, channels, self.GRID, self.GRID))
+
+    def forward(self, features: Tensor) -> Tensor:
+        weight = nn.functional.interpolate(self.weight, features.shape[2:], mode="bilinear", align_corners=False)
+        return (features * weight).mean((2, 3))
+
+
 class EmbeddingNetwork(nn.Module):
-    """Backbone (with average pooling), then batch norm, dropout, linear, batch norm.
+    """Backbone, pooling, then batch norm, dropout, linear, batch norm.
 
     (n, 3, h, w) from -1 to 1 -> (n, embedding_size), not yet of length 1.
+
+    `pooling`: "average" (the backbone's own), or "weighted": `WeightedPooling` (of Lite0 only).
+
+    Raises:
+        ValueError: unknown pooling, or one that the backbone does not have; see also `make_backbone`.
     """
 
     def __init__(
@@ -106,13 +132,22 @@ class EmbeddingNetwork(nn.Module):
         embedding_size: int = 256,
         dropout: float = 0.2,
         output_stride: int = 32,
+        pooling: str = "average",
         pretrained: bool = False,
     ):
         super().__init__()
         self.arguments = dict(
-            backbone=backbone, embedding_size=embedding_size, dropout=dropout, output_stride=output_stride
+            backbone=backbone,
+            embedding_size=embedding_size,
+            dropout=dropout,
+            output_stride=output_stride,
+            pooling=pooling,
         )
         self.backbone, width = make_backbone(backbone, pretrained, output_stride)
+        if pooling not in (("average", "weighted") if backbone == LITE0 else ("average",)):
+            raise ValueError(f"pooling={pooling!r}: expected 'average', or 'weighted' with the backbone {LITE0}")
+        if pooling == "weighted":
+            self.backbone.global_pool = WeightedPooling(width)
         self.head = nn.Sequential(
             nn.BatchNorm1d(width),
             nn.Dropout(dropout),

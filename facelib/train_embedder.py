@@ -22,6 +22,8 @@ from facelib.metrics import identification_rate, top_k_accuracy, triplet_accurac
 from facelib.preparation import align_photos
 from facelib.training import EpochSampler, first_process_first, fit, start_processes
 
+BATCH_SIZE = 128
+
 
 class EmbeddingClassifier(nn.Module):
     """Embedding network and loss head in one, so that checkpoints hold both."""
@@ -46,7 +48,8 @@ def train_embedder(
     margin: float = 0.4,
     margin_before: float = 0.0,
     epochs: int,
-    batch_size: int = 128,
+    sizes: list[int] | None = None,
+    batch_size: int = BATCH_SIZE,
     learning_rate: float = 1e-3,
     seed: int = 0,
     photos_together: int = 1,
@@ -55,8 +58,19 @@ def train_embedder(
 ) -> list[dict[str, float]]:
     """Train, the margin going from `margin_before` to `margin`; `options` go to `fit`.
 
-    `photos_together`: of one person in a batch, see `EpochSampler`.
+    `sizes`: side of the network's input in each epoch; None: that of the dataset. Small pictures first and
+    large ones where the learning rate falls learn as much in less time. `photos_together`: of one person
+    in a batch, see `EpochSampler`.
+
+    Raises:
+        ValueError: not one size for each epoch; see also `fit`.
     """
+    sizes = sizes or [dataset.size] * epochs
+    if len(sizes) != epochs:
+        raise ValueError(f"{len(sizes)} sizes for {epochs} epochs: give one for each")
+
+    def resize(epoch: int) -> None:
+        dataset.size = sizes[epoch]
 
     def loss_of(batch: tuple[Tensor, ...], progress: float) -> Tensor:
         images, people = batch
@@ -74,6 +88,7 @@ def train_embedder(
         optimizer=optimizer,
         weight_decay=0.05 if optimizer == "adamw" else 5e-4,
         sampler=EpochSampler(len(dataset), seed, labels=dataset.labels[dataset.rows], together=photos_together),
+        before_epoch=resize,
         **options,
     )
 
@@ -124,15 +139,19 @@ def unseen_faces(landmarker: Landmarker) -> tuple[np.ndarray, np.ndarray]:
 
 
 def validation(
-    model: EmbeddingClassifier, size: int, closed: tuple[np.ndarray, np.ndarray], unseen: tuple[np.ndarray, np.ndarray]
+    model: EmbeddingClassifier,
+    sizes: list[int],
+    closed: tuple[np.ndarray, np.ndarray],
+    unseen: tuple[np.ndarray, np.ndarray],
 ) -> Callable[[int], dict[str, float]]:
-    """For `fit`: closed-set accuracy on `closed` (aligned faces, labels), TPR and triplets on `unseen` (faces, people).
+    """For `fit`: closed-set accuracy on `closed` (aligned faces, labels), TPR and triplets on `unseen` (faces, people),
+    at the size of the epoch.
 
     Either may be empty.
     """
 
-    def validate(_: int) -> dict[str, float]:
-        figures = {}
+    def validate(epoch: int) -> dict[str, float]:
+        size, figures = sizes[epoch], {"input_size": sizes[epoch]}
         if len(unseen[0]):
             vectors = Embedder(model.network, size, flip=False).embed(unseen[0])
             figures |= {f"tpr_at_{row['fpr']:g}": row["tpr"] for row in identification_rate(vectors, unseen[1])}
@@ -155,25 +174,33 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--start", type=Path, help="weights to go on from, backbone and all")
     parser.add_argument("--loss", choices=LOSSES, default="arcface")
     parser.add_argument("--backbone", default=LITE0)
-    parser.add_argument("--embedding-size", type=int, default=256)
+    parser.add_argument("--embedding-size", type=int, default=512)
+    parser.add_argument("--output-stride", type=int, default=32, help="of the backbone, see make_backbone")
+    parser.add_argument("--pooling", choices=["average", "weighted"], help=f"default: weighted with {LITE0}")
     parser.add_argument("--scale", type=float, default=32.0)
-    parser.add_argument("--stages", nargs="+", default=["64:20", "112:3"], help="size:epochs, in this order")
-    parser.add_argument("--learning-rates", nargs="+", type=float, default=[1e-3, 3e-4], help="one for each stage")
-    parser.add_argument("--optimizer", choices=["adamw", "sgd"], default="adamw")
-    parser.add_argument("--margins", nargs="+", type=float, default=[0.4, 0.4], help="reached in each stage")
-    parser.add_argument("--strengths", nargs="+", type=float, help="of the augmentation in each stage; default: 1")
+    parser.add_argument("--stages", nargs="+", default=["64:6", "80:6", "112:4"], help="size:epochs, in this order")
+    parser.add_argument(
+        "--learning-rate",
+        type=float,
+        default=0.05,
+        help=f"the highest of one cycle over all stages, for batches of {BATCH_SIZE}; for smaller ones in proportion",
+    )
+    parser.add_argument("--optimizer", choices=["adamw", "sgd"], default="sgd")
+    parser.add_argument("--margin", type=float, default=0.4, help="reached in the middle of the run")
+    parser.add_argument("--strength", type=float, default=0.7, help="of the augmentation; 0: mirror images only")
     parser.add_argument("--by-source", action="store_true", help="compare a photo with people of its source only")
-    parser.add_argument("--batch-size", type=int, default=128)
+    parser.add_argument("--batch-size", type=int, help=f"default: {BATCH_SIZE}, less where photos are few")
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--device")
     parser.add_argument("--out", type=Path, help="default: models/model_<loss>.pt, or my_model.pt with --folder")
     parser.add_argument("--checkpoints", type=Path, help="default: FACELIB_DATA/checkpoints")
     args = parser.parse_args()
-    args.strengths = args.strengths or [1.0] * len(args.stages)
-    for name in ("learning_rates", "margins", "strengths"):
-        given = getattr(args, name)
-        if len(args.stages) != len(given):
-            parser.error(f"{len(args.stages)} stages but {len(given)} {name.replace('_', ' ')}: give one for each")
+    try:
+        stages = [tuple(map(int, stage.split(":"))) for stage in args.stages]
+        args.sizes = [size for size, epochs in stages for _ in range(epochs)]
+    except ValueError:
+        parser.error(f"--stages {' '.join(args.stages)}: expected size:epochs, e.g. 64:6 112:4")
+    args.pooling = args.pooling or ("weighted" if args.backbone == LITE0 else "average")
     args.out = args.out or (Path("my_model.pt") if args.folder else MODELS / f"model_{args.loss}.pt")
     args.checkpoints = args.checkpoints or data_folder() / "checkpoints"
     return args
@@ -194,7 +221,13 @@ def main() -> None:
     if args.start:
         network = load_embedder(args.start, device=str(device)).model
     else:
-        network = EmbeddingNetwork(args.backbone, args.embedding_size, pretrained=True)
+        network = EmbeddingNetwork(
+            args.backbone,
+            args.embedding_size,
+            output_stride=args.output_stride,
+            pooling=args.pooling,
+            pretrained=True,
+        )
     head = make_head(args.loss, network.arguments["embedding_size"], len(names), args.scale)
     if args.by_source:
         if not isinstance(head, MarginLoss):
@@ -203,33 +236,32 @@ def main() -> None:
     model = EmbeddingClassifier(network, head)
     model = model.to(device, memory_format=torch.channels_last)
     if args.start and hasattr(model.head, "start_from"):
-        first_size = int(args.stages[0].split(":")[0])
-        model.head.start_from(class_centres(network, aligned[train], labels[train], len(names), first_size))
-    history = []
-    for stage, (text, rate, strength) in enumerate(zip(args.stages, args.learning_rates, args.strengths)):
-        size, epochs = map(int, text.split(":"))
-        history += train_embedder(
-            model,
-            AlignedDataset(aligned, labels, train, size, strength),
-            margin=args.margins[stage],
-            margin_before=args.margins[stage - 1] if stage else 0.0,
-            epochs=epochs,
-            batch_size=min(args.batch_size, len(train)),
-            learning_rate=rate,
-            optimizer=args.optimizer,
-            seed=stage,
-            photos_together=PHOTOS_TOGETHER.get(args.loss, 1),
-            workers=args.workers,
-            device=device,
-            validate=validation(model, size, (aligned[val], labels[val]), unseen),
-            checkpoint=args.checkpoints / f"{args.out.stem}_{stage}.pt",
-            about=f"{len(train)} photos of {len(names)} people ({listed[:8]}), {text}, augmentation {strength:g}",
-        )
+        centres = class_centres(network, aligned[train], labels[train], len(names), args.sizes[0])
+        model.head.start_from(centres)
+    # Few photos make small batches: a pass that is one step teaches nothing.
+    batch_size = min(args.batch_size or max(8, min(BATCH_SIZE, len(train) // 50)), len(train))
+    history = train_embedder(
+        model,
+        AlignedDataset(aligned, labels, train, strength=args.strength),
+        margin=args.margin,
+        epochs=len(args.sizes),
+        sizes=args.sizes,
+        batch_size=batch_size,
+        learning_rate=args.learning_rate * batch_size / BATCH_SIZE,
+        optimizer=args.optimizer,
+        photos_together=PHOTOS_TOGETHER.get(args.loss, 1),
+        workers=args.workers,
+        device=device,
+        validate=validation(model, args.sizes, (aligned[val], labels[val]), unseen),
+        checkpoint=args.checkpoints / f"{args.out.stem}.pt",
+        about=f"{len(train)} photos of {len(names)} people ({listed[:8]}), {' '.join(args.stages)}, "
+        f"augmentation {args.strength:g}, {args.loss} with margin {args.margin:g}",
+    )
     if dist.is_initialized() and dist.get_rank() > 0:
         return
     figures = {}
     if len(test) and hasattr(model.head, "logits"):
-        logits = closed_set_logits(model, aligned[test], size)
+        logits = closed_set_logits(model, aligned[test], args.sizes[-1])
         figures = {f"closed_set_test_top{k}": top_k_accuracy(logits, labels[test], k) for k in (1, 5)}
         print("  ".join(f"{name} {value:.3f}" for name, value in figures.items()))
     save_weights(
@@ -237,7 +269,7 @@ def main() -> None:
         args.out,
         architecture="facelib.embedding.EmbeddingNetwork",
         arguments=network.arguments,
-        preprocessing={"input_size": size, "alignment": "five_points", "range": [-1, 1], "colour": "RGB"},
+        preprocessing={"input_size": args.sizes[-1], "alignment": "five_points", "range": [-1, 1], "colour": "RGB"},
         training={
             "data": f"{args.folder.name if args.folder else ' and '.join(args.faces)}: {len(train)} photos of "
             f"{len(set(labels[train].tolist()))} people",

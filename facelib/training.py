@@ -99,6 +99,7 @@ def fit(
     sampler: EpochSampler | None = None,
     workers: int = 0,
     device: torch.device | None = None,
+    before_epoch: Callable[[int], None] | None = None,
     validate: Callable[[int], dict[str, float]] | None = None,
     checkpoint: str | Path | None = None,
     stop_after: int | None = None,
@@ -116,7 +117,8 @@ def fit(
         dataset: items are asked for by (index, seed) and give tuples of tensors.
         loss_of: (batch, share of the run done) -> scalar loss.
         parameters: optimizer groups, each with its own "lr"; None: all at `learning_rate`.
-        optimizer: "adamw" or "sgd" (Nesterov momentum 0.9).
+        optimizer: "adamw" or "sgd" (Nesterov). The cycle moves the momentum too, between 0.85 and 0.95.
+        before_epoch: called with each epoch before it starts.
         validate: epoch -> figures that go into the history.
         checkpoint: file written after each epoch (under another name first, then moved).
         stop_after: end after this epoch, as if interrupted; the schedule is still that of `epochs`.
@@ -171,6 +173,8 @@ def fit(
             part.load_state_dict(saved[name])
         history = saved["history"]
     for epoch in range(len(history), min(epochs, stop_after or epochs)):
+        if before_epoch:
+            before_epoch(epoch)
         model.train()
         sampler.epoch = epoch
         torch.manual_seed(sampler.seed * 100_003 + epoch)  # dropout continues the same after a resume

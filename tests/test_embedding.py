@@ -3,7 +3,14 @@ import pytest
 import torch
 
 from facelib.alignment import align_faces
-from facelib.embedding import LITE0, Embedder, EmbeddingNetwork, face_to_tensor, make_backbone
+from facelib.embedding import (
+    LITE0,
+    Embedder,
+    EmbeddingNetwork,
+    WeightedPooling,
+    face_to_tensor,
+    make_backbone,
+)
 from facelib.face_data import AlignedDataset
 from facelib.landmark_data import LandmarkDataset
 from facelib.landmarks import image_to_tensor
@@ -117,6 +124,23 @@ def test_finer_cells_before_pooling():
     assert EmbeddingNetwork(output_stride=16).arguments["output_stride"] == 16
     with pytest.raises(ValueError, match="output_stride=16: expected 32"):
         EmbeddingNetwork("resnet18", output_stride=16)
+
+
+def test_weighted_pooling_starts_as_the_average_and_tells_cells_apart():
+    features = torch.randn(2, 5, 4, 4, generator=torch.Generator().manual_seed(0))
+    pooling = WeightedPooling(5)
+    torch.testing.assert_close(pooling(features), features.mean((2, 3)))
+    torch.testing.assert_close(pooling(features[:, :, :3, :2]), features[:, :, :3, :2].mean((2, 3)))
+    mirrored = features.flip(3)
+    torch.testing.assert_close(pooling(mirrored), pooling(features))
+    pooling.weight.data[:, :, :, :2] = 0.0  # only the right half counts
+    torch.testing.assert_close(pooling(features), features[..., 2:].sum((2, 3)) / 16)
+    assert not torch.allclose(pooling(mirrored), pooling(features))
+    network = EmbeddingNetwork(embedding_size=8, pooling="weighted").eval()
+    assert network(torch.zeros(2, 3, 64, 64)).shape == (2, 8)
+    assert network.arguments["pooling"] == "weighted"
+    with pytest.raises(ValueError, match="pooling='weighted': expected 'average'"):
+        EmbeddingNetwork("resnet18", pooling="weighted")
 
 
 def test_vectors_have_length_one_and_batches_do_not_matter(pipeline):

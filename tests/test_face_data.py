@@ -119,17 +119,20 @@ def own_folder(tmp_path, pipeline, monkeypatch):
 @pytest.mark.filterwarnings("ignore:.*single photo")
 def test_training_on_ones_own_folder(own_folder, tmp_path, monkeypatch):
     """One command: photos by person in, weights out, the broken photo named, and it can be loaded."""
-    options = "--stages 32:1 --learning-rates 0.001 --margins 0.2 --batch-size 4 --workers 0 --device cpu"
+    options = "--stages 32:1 40:1 --learning-rate 0.001 --margin 0.2 --batch-size 4 --workers 0 --device cpu"
     command = ["train_embedder", "--folder", str(own_folder), "--out", str(tmp_path / "my.pt"), *options.split()]
     monkeypatch.setattr("sys.argv", command)
     with pytest.warns(UserWarning, match=r"(?s)1 of 6 photos left out.*s3/1\.png"):
         train()
-    assert "mine: 5 photos of 3 people" in read_manifest(tmp_path)["my.pt"]["training"]["data"]
+    entry = read_manifest(tmp_path)["my.pt"]
+    assert "mine: 5 photos of 3 people" in entry["training"]["data"]
+    assert [row["input_size"] for row in entry["training"]["history"]] == [32, 40]
+    assert entry["preprocessing"]["input_size"] == 40
     vectors = load_embedder(tmp_path / "my.pt", device="cpu").embed(np.zeros((2, 112, 112, 3), np.uint8))
-    assert vectors.shape == (2, 256)
+    assert vectors.shape == (2, 512)
     # A checkpoint of other photos is refused, and stays.
     (own_folder / "s2/1.png").unlink()
-    with pytest.raises(ValueError, match=r"my_0\.pt is of another run"), pytest.warns(UserWarning):
+    with pytest.raises(ValueError, match=r"my\.pt is of another run"), pytest.warns(UserWarning):
         train()
 
 
@@ -153,12 +156,11 @@ def test_strength_of_the_augmentation():
     assert 10 < changed[0.3] < changed[1.0]
 
 
-def test_one_strength_for_each_stage(own_folder, monkeypatch, capsys):
-    options = "--stages 32:1 --learning-rates 0.001 --margins 0.2 --strengths 1 0"
-    monkeypatch.setattr("sys.argv", ["train_embedder", "--folder", str(own_folder), *options.split()])
+def test_stages_that_cannot_be_read(own_folder, monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["train_embedder", "--folder", str(own_folder), "--stages", "64:5", "112"])
     with pytest.raises(SystemExit):
         train()
-    assert "1 stages but 2 strengths" in capsys.readouterr().err
+    assert "--stages 64:5 112: expected size:epochs" in capsys.readouterr().err
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")

@@ -48,6 +48,17 @@ def test_resume_continues_exactly(noise, tmp_path):
         torch.testing.assert_close(a, b, rtol=0, atol=0)
 
 
+def test_a_size_for_each_epoch(noise):
+    """Each epoch trains at its own input size, and a run must say one for each."""
+    model, seen = small_model(), []
+    model.network.register_forward_pre_hook(lambda _, inputs: seen.append(tuple(inputs[0].shape[2:])))
+    dataset = AlignedDataset(*noise, size=112)
+    train_embedder(model, dataset, epochs=3, sizes=[32, 32, 48], batch_size=8, progress=False)
+    assert seen == [(32, 32)] * 4 + [(48, 48)] * 2
+    with pytest.raises(ValueError, match="2 sizes for 3 epochs"):
+        train_embedder(model, dataset, epochs=3, sizes=[32, 48], batch_size=8, progress=False)
+
+
 def test_checkpoint_of_another_run_is_refused(noise, tmp_path):
     dataset = AlignedDataset(*noise, size=32)
     train_embedder(small_model(), dataset, epochs=1, batch_size=8, progress=False, checkpoint=tmp_path / "run.pt")

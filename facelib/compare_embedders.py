@@ -25,6 +25,7 @@ from facelib.landmarks import Landmarker, load_landmarker
 from facelib.losses import PHOTOS_TOGETHER, make_head
 from facelib.metrics import identification_rate, top_k_accuracy, triplet_accuracy
 from facelib.train_embedder import (
+    BATCH_SIZE,
     EmbeddingClassifier,
     class_centres,
     closed_set_logits,
@@ -220,6 +221,7 @@ def run(
         margin=margin,
         margin_before=margin if go_on else 0.0,
         epochs=epochs,
+        batch_size=BATCH_SIZE,
         learning_rate=learning_rate,
         optimizer=optimizer,
         photos_together=PHOTOS_TOGETHER.get(loss, 1),

@@ -58,9 +58,8 @@ def train_embedder(
 ) -> list[dict[str, float]]:
     """Train, the margin going from `margin_before` to `margin`; `options` go to `fit`.
 
-    `sizes`: side of the network's input in each epoch; None: that of the dataset. Small pictures first and
-    large ones where the learning rate falls learn as much in less time. `photos_together`: of one person
-    in a batch, see `EpochSampler`.
+    `sizes`: side of the network's input in each epoch; None: that of the dataset. Small pictures first
+    save time. `photos_together`: of one person in a batch, see `EpochSampler`.
 
     Raises:
         ValueError: not one size for each epoch; see also `fit`.

@@ -214,4 +214,4 @@ def cosine_distance(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     a, b = np.asarray(a, np.float32), np.asarray(b, np.float32)
     if a.shape[-1] != b.shape[-1]:
         raise ValueError(f"embeddings of {a.shape[-1]} and {b.shape[-1]} numbers: they come from different embedders")
-    return 1 - a @ b.T
+    return np.maximum(1 - a @ b.T, 0)  # rounding must not make a distance negative

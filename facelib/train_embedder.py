@@ -12,7 +12,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from facelib.alignment import SIZE
-from facelib.checkpoints import MODELS, data_folder, save_weights
+from facelib.checkpoints import MODELS, data_folder, file_hash, read_manifest, save_weights
 from facelib.datasets import FaceList, load_faces
 from facelib.embedding import LITE0, Embedder, EmbeddingNetwork, face_to_tensor, load_embedder
 from facelib.face_data import AlignedDataset, own_faces, photo_key, training_faces
@@ -51,7 +51,6 @@ def train_embedder(
     sizes: list[int] | None = None,
     batch_size: int = BATCH_SIZE,
     learning_rate: float = 1e-3,
-    seed: int = 0,
     photos_together: int = 1,
     optimizer: str = "adamw",
     **options,
@@ -86,7 +85,7 @@ def train_embedder(
         learning_rate=learning_rate,
         optimizer=optimizer,
         weight_decay=0.05 if optimizer == "adamw" else 5e-4,
-        sampler=EpochSampler(len(dataset), seed, labels=dataset.labels[dataset.rows], together=photos_together),
+        sampler=EpochSampler(len(dataset), labels=dataset.labels[dataset.rows], together=photos_together),
         before_epoch=resize,
         **options,
     )
@@ -170,7 +169,7 @@ def arguments() -> argparse.Namespace:
     )
     parser.add_argument("--faces", nargs="+", default=["faces_train", "faces_more"], help="sets under FACELIB_DATA")
     parser.add_argument("--folder", type=Path, help="instead: your own photos, FOLDER/<person>/<photo>")
-    parser.add_argument("--start", type=Path, help="weights to go on from, backbone and all")
+    parser.add_argument("--start", type=Path, help="weights to go on from, backbone and all, with the full margin")
     parser.add_argument("--loss", choices=LOSSES, default="arcface")
     parser.add_argument("--backbone", default=LITE0)
     parser.add_argument("--embedding-size", type=int, default=512)
@@ -243,6 +242,7 @@ def main() -> None:
         model,
         AlignedDataset(aligned, labels, train, strength=args.strength),
         margin=args.margin,
+        margin_before=args.margin if args.start else 0.0,
         epochs=len(args.sizes),
         sizes=args.sizes,
         batch_size=batch_size,
@@ -254,10 +254,12 @@ def main() -> None:
         validate=validation(model, args.sizes, (aligned[val], labels[val]), unseen),
         checkpoint=args.checkpoints / f"{args.out.stem}.pt",
         about=f"{len(train)} photos of {len(names)} people ({listed[:8]}), {' '.join(args.stages)}, "
-        f"augmentation {args.strength:g}, {args.loss} with margin {args.margin:g}",
+        f"augmentation {args.strength:g}, {args.loss} with margin {args.margin:g}"
+        + (f", from {file_hash(args.start)[:8]}" if args.start else ""),
     )
     if dist.is_initialized() and dist.get_rank() > 0:
         return
+    start = {"started_from": read_manifest(args.start.parent)[args.start.name]["training"]} if args.start else {}
     figures = {}
     if len(test) and hasattr(model.head, "logits"):
         logits = closed_set_logits(model, aligned[test], args.sizes[-1])
@@ -274,6 +276,7 @@ def main() -> None:
             f"{len(set(labels[train].tolist()))} people",
             "command": " ".join(["python -m facelib.train_embedder", *sys.argv[1:]]),
             "history": history,
+            **start,
         },
         figures=figures,
     )

@@ -130,6 +130,15 @@ def test_training_on_ones_own_folder(own_folder, tmp_path, monkeypatch):
     assert entry["preprocessing"]["input_size"] == 40
     vectors = load_embedder(tmp_path / "my.pt", device="cpu").embed(np.zeros((2, 112, 112, 3), np.uint8))
     assert vectors.shape == (2, 512)
+    # Weights that go on from others tell what those were trained with.
+    second = [*command, "--stages", "32:1", "--start", str(tmp_path / "my.pt"), "--out", str(tmp_path / "second.pt")]
+    monkeypatch.setattr("sys.argv", second)
+    with pytest.warns(UserWarning, match="1 folders .* hold no photo"):
+        train()
+    training = read_manifest(tmp_path)["second.pt"]["training"]
+    assert training["started_from"] == entry["training"]
+    assert len(training["history"]) == 1
+    monkeypatch.setattr("sys.argv", command)
     # A checkpoint of other photos is refused, and stays.
     (own_folder / "s2/1.png").unlink()
     with pytest.raises(ValueError, match=r"my\.pt is of another run"), pytest.warns(UserWarning):

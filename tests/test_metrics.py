@@ -140,6 +140,9 @@ def test_cosine_distance():
     vectors = at_angles(0, 60, 180)
     np.testing.assert_allclose(cosine_distance(vectors, vectors[0]), [0, 0.5, 2], atol=1e-6)
     assert cosine_distance(vectors, vectors[:2]).shape == (3, 2)
+    rounded = np.full(3, 0.57735033, np.float32)  # a little longer than 1
+    assert rounded @ rounded > 1
+    assert cosine_distance(rounded, rounded) == 0
     with pytest.raises(ValueError, match="different embedders"):
         cosine_distance(vectors, np.ones(3))
 

@@ -259,7 +259,8 @@ def main() -> None:
     )
     if dist.is_initialized() and dist.get_rank() > 0:
         return
-    start = {"started_from": read_manifest(args.start.parent)[args.start.name]["training"]} if args.start else {}
+    entry = read_manifest(args.start.parent)[args.start.name] if args.start else {}
+    start = {"started_from": {k: v for k, v in entry.items() if k != "comparisons"}} if entry else {}
     figures = {}
     if len(test) and hasattr(model.head, "logits"):
         logits = closed_set_logits(model, aligned[test], args.sizes[-1])

@@ -136,7 +136,7 @@ def test_training_on_ones_own_folder(own_folder, tmp_path, monkeypatch):
     with pytest.warns(UserWarning, match="1 folders .* hold no photo"):
         train()
     training = read_manifest(tmp_path)["second.pt"]["training"]
-    assert training["started_from"] == entry["training"]
+    assert training["started_from"] == entry
     assert len(training["history"]) == 1
     monkeypatch.setattr("sys.argv", command)
     # A checkpoint of other photos is refused, and stays.

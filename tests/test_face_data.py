@@ -9,6 +9,7 @@ from facelib.clean_people import own_cosines, same_people
 from facelib.datasets import FaceList, load_orl
 from facelib.embedding import load_embedder
 from facelib.face_data import LISTS, AlignedDataset, clean_faces, cut_faces, family, own_faces, training_faces
+from facelib.losses import margin_schedule
 from facelib.train_embedder import main as train
 
 
@@ -130,11 +131,17 @@ def test_training_on_ones_own_folder(own_folder, tmp_path, monkeypatch):
     assert entry["preprocessing"]["input_size"] == 40
     vectors = load_embedder(tmp_path / "my.pt", device="cpu").embed(np.zeros((2, 112, 112, 3), np.uint8))
     assert vectors.shape == (2, 512)
-    # Weights that go on from others tell what those were trained with.
+    # Going on from weights has the full margin at once, and tells what those were trained with.
+    margins = []
+    monkeypatch.setattr(
+        "facelib.train_embedder.margin_schedule",
+        lambda *a, **k: margins.append(margin_schedule(*a, **k)) or margins[-1],
+    )
     second = [*command, "--stages", "32:1", "--start", str(tmp_path / "my.pt"), "--out", str(tmp_path / "second.pt")]
     monkeypatch.setattr("sys.argv", second)
     with pytest.warns(UserWarning, match="1 folders .* hold no photo"):
         train()
+    assert set(margins) == {0.2}
     training = read_manifest(tmp_path)["second.pt"]["training"]
     assert training["started_from"] == entry
     assert len(training["history"]) == 1

@@ -1,10 +1,14 @@
-"""Equal short runs that compare what goes into the embedder's training: `python -m facelib.compare_embedders`.
+r"""Equal short runs that compare what goes into the embedder's training: `python -m facelib.compare_embedders`.
 
-Runs that go on from a first model (`python -m facelib.train_embedder --stages 64:5 --out first.pt`) compare
-losses where they are used; runs from ImageNet compare what has to be there from the start. About two hours
-on two CPU cores. Each run's result is kept under FACELIB_DATA/comparisons/embedder, so an
-interrupted comparison goes on where it stopped; all of them then go into the manifest, which keeps what
-it has of earlier runs.
+Runs that go on from a first model compare losses where they are used; runs from ImageNet compare what has
+to be there from the start. About two hours on two CPU cores. Each run's result is kept under
+FACELIB_DATA/comparisons/embedder, so an interrupted comparison goes on where it stopped; all of them then
+go into the manifest, which keeps what it has of earlier runs. The shipped comparisons were made by (the
+first model with earlier landmarks and lists of people):
+
+    python -m facelib.train_embedder --stages 64:5 --optimizer adamw --learning-rate 1.5e-3 --margin 0.2 \
+        --embedding-size 256 --pooling average --strength 1 --out first.pt
+    python -m facelib.compare_embedders --first first.pt
 """
 
 import argparse
@@ -250,10 +254,14 @@ def rates_of(vectors: np.ndarray, people: np.ndarray) -> dict[str, float]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser("python -m facelib.compare_embedders", description=__doc__)
+    parser = argparse.ArgumentParser(
+        "python -m facelib.compare_embedders", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--first", type=Path, help="first model; default: FACELIB_DATA/models/first.pt")
     parser.add_argument("--device")
-    parser.add_argument("--only", nargs="+", choices=RUNS, default=list(RUNS), help="these runs")
+    parser.add_argument(
+        "--only", nargs="+", choices=RUNS, default=list(RUNS), metavar="RUN", help="these runs; default: all"
+    )
     options = parser.parse_args()
     folder = data_folder() / "comparisons" / "embedder"
     folder.mkdir(parents=True, exist_ok=True)

@@ -127,7 +127,7 @@ def write_tables(out: Path, records: list[dict], embeddings: list[np.ndarray]) -
 
 def print_table(records: list[dict], embeddings: list[np.ndarray]) -> None:
     """One line per face, with the face most like it and whether that is below the threshold."""
-    threshold = read_manifest()["model_arcface.pt"].get("threshold", {}).get("cosine_distance")
+    threshold = read_manifest().get("embedder", {}).get("threshold", {}).get("cosine_distance")
     rows = [(Path(r["photo"]).name, number, face) for r in records for number, face in enumerate(r["faces"])]
     print(f"{'photo':24} {'face':>4} {'box (x1 y1 x2 y2)':>24} {'score':>6} {'closest':>28} {'distance':>8}")
     vectors = np.stack(embeddings) if embeddings else None

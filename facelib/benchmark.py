@@ -53,8 +53,8 @@ def benchmark_landmarks(device: str, batch_size: int = 16) -> dict[str, float | 
     }
 
 
-def benchmark_embedder(device: str, batch_size: int = 16) -> dict[str, float | str]:
-    """From aligned faces to vectors, mirror image included."""
+def benchmark_embedder(device: str, batch_size: int = 16) -> dict[str, float | str | list]:
+    """From aligned faces to vectors of the shipped embedder, mirror images included."""
     embedder = load_embedder(device=device, batch_size=batch_size)
     faces = np.random.default_rng(0).integers(0, 255, (batch_size, 112, 112, 3), dtype=np.uint8)
     return {
@@ -63,8 +63,9 @@ def benchmark_embedder(device: str, batch_size: int = 16) -> dict[str, float | s
         "faces_per_second": batch_size * rate(lambda: embedder.embed(faces), device),
         "batch_size": batch_size,
         "milliseconds_for_one_face": 1000 / rate(lambda: embedder.embed(faces[:1]), device),
-        "input_size": embedder.input_size,
-        **network_cost(embedder.model, embedder.input_size),
+        "networks": [
+            {"input_size": one.input_size, **network_cost(one.model, one.input_size)} for one in embedder.embedders
+        ],
     }
 
 

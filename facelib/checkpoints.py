@@ -42,7 +42,8 @@ def file_hash(path: str | Path) -> str:
 
 
 def read_manifest(folder: str | Path = MODELS) -> dict[str, dict[str, Any]]:
-    """Everything models/manifest.json says, by file name; empty where there is no manifest."""
+    """Everything models/manifest.json says, by file name, and under "embedder" what holds for the shipped embedders
+    side by side; empty where there is no manifest."""
     path = Path(folder) / "manifest.json"
     if not path.exists():
         return {}

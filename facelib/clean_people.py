@@ -77,7 +77,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         "python -m facelib.clean_people", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--weights", type=Path, help="embedder; default: the shipped one")
+    parser.add_argument("--weights", type=Path, help="of an embedder; default: the shipped ones")
     parser.add_argument("--same", type=float, default=SAME, help=f"cosine of the centres of one person ({SAME})")
     parser.add_argument("--photo", type=float, default=WRONG, help=f"least cosine to one's own ({WRONG})")
     parser.add_argument("--out", type=Path, default=LISTS, help="folder of the lists")

@@ -1,5 +1,6 @@
 """Aligned face to unit vector: an ImageNet backbone and a small head."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
@@ -15,6 +16,7 @@ from facelib.checkpoints import MODELS, load_weights
 from facelib.landmarks import image_to_tensor
 
 LITE0 = "tf_efficientnet_lite0"
+SHIPPED = ("model_arcface.pt", "model_cross_entropy.pt")  # side by side, unless weights are named
 
 
 def face_to_tensor(aligned: np.ndarray, size: int = SIZE) -> Tensor:
@@ -189,17 +191,40 @@ class Embedder:
         return np.concatenate(vectors)
 
 
+class SideBySide:
+    """Several embedders as one: their vectors one after the other, so that a cosine is the mean of theirs.
+
+    Networks that were trained with different losses err on different pairs of photos.
+    """
+
+    def __init__(self, embedders: Sequence[Embedder]):
+        self.embedders = embedders
+
+    def embed(self, aligned: np.ndarray) -> np.ndarray:
+        """As `Embedder.embed`; d is the sum of theirs."""
+        vectors = np.concatenate([embedder.embed(aligned) for embedder in self.embedders], axis=1)
+        return vectors / np.float32(len(self.embedders) ** 0.5)
+
+
 def load_embedder(
     weights: str | Path | None = None, device: str | None = None, batch_size: int = 32, flip: bool = True
-) -> Embedder:
-    """The trained embedder. `weights`: a file listed in the manifest beside it; None: the shipped one.
+) -> Embedder | SideBySide:
+    """A trained embedder. `weights`: a file listed in the manifest beside it; None: the shipped ones, side by side.
 
     Raises:
         FileNotFoundError, ValueError: see `facelib.checkpoints.load_weights`.
     """
-    path = Path(weights) if weights else MODELS / "model_arcface.pt"
-    model, entry = load_weights(path, EmbeddingNetwork, device)
+    if weights is None:
+        return load_side_by_side([MODELS / name for name in SHIPPED], device, batch_size, flip)
+    model, entry = load_weights(Path(weights), EmbeddingNetwork, device)
     return Embedder(model, entry["preprocessing"]["input_size"], batch_size, flip)
+
+
+def load_side_by_side(
+    weights: Sequence[str | Path], device: str | None = None, batch_size: int = 32, flip: bool = True
+) -> SideBySide:
+    """`load_embedder` of several files, as one embedder."""
+    return SideBySide([load_embedder(path, device, batch_size, flip) for path in weights])
 
 
 def cosine_distance(a: np.ndarray, b: np.ndarray) -> np.ndarray:

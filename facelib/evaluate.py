@@ -13,7 +13,7 @@ import numpy as np
 from facelib.alignment import METHODS
 from facelib.checkpoints import MODELS, data_folder, read_manifest, write_manifest
 from facelib.datasets import FaceList, load_faces, load_landmark_list, load_lfw_pairs
-from facelib.embedding import Embedder, load_embedder
+from facelib.embedding import SHIPPED, Embedder, SideBySide, load_side_by_side
 from facelib.face_data import cut_faces, family, family_faces
 from facelib.label_offsets import label_offsets, move_points
 from facelib.landmarks import Landmarker, load_landmarker
@@ -81,7 +81,7 @@ def landmark_figures(landmarker: Landmarker, flipped: Landmarker) -> dict[str, d
     return figures
 
 
-def alignment_figures(embedder: Embedder, landmarker: Landmarker) -> dict[str, dict[str, float]]:
+def alignment_figures(embedder: Embedder | SideBySide, landmarker: Landmarker) -> dict[str, dict[str, float]]:
     """TPR on open_val for faces cut by the box alone, aligned by the eyes, by all five points, and by the
     detector's five."""
     unseen = load_faces("faces_unseen")
@@ -100,7 +100,9 @@ def open_set_faces(landmarker: Landmarker, split: str) -> tuple[np.ndarray, Face
     return align_photos(faces.where(faces.splits == split), landmarker, cache=cache)
 
 
-def open_set_embeddings(embedder: Embedder, landmarker: Landmarker, split: str) -> tuple[np.ndarray, np.ndarray]:
+def open_set_embeddings(
+    embedder: Embedder | SideBySide, landmarker: Landmarker, split: str
+) -> tuple[np.ndarray, np.ndarray]:
     """Embeddings (n, d) and people (n,) of "open_val" or "open_test"."""
     aligned, faces = open_set_faces(landmarker, split)
     return embedder.embed(aligned), faces.people
@@ -128,7 +130,7 @@ def open_set_figures(vectors: np.ndarray, people: np.ndarray) -> dict[str, Any]:
 
 
 def robustness_figures(
-    embedder: Embedder, aligned: np.ndarray, faces: FaceList, threshold: float
+    embedder: Embedder | SideBySide, aligned: np.ndarray, faces: FaceList, threshold: float
 ) -> dict[str, dict[str, float]]:
     """Share above the threshold (cosine) of the pairs of one person, "tpr", and of two people, "fpr": as the
     photos are, where one of the two is spoiled, and by the head that is turned further (where the faces have
@@ -157,7 +159,7 @@ def robustness_figures(
     return figures
 
 
-def relatives_figures(embedder: Embedder, landmarker: Landmarker, threshold: float) -> dict[str, float]:
+def relatives_figures(embedder: Embedder | SideBySide, landmarker: Landmarker, threshold: float) -> dict[str, float]:
     """Of the held-out families, the share of pairs above the threshold (cosine): photos of one person, of
     relatives, and of people of two families."""
     aligned, faces = family_faces(landmarker)
@@ -170,7 +172,7 @@ def relatives_figures(embedder: Embedder, landmarker: Landmarker, threshold: flo
     return figures | {"people": len(set(faces.people)), "families": len(set(families))}
 
 
-def lfw_figures(embedder: Embedder, landmarker: Landmarker) -> dict[str, float]:
+def lfw_figures(embedder: Embedder | SideBySide, landmarker: Landmarker) -> dict[str, float]:
     """LFW View 2: mean accuracy, its standard error, and TPR at FPR 0.001 over the 6,000 pairs."""
     faces = load_faces("lfw")
     aligned, kept = align_photos(faces, landmarker, cache=data_folder() / "cache" / "lfw.npy")
@@ -185,44 +187,53 @@ def lfw_figures(embedder: Embedder, landmarker: Landmarker) -> dict[str, float]:
     return {"accuracy": accuracy, "standard_error": error, "tpr_at_fpr_0.001": tpr}
 
 
+def embedder_entry(embedder: Embedder | SideBySide, landmarker: Landmarker) -> dict[str, Any]:
+    """Threshold and figures of an embedder, for the manifest."""
+    val = identification_rate(*open_set_embeddings(embedder, landmarker, "open_val"))
+    threshold = next(row["threshold"] for row in val if row["fpr"] == 0.001)
+    aligned, faces = open_set_faces(landmarker, "open_test")
+    return {
+        "threshold": {"cosine_distance": 1 - threshold, "chosen": "FPR 0.001 on open_val"},
+        "figures": {
+            "open_val": val,
+            "open_test": open_set_figures(embedder.embed(aligned), faces.people),
+            "lfw": lfw_figures(embedder, landmarker),
+            "alignment": alignment_figures(embedder, landmarker),
+            "robustness": robustness_figures(embedder, aligned, faces, threshold),
+            "relatives": relatives_figures(embedder, landmarker, threshold),
+        },
+    }
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--device")
     parser.add_argument("--models", type=Path, default=MODELS, help="folder of the weights and their manifest")
-    parser.add_argument("--only", choices=["landmarks", "embedder"], help="default: both")
+    parser.add_argument(
+        "--only",
+        nargs="+",
+        choices=["hourglass_keypoints.pt", *SHIPPED, "embedder"],
+        help="these; embedder: those before it, side by side, as the pipeline uses them; default: all that are there",
+    )
     options = parser.parse_args()
     landmarker = load_landmarker(options.models / "hourglass_keypoints.pt", options.device)
     found: dict[str, dict[str, Any]] = {}
-    if options.only != "embedder":
+    if not options.only or "hourglass_keypoints.pt" in options.only:
         flipped = load_landmarker(options.models / "hourglass_keypoints.pt", options.device, flip=True)
         found["hourglass_keypoints.pt"] = {"figures": landmark_figures(landmarker, flipped)}
-    for name in ("model_arcface.pt", "model_cross_entropy.pt"):
-        if options.only == "landmarks" or not (options.models / name).exists():
-            continue
-        embedder = load_embedder(options.models / name, options.device)
-        val = identification_rate(*open_set_embeddings(embedder, landmarker, "open_val"))
-        threshold = next(row["threshold"] for row in val if row["fpr"] == 0.001)
-        aligned, faces = open_set_faces(landmarker, "open_test")
-        test = open_set_figures(embedder.embed(aligned), faces.people)
-        found[name] = {
-            "threshold": {"cosine_distance": 1 - threshold, "chosen": "FPR 0.001 on open_val"},
-            "figures": {
-                "open_val": val,
-                "open_test": test,
-                "lfw": lfw_figures(embedder, landmarker),
-                "alignment": alignment_figures(embedder, landmarker),
-                "robustness": robustness_figures(embedder, aligned, faces, threshold),
-                "relatives": relatives_figures(embedder, landmarker, threshold),
-            },
-        }
+    for name, files in {**{name: [name] for name in SHIPPED}, "embedder": SHIPPED}.items():
+        paths = [options.models / file for file in files]
+        if name in options.only if options.only else all(path.exists() for path in paths):
+            entry = embedder_entry(load_side_by_side(paths, options.device), landmarker)
+            found[name] = entry if name in SHIPPED else {"files": list(files)} | entry
     manifest = read_manifest(options.models)
     for name, entry in found.items():
         entry["figures"] = {
-            **manifest[name].get("figures", {}),
+            **manifest.get(name, {}).get("figures", {}),
             **entry["figures"],
             "command": "python -m facelib.evaluate",
         }
-        manifest[name].update(entry)
+        manifest.setdefault(name, {}).update(entry)
         print(name, json.dumps(entry, indent=1))
     write_manifest(manifest, options.models)
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from facelib.alignment import align_faces
 from facelib.detection import Detector, load_detector
-from facelib.embedding import Embedder, load_embedder
+from facelib.embedding import Embedder, SideBySide, load_embedder
 from facelib.images import Photo, read_image
 from facelib.landmarks import Landmarker, load_landmarker
 
@@ -41,7 +41,13 @@ class Faces(list[Face]):
 class FacePipeline:
     """All steps in a row. `FacePipeline.from_pretrained()` loads them; any step can be replaced."""
 
-    def __init__(self, detector: Detector, landmarker: Landmarker, embedder: Embedder, align: str = "five_points"):
+    def __init__(
+        self,
+        detector: Detector,
+        landmarker: Landmarker,
+        embedder: Embedder | SideBySide,
+        align: str = "five_points",
+    ):
         self.detector, self.landmarker, self.embedder, self.align = detector, landmarker, embedder, align
 
     @classmethod

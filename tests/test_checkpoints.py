@@ -6,6 +6,7 @@ import torch
 
 from facelib import load_embedder, load_landmarker
 from facelib.checkpoints import MODELS, load_weights, pick_device, read_manifest, save_weights
+from facelib.embedding import SHIPPED
 from facelib.hourglass import StackedHourglass
 
 PREPROCESSING = {"input_size": 32, "activation": "none", "decoder": "gaussian"}
@@ -86,7 +87,8 @@ def test_pickled_code_is_refused(weights):
 
 def test_shipped_weights_are_as_the_manifest_says():
     manifest = read_manifest()
-    assert {"model_arcface.pt", "hourglass_keypoints.pt"} <= set(manifest)
+    assert {"hourglass_keypoints.pt", *SHIPPED, "embedder"} == set(manifest)
+    assert manifest.pop("embedder")["files"] == list(SHIPPED)
     for name, entry in manifest.items():
         assert {"sha256", "architecture", "arguments", "preprocessing", "training", "figures", "date"} <= set(entry)
         assert (MODELS / name).stat().st_size < 25e6

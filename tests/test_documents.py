@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from facelib.checkpoints import read_manifest
+from facelib.embedding import SHIPPED
 
 ROOT = Path(__file__).parent.parent
 PAGES = {"README.md": (ROOT / "README.md").read_text(), "models/README.md": (ROOT / "models/README.md").read_text()}
@@ -21,15 +22,25 @@ def test_landmark_figures(page):
 
 @pytest.mark.parametrize("page", PAGES)
 def test_embedder_figures(page):
-    figures = read_manifest()["model_arcface.pt"]["figures"]
+    figures = read_manifest()["embedder"]["figures"]
     for row in figures["open_test"]["identification_rate"]:
         low, high = row["interval_95"]
         assert f"| FPR {row['fpr']:g} | **{row['tpr']:.3f}** | {low:.3f} to {high:.3f} |" in PAGES[page]
     assert f"LFW View 2: {100 * figures['lfw']['accuracy']:.2f} %" in PAGES[page]
 
 
+@pytest.mark.parametrize("name", SHIPPED)
+def test_figures_of_each_network(name):
+    figures = read_manifest()[name]["figures"]
+    lfw, top1 = 100 * figures["lfw"]["accuracy"], figures["closed_set_test_top1"]
+    rank_1 = figures["open_test"]["rank_1"]
+    card = PAGES["models/README.md"].split(f"## {name}")[1].split("\n## ")[0]
+    assert f"rank-1 {rank_1:.3f}. LFW View 2: {lfw:.2f} %" in card
+    assert f"top-1 {top1:.3f}" in card
+
+
 def test_threshold():
-    threshold = read_manifest()["model_arcface.pt"]["threshold"]["cosine_distance"]
+    threshold = read_manifest()["embedder"]["threshold"]["cosine_distance"]
     assert f"Cosine distance **{threshold:.3f}**" in PAGES["models/README.md"]
 
 

@@ -3,12 +3,15 @@ import pytest
 import torch
 
 from facelib.alignment import align_faces
+from facelib.checkpoints import MODELS
 from facelib.embedding import (
     LITE0,
+    SHIPPED,
     Embedder,
     EmbeddingNetwork,
     WeightedPooling,
     face_to_tensor,
+    load_embedder,
     make_backbone,
 )
 from facelib.face_data import AlignedDataset
@@ -41,14 +44,13 @@ def test_one_preprocessing_path(photo, pipeline, tmp_path):
 
     from facelib import FacePipeline
     from facelib.datasets import FaceList
-    from facelib.embedding import Embedder
     from facelib.landmarks import Landmarker
 
     path = tmp_path / "photo.png"
     Image.fromarray(photo).save(path)
-    landmark_net, embed_net = Recorder(pipeline.landmarker.model), Recorder(pipeline.embedder.model)
-    size = pipeline.landmarker.input_size
-    embed_size = pipeline.embedder.input_size
+    embedder = pipeline.embedder.embedders[0]
+    landmark_net, embed_net = Recorder(pipeline.landmarker.model), Recorder(embedder.model)
+    size, embed_size = pipeline.landmarker.input_size, embedder.input_size
     recording = FacePipeline(
         pipeline.detector,
         Landmarker(landmark_net, size, pipeline.landmarker.activation),
@@ -143,15 +145,28 @@ def test_weighted_pooling_starts_as_the_average_and_tells_cells_apart():
         EmbeddingNetwork("resnet18", pooling="weighted")
 
 
-def test_vectors_have_length_one_and_batches_do_not_matter(pipeline):
-    rng = np.random.default_rng(0)
-    faces = rng.integers(0, 255, (5, 112, 112, 3), dtype=np.uint8)
-    embedder = pipeline.embedder
+@pytest.fixture
+def faces_of_noise():
+    return np.random.default_rng(0).integers(0, 255, (5, 112, 112, 3), dtype=np.uint8)
+
+
+def test_vectors_have_length_one_and_batches_do_not_matter(pipeline, faces_of_noise):
+    embedder, faces = pipeline.embedder, faces_of_noise
     vectors = embedder.embed(faces)
     assert vectors.dtype == np.float32
     np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
-    small = Embedder(embedder.model, embedder.input_size, batch_size=2)
+    small = load_embedder(device="cpu", batch_size=2)
     np.testing.assert_allclose(small.embed(faces), vectors, atol=1e-4)
     assert embedder.embed(faces[:0]).shape == (0, vectors.shape[1])
     mirrored = embedder.embed(np.ascontiguousarray(faces[:, :, ::-1]))
     np.testing.assert_allclose(mirrored, vectors, atol=1e-4)  # flip averaging
+
+
+def test_side_by_side_the_cosine_is_the_mean_of_both(pipeline, faces_of_noise):
+    embedder = pipeline.embedder
+    parts = [one.embed(faces_of_noise) for one in embedder.embedders]
+    assert len(parts) == len(SHIPPED) == 2
+    vectors = embedder.embed(faces_of_noise)
+    np.testing.assert_allclose(vectors @ vectors.T, np.mean([p @ p.T for p in parts], axis=0), atol=1e-5)
+    for name, part in zip(SHIPPED, parts):
+        np.testing.assert_allclose(load_embedder(MODELS / name, device="cpu").embed(faces_of_noise), part, atol=1e-6)

@@ -59,12 +59,17 @@ def write_manifest(manifest: dict[str, dict[str, Any]], folder: str | Path = MOD
 
 
 def save_weights(model: nn.Module, path: str | Path, **entry: Any) -> None:
-    """Save a state dict in half precision and put its hash and `entry` into the manifest beside it."""
+    """Save a state dict in half precision and put its hash and `entry` into the manifest beside it.
+
+    What was measured with the former weights side by side with others ("embedder") leaves the manifest.
+    """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     state = {k: v.half() if v.is_floating_point() else v for k, v in model.state_dict().items()}
     torch.save(state, path)
     manifest = read_manifest(path.parent)
+    if path.name in manifest.get("embedder", {}).get("files", []):
+        del manifest["embedder"]
     manifest[path.name] = {"sha256": file_hash(path), "date": datetime.date.today().isoformat(), **entry}
     write_manifest(manifest, path.parent)
 

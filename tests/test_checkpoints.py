@@ -85,6 +85,16 @@ def test_pickled_code_is_refused(weights):
         load_landmarker(path)
 
 
+def test_new_weights_end_what_was_measured_with_the_old_ones(weights):
+    path, model = weights
+    manifest = read_manifest(path.parent) | {"embedder": {"files": [path.name], "threshold": 0.5}}
+    (path.parent / "manifest.json").write_text(json.dumps(manifest))
+    save_weights(model, path.parent / "another.pt")
+    assert "embedder" in read_manifest(path.parent)
+    save_weights(model, path)
+    assert set(read_manifest(path.parent)) == {path.name, "another.pt"}
+
+
 def test_shipped_weights_are_as_the_manifest_says():
     manifest = read_manifest()
     assert {"hourglass_keypoints.pt", *SHIPPED, "embedder"} == set(manifest)

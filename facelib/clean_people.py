@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from facelib.checkpoints import data_folder
+from facelib.checkpoints import MODELS, data_folder
 from facelib.datasets import load_faces
 from facelib.embedding import load_embedder
 from facelib.face_data import LISTS, photo_key
@@ -77,7 +77,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         "python -m facelib.clean_people", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--weights", type=Path, help="of an embedder; default: the shipped ones")
+    parser.add_argument(
+        "--weights",
+        type=Path,
+        default=MODELS / "model_arcface.pt",
+        help="of one network; default: the shipped ArcFace model",
+    )
     parser.add_argument("--same", type=float, default=SAME, help=f"cosine of the centres of one person ({SAME})")
     parser.add_argument("--photo", type=float, default=WRONG, help=f"least cosine to one's own ({WRONG})")
     parser.add_argument("--out", type=Path, default=LISTS, help="folder of the lists")

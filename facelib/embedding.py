@@ -194,7 +194,7 @@ class Embedder:
 class SideBySide:
     """Several embedders as one: their vectors one after the other, so that a cosine is the mean of theirs.
 
-    Networks that were trained with different losses err on different pairs of photos.
+    Networks that were trained apart do not err on the same pairs of photos, and the mean errs less.
     """
 
     def __init__(self, embedders: Sequence[Embedder]):

@@ -1,3 +1,4 @@
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -5,8 +6,9 @@ import numpy as np
 import pytest
 
 from facelib import compare_embedders, evaluate
-from facelib.checkpoints import MODELS
+from facelib.checkpoints import MODELS, read_manifest, write_manifest
 from facelib.datasets import FaceList
+from facelib.embedding import SHIPPED
 
 
 def list_of(people, splits=None, sets=None):
@@ -96,3 +98,28 @@ def test_comparison_runs(prepared, monkeypatch):
         assert np.isfinite(result["loss"])
         assert set(result["open_val"]) == set(result["open_val_flip"]) == {"0.1", "0.01", "0.001", "0.0001"}
         assert ("families" in result) == (name != "box")
+
+
+@pytest.mark.parametrize(
+    "only, measured",
+    [
+        (["embedder"], {"embedder": 2}),
+        (["model_arcface.pt"], {"model_arcface.pt": 1}),
+        (["model_cross_entropy.pt", "embedder"], {"model_cross_entropy.pt": 1, "embedder": 2}),
+    ],
+)
+def test_evaluate_each_network_and_both_side_by_side(only, measured, monkeypatch, tmp_path):
+    for file in MODELS.glob("*.pt"):
+        shutil.copy(file, tmp_path)
+    before = read_manifest()
+    write_manifest({name: entry for name, entry in before.items() if name != "embedder"}, tmp_path)
+    monkeypatch.setattr(
+        evaluate, "embedder_entry", lambda embedder, _: {"figures": {"networks": len(embedder.embedders)}}
+    )
+    monkeypatch.setattr("sys.argv", ["evaluate", "--device", "cpu", "--models", str(tmp_path), "--only", *only])
+    evaluate.main()
+    after = read_manifest(tmp_path)
+    assert {n: e["figures"]["networks"] for n, e in after.items() if "networks" in e["figures"]} == measured
+    assert after.get("embedder", {}).get("files") == (list(SHIPPED) if "embedder" in only else None)
+    kept = before["model_arcface.pt"]["figures"]["closed_set_test_top1"]  # measured in training, not here
+    assert after["model_arcface.pt"]["figures"]["closed_set_test_top1"] == kept

@@ -32,6 +32,7 @@ from facelib.metrics import (
 from facelib.preparation import align_photos
 from facelib.train_landmarks import evaluate_landmarks
 
+HOURGLASS = "hourglass_keypoints.pt"
 COURSE_FPRS = (0.5, 0.2, 0.1, 0.05)
 TURNS = {"frontal": (0, 0.15), "turned": (0.15, 0.35), "far turned": (0.35, np.inf)}  # of |head_turn|
 
@@ -212,21 +213,37 @@ def main() -> None:
     parser.add_argument(
         "--only",
         nargs="+",
-        choices=["hourglass_keypoints.pt", *SHIPPED, "embedder"],
-        help="these; embedder: those before it, side by side, as the pipeline uses them; default: all that are there",
+        metavar="NAME",
+        help="files of the manifest, your own too; embedder: the shipped networks side by side, as the pipeline uses "
+        "them; default: all",
     )
     options = parser.parse_args()
-    landmarker = load_landmarker(options.models / "hourglass_keypoints.pt", options.device)
-    found: dict[str, dict[str, Any]] = {}
-    if not options.only or "hourglass_keypoints.pt" in options.only:
-        flipped = load_landmarker(options.models / "hourglass_keypoints.pt", options.device, flip=True)
-        found["hourglass_keypoints.pt"] = {"figures": landmark_figures(landmarker, flipped)}
-    for name, files in {**{name: [name] for name in SHIPPED}, "embedder": SHIPPED}.items():
-        paths = [options.models / file for file in files]
-        if name in options.only if options.only else all(path.exists() for path in paths):
-            entry = embedder_entry(load_side_by_side(paths, options.device), landmarker)
-            found[name] = entry if name in SHIPPED else {"files": list(files)} | entry
     manifest = read_manifest(options.models)
+    known = [
+        name
+        for name, entry in manifest.items()
+        if name == HOURGLASS or entry.get("architecture", "").endswith("EmbeddingNetwork")
+    ]
+    known += ["embedder"] * all(name in known for name in SHIPPED)
+    if unknown := [name for name in options.only or [] if name not in known]:
+        parser.error(
+            f"--only {' '.join(unknown)}: {options.models / 'manifest.json'} has {', '.join(known) or 'nothing'}"
+        )
+    own = options.models / HOURGLASS
+    landmarks = own if own.exists() else MODELS / HOURGLASS
+    landmarker = load_landmarker(landmarks, options.device)
+    found: dict[str, dict[str, Any]] = {}
+    for name in options.only or known:
+        if name == HOURGLASS:
+            flipped = load_landmarker(landmarks, options.device, flip=True)
+            found[name] = {"figures": landmark_figures(landmarker, flipped)}
+        else:
+            together = list(SHIPPED) if name == "embedder" else [name]
+            entry = embedder_entry(
+                load_side_by_side([options.models / f for f in together], options.device), landmarker
+            )
+            found[name] = {"files": together} | entry if name == "embedder" else entry
+    manifest = read_manifest(options.models)  # again: a training may have ended since
     for name, entry in found.items():
         entry["figures"] = {
             **manifest.get(name, {}).get("figures", {}),

@@ -106,6 +106,7 @@ def test_comparison_runs(prepared, monkeypatch):
         (["embedder"], {"embedder": 2}),
         (["model_arcface.pt"], {"model_arcface.pt": 1}),
         (["model_cross_entropy.pt", "embedder"], {"model_cross_entropy.pt": 1, "embedder": 2}),
+        ([], {"model_arcface.pt": 1, "model_cross_entropy.pt": 1, "embedder": 2}),
     ],
 )
 def test_evaluate_each_network_and_both_side_by_side(only, measured, monkeypatch, tmp_path):
@@ -116,10 +117,28 @@ def test_evaluate_each_network_and_both_side_by_side(only, measured, monkeypatch
     monkeypatch.setattr(
         evaluate, "embedder_entry", lambda embedder, _: {"figures": {"networks": len(embedder.embedders)}}
     )
-    monkeypatch.setattr("sys.argv", ["evaluate", "--device", "cpu", "--models", str(tmp_path), "--only", *only])
-    evaluate.main()
+    monkeypatch.setattr(evaluate, "landmark_figures", lambda *_: {})
+    _evaluate(monkeypatch, tmp_path, *["--only", *only] * bool(only))
     after = read_manifest(tmp_path)
     assert {n: e["figures"]["networks"] for n, e in after.items() if "networks" in e["figures"]} == measured
-    assert after.get("embedder", {}).get("files") == (list(SHIPPED) if "embedder" in only else None)
+    assert after.get("embedder", {}).get("files") == (list(SHIPPED) if "embedder" in measured else None)
     kept = before["model_arcface.pt"]["figures"]["closed_set_test_top1"]  # measured in training, not here
     assert after["model_arcface.pt"]["figures"]["closed_set_test_top1"] == kept
+
+
+def test_evaluate_weights_of_ones_own(monkeypatch, tmp_path, capsys):
+    shutil.copy(MODELS / "model_arcface.pt", tmp_path / "my_model.pt")
+    write_manifest({"my_model.pt": read_manifest()["model_arcface.pt"]}, tmp_path)
+    monkeypatch.setattr(
+        evaluate, "embedder_entry", lambda embedder, _: {"figures": {"networks": len(embedder.embedders)}}
+    )
+    _evaluate(monkeypatch, tmp_path)
+    assert read_manifest(tmp_path)["my_model.pt"]["figures"]["networks"] == 1
+    with pytest.raises(SystemExit):
+        _evaluate(monkeypatch, tmp_path, "--only", "my_modl.pt")
+    assert "my_modl.pt" in (said := capsys.readouterr().err) and "has my_model.pt" in said
+
+
+def _evaluate(monkeypatch, folder, *options):
+    monkeypatch.setattr("sys.argv", ["evaluate", "--device", "cpu", "--models", str(folder), *options])
+    evaluate.main()

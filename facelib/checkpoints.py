@@ -42,7 +42,7 @@ def file_hash(path: str | Path) -> str:
 
 
 def read_manifest(folder: str | Path = MODELS) -> dict[str, dict[str, Any]]:
-    """Everything models/manifest.json says, by file name, and under "embedder" what holds for the shipped embedders
+    """Everything models/manifest.json says, by file name, and under "embedder" what holds for the two networks
     side by side; empty where there is no manifest."""
     path = Path(folder) / "manifest.json"
     if not path.exists():
@@ -68,7 +68,10 @@ def save_weights(model: nn.Module, path: str | Path, **entry: Any) -> None:
     state = {k: v.half() if v.is_floating_point() else v for k, v in model.state_dict().items()}
     torch.save(state, path)
     manifest = read_manifest(path.parent)
-    if path.name in manifest.get("embedder", {}).get("files", []):
+    embedder = manifest.get("embedder", {})
+    choice = embedder.get("choice", {})
+    embedder["choice"] = {names: rates for names, rates in choice.items() if path.name not in names.split(" + ")}
+    if path.name in embedder.get("files", []):
         del manifest["embedder"]
     manifest[path.name] = {"sha256": file_hash(path), "date": datetime.date.today().isoformat(), **entry}
     write_manifest(manifest, path.parent)

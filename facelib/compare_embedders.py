@@ -27,7 +27,7 @@ from facelib.embedding import Embedder, EmbeddingNetwork, load_embedder
 from facelib.face_data import AlignedDataset, cut_faces, face_augmentation, family_faces, photo_key, training_faces
 from facelib.landmarks import Landmarker, load_landmarker
 from facelib.losses import PHOTOS_TOGETHER, make_head
-from facelib.metrics import identification_rate, top_k_accuracy, triplet_accuracy
+from facelib.metrics import rates_of, top_k_accuracy, triplet_accuracy
 from facelib.train_embedder import (
     BATCH_SIZE,
     EmbeddingClassifier,
@@ -246,11 +246,6 @@ def run(
             logits = closed_set_logits(model, material.pictures[held_out], size)
             result["top1"] = top_k_accuracy(logits, np.searchsorted(names, faces.people[held_out]))
     return result
-
-
-def rates_of(vectors: np.ndarray, people: np.ndarray) -> dict[str, float]:
-    """FPR -> TPR."""
-    return {f"{row['fpr']:g}": row["tpr"] for row in identification_rate(vectors, people)}
 
 
 def main() -> None:

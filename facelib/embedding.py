@@ -16,7 +16,7 @@ from facelib.checkpoints import MODELS, load_weights
 from facelib.landmarks import image_to_tensor
 
 LITE0 = "tf_efficientnet_lite0"
-SHIPPED = ("model_arcface.pt", "model_cross_entropy.pt")  # side by side, unless weights are named
+SIDE_BY_SIDE = ("model_arcface.pt", "model_arcface_all_sources.pt")  # the embedder, unless weights are named
 
 
 def face_to_tensor(aligned: np.ndarray, size: int = SIZE) -> Tensor:
@@ -209,13 +209,13 @@ class SideBySide:
 def load_embedder(
     weights: str | Path | None = None, device: str | None = None, batch_size: int = 32, flip: bool = True
 ) -> Embedder | SideBySide:
-    """A trained embedder. `weights`: a file listed in the manifest beside it; None: the shipped ones, side by side.
+    """A trained embedder. `weights`: a file listed in the manifest beside it; None: the two of `SIDE_BY_SIDE`.
 
     Raises:
         FileNotFoundError, ValueError: see `facelib.checkpoints.load_weights`.
     """
     if weights is None:
-        return load_side_by_side([MODELS / name for name in SHIPPED], device, batch_size, flip)
+        return load_side_by_side([MODELS / name for name in SIDE_BY_SIDE], device, batch_size, flip)
     model, entry = load_weights(Path(weights), EmbeddingNetwork, device)
     return Embedder(model, entry["preprocessing"]["input_size"], batch_size, flip)
 

@@ -4,6 +4,7 @@
 import argparse
 import json
 from collections.abc import Callable
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import numpy as np
 from facelib.alignment import METHODS
 from facelib.checkpoints import MODELS, data_folder, read_manifest, write_manifest
 from facelib.datasets import FaceList, load_faces, load_landmark_list, load_lfw_pairs
-from facelib.embedding import SHIPPED, Embedder, SideBySide, load_side_by_side
+from facelib.embedding import SIDE_BY_SIDE, Embedder, SideBySide, load_embedder, load_side_by_side
 from facelib.face_data import cut_faces, family, family_faces
 from facelib.label_offsets import label_offsets, move_points
 from facelib.landmarks import Landmarker, load_landmarker
@@ -27,6 +28,7 @@ from facelib.metrics import (
     lfw_accuracy,
     pair_similarities,
     rank_1,
+    rates_of,
     verification_summary,
 )
 from facelib.preparation import align_photos
@@ -90,7 +92,7 @@ def alignment_figures(embedder: Embedder | SideBySide, landmarker: Landmarker) -
     figures = {}
     for how in ("box", *METHODS, "detector"):
         cut, kept = cut_faces(unseen, how, landmarker)
-        figures[how] = {f"{row['fpr']:g}": row["tpr"] for row in identification_rate(embedder.embed(cut), kept.people)}
+        figures[how] = rates_of(embedder.embed(cut), kept.people)
     return figures
 
 
@@ -173,6 +175,24 @@ def relatives_figures(embedder: Embedder | SideBySide, landmarker: Landmarker, t
     return figures | {"people": len(set(faces.people)), "families": len(set(families))}
 
 
+def choice_figures(embedders: dict[str, Embedder], landmarker: Landmarker) -> dict[str, dict[str, dict[str, float]]]:
+    """What the choice of the pipeline's embedder rests on: each of the networks alone and every selection of them
+    side by side, on open_val and on the held-out families.
+
+    Returns:
+        "name + name" -> {"open_val": FPR -> TPR, "families": FPR -> TPR}.
+    """
+    sets = {"open_val": open_set_faces(landmarker, "open_val"), "families": family_faces(landmarker)}
+    figures: dict[str, dict[str, dict[str, float]]] = {}
+    for key, (aligned, faces) in sets.items():
+        vectors = {name: embedder.embed(aligned) for name, embedder in embedders.items()}
+        for count in range(1, len(vectors) + 1):
+            for names in combinations(vectors, count):
+                together = np.concatenate([vectors[name] for name in names], axis=1) / count**0.5
+                figures.setdefault(" + ".join(names), {})[key] = rates_of(together, faces.people)
+    return figures
+
+
 def lfw_figures(embedder: Embedder | SideBySide, landmarker: Landmarker) -> dict[str, float]:
     """LFW View 2: mean accuracy, its standard error, and TPR at FPR 0.001 over the 6,000 pairs."""
     faces = load_faces("lfw")
@@ -214,17 +234,14 @@ def main() -> None:
         "--only",
         nargs="+",
         metavar="NAME",
-        help="files of the manifest, your own too; embedder: the shipped networks side by side, as the pipeline uses "
-        "them; default: all",
+        help="files of the manifest, your own too; embedder: the two networks side by side that the pipeline uses; "
+        "default: all",
     )
     options = parser.parse_args()
     manifest = read_manifest(options.models)
-    known = [
-        name
-        for name, entry in manifest.items()
-        if name == HOURGLASS or entry.get("architecture", "").endswith("EmbeddingNetwork")
-    ]
-    known += ["embedder"] * all(name in known for name in SHIPPED)
+    networks = [name for name, e in manifest.items() if e.get("architecture", "").endswith("EmbeddingNetwork")]
+    known = [HOURGLASS] * (HOURGLASS in manifest) + networks
+    known += ["embedder"] * all(name in networks for name in SIDE_BY_SIDE)
     if unknown := [name for name in options.only or [] if name not in known]:
         parser.error(
             f"--only {' '.join(unknown)}: {options.models / 'manifest.json'} has {', '.join(known) or 'nothing'}"
@@ -238,11 +255,12 @@ def main() -> None:
             flipped = load_landmarker(landmarks, options.device, flip=True)
             found[name] = {"figures": landmark_figures(landmarker, flipped)}
         else:
-            together = list(SHIPPED) if name == "embedder" else [name]
-            entry = embedder_entry(
-                load_side_by_side([options.models / f for f in together], options.device), landmarker
-            )
-            found[name] = {"files": together} | entry if name == "embedder" else entry
+            together = list(SIDE_BY_SIDE) if name == "embedder" else [name]
+            embedder = load_side_by_side([options.models / file for file in together], options.device)
+            found[name] = embedder_entry(embedder, landmarker)
+            if name == "embedder":
+                every = {file: load_embedder(options.models / file, options.device) for file in networks}
+                found[name] |= {"files": together, "choice": choice_figures(every, landmarker)}
     manifest = read_manifest(options.models)  # again: a training may have ended since
     for name, entry in found.items():
         entry["figures"] = {

@@ -6,7 +6,7 @@ import torch
 
 from facelib import load_embedder, load_landmarker
 from facelib.checkpoints import MODELS, load_weights, pick_device, read_manifest, save_weights
-from facelib.embedding import SHIPPED
+from facelib.embedding import SIDE_BY_SIDE
 from facelib.hourglass import StackedHourglass
 
 PREPROCESSING = {"input_size": 32, "activation": "none", "decoder": "gaussian"}
@@ -87,18 +87,22 @@ def test_pickled_code_is_refused(weights):
 
 def test_new_weights_end_what_was_measured_with_the_old_ones(weights):
     path, model = weights
-    manifest = read_manifest(path.parent) | {"embedder": {"files": [path.name], "threshold": 0.5}}
+    manifest = read_manifest(path.parent) | {
+        "embedder": {"files": [path.name], "choice": {path.name: 1, f"{path.name} + another.pt": 2}}
+    }
     (path.parent / "manifest.json").write_text(json.dumps(manifest))
     save_weights(model, path.parent / "another.pt")
-    assert "embedder" in read_manifest(path.parent)
+    assert read_manifest(path.parent)["embedder"] == {"files": [path.name], "choice": {path.name: 1}}
     save_weights(model, path)
     assert set(read_manifest(path.parent)) == {path.name, "another.pt"}
 
 
 def test_shipped_weights_are_as_the_manifest_says():
     manifest = read_manifest()
-    assert {"hourglass_keypoints.pt", *SHIPPED, "embedder"} == set(manifest)
-    assert manifest.pop("embedder")["files"] == list(SHIPPED)
+    networks = {"hourglass_keypoints.pt", *SIDE_BY_SIDE, "model_cross_entropy.pt"}
+    assert {*networks, "embedder"} == set(manifest)
+    assert {file.name for file in MODELS.glob("*.pt")} == networks
+    assert manifest.pop("embedder")["files"] == list(SIDE_BY_SIDE)
     for name, entry in manifest.items():
         assert {"sha256", "architecture", "arguments", "preprocessing", "training", "figures", "date"} <= set(entry)
         assert (MODELS / name).stat().st_size < 25e6

@@ -6,7 +6,7 @@ from facelib.alignment import align_faces
 from facelib.checkpoints import MODELS
 from facelib.embedding import (
     LITE0,
-    SHIPPED,
+    SIDE_BY_SIDE,
     Embedder,
     EmbeddingNetwork,
     WeightedPooling,
@@ -165,8 +165,8 @@ def test_vectors_have_length_one_and_batches_do_not_matter(pipeline, faces_of_no
 def test_side_by_side_the_cosine_is_the_mean_of_both(pipeline, faces_of_noise):
     embedder = pipeline.embedder
     parts = [one.embed(faces_of_noise) for one in embedder.embedders]
-    assert len(parts) == len(SHIPPED) == 2
+    assert len(parts) == len(SIDE_BY_SIDE) == 2
     vectors = embedder.embed(faces_of_noise)
     np.testing.assert_allclose(vectors @ vectors.T, np.mean([p @ p.T for p in parts], axis=0), atol=1e-5)
-    for name, part in zip(SHIPPED, parts):
+    for name, part in zip(SIDE_BY_SIDE, parts):
         np.testing.assert_allclose(load_embedder(MODELS / name, device="cpu").embed(faces_of_noise), part, atol=1e-6)

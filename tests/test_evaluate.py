@@ -8,7 +8,9 @@ import pytest
 from facelib import compare_embedders, evaluate
 from facelib.checkpoints import MODELS, read_manifest, write_manifest
 from facelib.datasets import FaceList
-from facelib.embedding import SHIPPED
+from facelib.embedding import SIDE_BY_SIDE
+
+NETWORKS = [*SIDE_BY_SIDE, "model_cross_entropy.pt"]
 
 
 def list_of(people, splits=None, sets=None):
@@ -28,6 +30,28 @@ def test_relatives_by_hand(monkeypatch):
     )
     # Genuine: 10 and 60 degrees; relatives: 25 and 15; strangers: six pairs, all beyond 60.
     assert figures == {"same_person": 0.5, "relatives": 0.5, "strangers": 0.0, "people": 3, "families": 2}
+
+
+def test_choice_by_hand(monkeypatch):
+    """Two networks, each of which sees one coordinate: neither alone tells all people apart, both together do."""
+    places = np.array([[0, 0], [0, 0], [90, 0], [90, 0], [0, 90], [0, 90]])  # degrees that each network sees
+    faces = list_of(["a", "a", "b", "b", "c", "c"])
+    for name in ("open_set_faces", "family_faces"):
+        monkeypatch.setattr(evaluate, name, lambda *_: (places, faces))
+
+    def sees(k):
+        return SimpleNamespace(
+            embed=lambda seen: np.stack([np.cos(np.radians(seen[:, k])), np.sin(np.radians(seen[:, k]))], 1)
+        )
+
+    figures = evaluate.choice_figures({"first": sees(0), "second": sees(1)}, None)
+    assert list(figures) == ["first", "second", "first + second"]
+    assert {name: rates["families"]["0.001"] for name, rates in figures.items()} == {
+        "first": 0.0,
+        "second": 0.0,
+        "first + second": 1.0,
+    }
+    assert figures["first + second"]["open_val"] == figures["first + second"]["families"]
 
 
 def test_robustness_by_hand():
@@ -106,7 +130,7 @@ def test_comparison_runs(prepared, monkeypatch):
         (["embedder"], {"embedder": 2}),
         (["model_arcface.pt"], {"model_arcface.pt": 1}),
         (["model_cross_entropy.pt", "embedder"], {"model_cross_entropy.pt": 1, "embedder": 2}),
-        ([], {"model_arcface.pt": 1, "model_cross_entropy.pt": 1, "embedder": 2}),
+        ([], {**dict.fromkeys(NETWORKS, 1), "embedder": 2}),
     ],
 )
 def test_evaluate_each_network_and_both_side_by_side(only, measured, monkeypatch, tmp_path):
@@ -118,10 +142,12 @@ def test_evaluate_each_network_and_both_side_by_side(only, measured, monkeypatch
         evaluate, "embedder_entry", lambda embedder, _: {"figures": {"networks": len(embedder.embedders)}}
     )
     monkeypatch.setattr(evaluate, "landmark_figures", lambda *_: {})
+    monkeypatch.setattr(evaluate, "choice_figures", lambda embedders, _: list(embedders))
     _evaluate(monkeypatch, tmp_path, *["--only", *only] * bool(only))
     after = read_manifest(tmp_path)
     assert {n: e["figures"]["networks"] for n, e in after.items() if "networks" in e["figures"]} == measured
-    assert after.get("embedder", {}).get("files") == (list(SHIPPED) if "embedder" in measured else None)
+    assert after.get("embedder", {}).get("files") == (list(SIDE_BY_SIDE) if "embedder" in measured else None)
+    assert after.get("embedder", {}).get("choice") == (NETWORKS if "embedder" in measured else None)
     kept = before["model_arcface.pt"]["figures"]["closed_set_test_top1"]  # measured in training, not here
     assert after["model_arcface.pt"]["figures"]["closed_set_test_top1"] == kept
 

@@ -42,6 +42,7 @@ def test_figures_of_each_network(name):
 def test_threshold():
     threshold = read_manifest()["embedder"]["threshold"]["cosine_distance"]
     assert f"Cosine distance **{threshold:.3f}**" in PAGES["models/README.md"]
+    assert f"below the threshold of the manifest ({threshold:.2f})" in PAGES["README.md"]
 
 
 @pytest.mark.parametrize("page", [*PAGES, "data/README.md"])

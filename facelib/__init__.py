@@ -1,11 +1,15 @@
 """Face recognition to learn from: detection, stacked-hourglass alignment, ArcFace embeddings."""
 
-from facelib.alignment import align_faces
-from facelib.detection import load_detector
-from facelib.embedding import cosine_distance, load_embedder
-from facelib.images import read_image
-from facelib.landmarks import load_landmarker
-from facelib.pipeline import Face, FacePipeline, sample_photo
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from facelib.alignment import align_faces
+    from facelib.detection import load_detector
+    from facelib.embedding import cosine_distance, load_embedder
+    from facelib.images import read_image
+    from facelib.landmarks import load_landmarker
+    from facelib.pipeline import Face, FacePipeline, sample_photo
 
 __all__ = [
     "Face",
@@ -18,3 +22,22 @@ __all__ = [
     "read_image",
     "sample_photo",
 ]
+
+# Imported when first asked for: `python -m facelib --help` should not wait for PyTorch.
+_ROOMS = {
+    "Face": "pipeline",
+    "FacePipeline": "pipeline",
+    "align_faces": "alignment",
+    "cosine_distance": "embedding",
+    "load_detector": "detection",
+    "load_embedder": "embedding",
+    "load_landmarker": "landmarks",
+    "read_image": "images",
+    "sample_photo": "pipeline",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _ROOMS:
+        raise AttributeError(f"module 'facelib' has no attribute {name!r}")
+    return getattr(importlib.import_module(f"facelib.{_ROOMS[name]}"), name)

@@ -1,29 +1,26 @@
 """Command line: `python -m facelib PHOTO... --out DIR`."""
 
 import argparse
-import json
+import contextlib
+import os
+import signal
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
-import matplotlib
-import numpy as np
-from PIL import Image
-from tqdm import tqdm
-
-from facelib.checkpoints import read_manifest
-from facelib.detection import DETECTORS
-from facelib.embedding import cosine_distance
-from facelib.images import find_photos
-from facelib.pipeline import FacePipeline, Faces, sample_photo
+from facelib.settings import DETECTORS
 
 MATRIX_FACES = 30  # the distance matrix picture shows at most so many
+INTERRUPTED = 130  # the exit code that shells give to what Ctrl-C ended
 
 
 def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         "python -m facelib",
         description="Find, align and embed every face. Writes annotated photos, aligned faces, faces.json, "
-        "embeddings.npz and a picture of all distances; exits with 1 when a photo could not be read.",
+        "embeddings.npz and a picture of all distances. Called again after an interruption it goes on where it "
+        "stopped. Exits with 0, 1 (a photo could not be read), 2 (nothing to do, or the results cannot be written) "
+        "or 130 (interrupted).",
     )
     parser.add_argument("photos", nargs="*", type=Path, metavar="PHOTO", help="photos, or folders of photos")
     parser.add_argument("--sample", action="store_true", help="use insightface's sample photo of six people")
@@ -39,96 +36,151 @@ def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
     return options
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Run the command line; gives the exit code: 0, 1 (a photo could not be read), 2 (nothing to do)."""
-    options = parse_arguments(arguments)
-    matplotlib.use("Agg")  # writes files, opens no window
-    photos = find_photos(options.photos) + ([sample_photo()] if options.sample else [])
-    if not photos:
-        print(f"no photos in {', '.join(map(str, options.photos))}", file=sys.stderr)
-        return 2
+@contextlib.contextmanager
+def signals_interrupt() -> Iterator[None]:
+    """Being told to end (TERM, a closed terminal) is handled like Ctrl-C, so that results are closed properly."""
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    names = [name for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    before = {name: signal.signal(getattr(signal, name), interrupt) for name in names}
     try:
-        options.out.mkdir(parents=True, exist_ok=True)
+        yield
+    finally:
+        for name, handler in before.items():
+            signal.signal(getattr(signal, name), handler)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line; gives the exit code, see `--help`."""
+    options = parse_arguments(arguments)
+    try:
+        with signals_interrupt():
+            return run(options)
+    except KeyboardInterrupt:
+        return say("interrupted before the first photo was done", INTERRUPTED)
+    except BrokenPipeError:  # `| head`: whoever read has enough; the results are written by then
+        sys.stdout = None
+        return 0
+
+
+def say(line: str, code: int = 2) -> int:
+    print(line, file=sys.stderr, flush=True)
+    return code
+
+
+def run(options: argparse.Namespace) -> int:
+    # Imported here, so that --help and wrong arguments answer at once.
+    import matplotlib
+
+    from facelib.files import printable
+    from facelib.images import find_photos
+    from facelib.pipeline import FacePipeline, sample_photo
+    from facelib.results import Results, is_results, prepare_folder
+
+    matplotlib.use("Agg")  # writes files, opens no window
+    out = options.out
+    for path in options.photos:
+        if path.is_dir() and (is_results(path) or (out.is_dir() and path.samefile(out))):
+            return say(
+                f"error: {printable(path)} is a folder of results: give the folder of the photos, and another --out"
+            )
+    left_out: list[Path] = []
+    photos = find_photos(options.photos, lambda folder: is_results(folder, out) and not left_out.append(folder))
+    photos += [sample_photo()] if options.sample else []
+    for folder in left_out:
+        say(f"left out: {printable(folder)}, which holds results")
+    if not photos:
+        return say(f"no photos in {', '.join(map(printable, options.photos))}")
+    try:
+        prepare_folder(out)
         pipeline = FacePipeline.from_pretrained(options.detector, options.device)
+        results = Results.open(out, made_by(pipeline), photos)
     except (OSError, ValueError, RuntimeError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-
-    names = unique_names(photos)
-    records, embeddings, thumbnails, failed = [], [], [], 0
-    results = pipeline.stream(photos, options.batch_size)
-    bar = tqdm(zip(photos, names, results), total=len(photos), unit="photo", disable=len(photos) == 1)
-    for photo, name, (image, faces) in bar:
-        if faces.error:
-            failed += 1
-            bar.write(f"error: {faces.error}", file=sys.stderr)
-            records.append({"photo": str(photo), "error": str(faces.error), "faces": []})
-            continue
-        records.append({"photo": str(photo), "faces": write_faces(options.out, name, image, faces)})
-        embeddings += [face.embedding for face in faces]
-        thumbnails += [face.aligned for face in faces[: MATRIX_FACES - len(thumbnails)]]
-
-    write_tables(options.out, records, embeddings)
-    print_table(records, embeddings)
-    if len(thumbnails) > 1:
-        vectors = np.stack(embeddings[: len(thumbnails)])
-        write_matrix(options.out, thumbnails, vectors, len(embeddings))
-    print(f"{len(embeddings)} faces in {len(photos) - failed} of {len(photos)} photos; results in {options.out}")
-    return 1 if failed else 0
+        return say(f"error: {printable(error)}")
+    stopped = process(pipeline, results, options.batch_size)
+    if stopped:
+        return stopped
+    report(results)
+    return 1 if any("error" in record for record in results.ordered()) else 0
 
 
-def unique_names(photos: list[Path]) -> list[str]:
-    """A name per photo for its results: the file's own, numbered where several files share it."""
-    names: dict[str, None] = {}
-    for photo in photos:
-        name, number = photo.stem, 1
-        while name in names:
-            number += 1
-            name = f"{photo.stem}-{number}"
-        names[name] = None
-    return list(names)
+def made_by(pipeline) -> str:
+    """What a vector depends on: detector, alignment and the hashes of the shipped weights."""
+    from facelib.checkpoints import read_manifest
+    from facelib.embedding import SIDE_BY_SIDE
+
+    manifest = read_manifest()
+    weights = " ".join(manifest[name]["sha256"][:8] for name in ("hourglass_keypoints.pt", *SIDE_BY_SIDE))
+    return f"{pipeline.detector.name} {pipeline.align} {weights}"
 
 
-def write_faces(out: Path, name: str, image: np.ndarray, faces: Faces) -> list[dict]:
-    """Annotated photo and aligned faces of one photo; gives what faces.json says of them."""
-    import matplotlib.pyplot as plt
+def process(pipeline, results, batch_size: int) -> int:
+    """Write the results of every photo that has none; gives 0, or the exit code of what stopped it."""
+    from tqdm import tqdm
 
-    from facelib.plots import annotated_photo
+    from facelib.files import printable
 
-    figure = annotated_photo(image, faces, f"{name}: {len(faces)} face{'s' * (len(faces) != 1)}")
-    figure.savefig(out / f"{name}_annotated.jpg", dpi=120)
-    plt.close(figure)
-    records = []
-    for number, face in enumerate(faces):
-        file = f"{name}_face{number}.png"
-        Image.fromarray(face.aligned).save(out / file)
-        records.append(
-            {
-                "box": face.box.round(2).tolist(),
-                "score": round(face.score, 4),
-                "landmarks": face.landmarks.round(2).tolist(),
-                "aligned": file,
-            }
-        )
-    return records
+    todo, total, out = results.todo(), len(results.photos), printable(results.folder)
+    goes_on = "the same command goes on from there"
+    if len(todo) < total:
+        print(f"{total - len(todo)} of {total} photos are done already", flush=True)
+    stopped = 0
+    try:
+        bar = tqdm(zip(todo, pipeline.stream(todo, batch_size)), total=len(todo), unit="photo", disable=total == 1)
+        for photo, (image, faces) in bar:
+            record = results.add(photo, image, faces)
+            if "error" in record:
+                bar.write(f"error: {printable(record['error'])}", file=sys.stderr)
+    except KeyboardInterrupt:
+        stopped, why = INTERRUPTED, "interrupted"
+    except OSError as error:
+        stopped, why = 2, f"error: the results cannot be written ({printable(error)})"
+    try:
+        results.close()
+    except OSError as error:
+        stopped, why = 2, f"error: the results cannot be written ({printable(error)})"
+    if stopped:
+        say(f"{why}: {len(results.records):,} of {total:,} photos are done and in {out}; {goes_on}")
+    return stopped
 
 
-def write_tables(out: Path, records: list[dict], embeddings: list[np.ndarray]) -> None:
-    """faces.json (all but the vectors) and embeddings.npz (vectors with photo and face number)."""
-    (out / "faces.json").write_text(json.dumps(records, indent=1) + "\n")
-    rows = [(record["photo"], number) for record in records for number in range(len(record["faces"]))]
-    np.savez(
-        out / "embeddings.npz",
-        embeddings=np.stack(embeddings) if embeddings else np.zeros((0, 0), np.float32),
-        photo=np.array([photo for photo, _ in rows], dtype=str),
-        face=np.array([number for _, number in rows], dtype=int),
+def report(results) -> None:
+    """The table of all faces, and the picture of their distances."""
+    import numpy as np
+
+    from facelib.files import printable
+    from facelib.results import count, write_matrix
+
+    vectors = [vector for record in results.ordered() for vector in results.vectors[record["photo"]]]
+    if len(vectors) > 1:
+        try:
+            write_matrix(results, np.stack(vectors), MATRIX_FACES)
+        except OSError as error:
+            say(f"error: distances.png cannot be written: {printable(error)}")
+    print_table(results, vectors)
+    read = sum("error" not in record for record in results.ordered())
+    print(
+        f"{count(len(vectors), 'face')} in {read:,} of {len(results.photos):,} photos; "
+        f"results in {printable(results.folder)}"
     )
 
 
-def print_table(records: list[dict], embeddings: list[np.ndarray]) -> None:
+def print_table(results, embeddings: list) -> None:
     """One line per face, with the face most like it and whether that is below the threshold."""
-    threshold = read_manifest().get("embedder", {}).get("threshold", {}).get("cosine_distance")
-    rows = [(Path(r["photo"]).name, number, face) for r in records for number, face in enumerate(r["faces"])]
+    import numpy as np
+
+    from facelib.checkpoints import threshold_of
+    from facelib.embedding import cosine_distance
+    from facelib.files import printable
+
+    threshold = threshold_of()
+    rows = [
+        (printable(Path(r["photo"]).name), number, face)
+        for r in results.ordered()
+        for number, face in enumerate(r["faces"])
+    ]
     print(f"{'photo':24} {'face':>4} {'box (x1 y1 x2 y2)':>24} {'score':>6} {'closest':>28} {'distance':>8}")
     vectors = np.stack(embeddings) if embeddings else None
     for i, (photo, number, face) in enumerate(rows):
@@ -145,14 +197,11 @@ def print_table(records: list[dict], embeddings: list[np.ndarray]) -> None:
         print(f"'same?': closer than {threshold:.3f}, where 1 in 1,000 pairs of strangers is (see models/README.md)")
 
 
-def write_matrix(out: Path, thumbnails: list[np.ndarray], vectors: np.ndarray, total: int) -> None:
-    """distances.png: every face against every other."""
-    from facelib.plots import distance_matrix
-
-    shown = f"the first {len(thumbnails)} of {total} faces" if total > len(thumbnails) else f"{total} faces"
-    figure = distance_matrix(thumbnails, cosine_distance(vectors, vectors), f"Cosine distances of {shown}")
-    figure.savefig(out / "distances.png", dpi=120)
-
-
 if __name__ == "__main__":
+    # On busy cores, threads that wait for each other by spinning take the time from those that work (measured: a
+    # training step beside two other jobs took 7.4 s instead of 0.23). Read by the OpenMP library when PyTorch loads it.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")  # a console that lacks a letter of a name still gets the rest
     sys.exit(main())

@@ -7,13 +7,12 @@ import importlib.util
 import os
 import warnings
 from dataclasses import dataclass, replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 
 from facelib.checkpoints import data_folder
-from facelib.images import find_photos
-from facelib.landmarks import CROP_SCALE
+from facelib.images import CROP_SCALE, find_photos
 
 CROP_SIDE = 144  # pixels, of the prepared face crops
 
@@ -76,6 +75,24 @@ def _read_table(path: Path, what: str) -> list[dict[str, str]]:
     return rows
 
 
+def _files(rows: list[dict[str, str]], table: Path) -> list[Path]:
+    """The column `file` as paths beside the table.
+
+    Raises:
+        ValueError: a column is missing, or a file lies elsewhere.
+    """
+    files = []
+    for number, row in enumerate(rows, 2):
+        missing = [name for name in ("file", "split") if not row.get(name)]
+        if missing:
+            raise ValueError(f"{table}, line {number}: nothing under {missing[0]}")
+        place = PurePosixPath(row["file"].replace("\\", "/"))
+        if place.is_absolute() or ".." in place.parts or ":" in place.parts[0] or "\0" in row["file"]:
+            raise ValueError(f"{table}, line {number}: {row['file']!r} is no path below {table.parent}")
+        files.append(table.parent / row["file"])
+    return files
+
+
 def _five_points(rows: list[dict[str, str]]) -> np.ndarray:
     names = ("left_eye", "right_eye", "nose", "left_mouth", "right_mouth")
     return np.array([[[r[f"{n}_x"], r[f"{n}_y"]] for n in names] for r in rows], np.float32)
@@ -93,10 +110,11 @@ def load_faces(name: str, root: Path | None = None) -> FaceList:
     """
     folder = (root or data_folder()) / name
     rows = _read_table(folder / "faces.csv", "face crops")
+    files = _files(rows, folder / "faces.csv")
     half = CROP_SIDE / CROP_SCALE / 2
     box = np.array([CROP_SIDE / 2 - half] * 2 + [CROP_SIDE / 2 + half] * 2, np.float32)
     return FaceList(
-        [folder / row["file"] for row in rows],
+        files,
         np.array([row["person"] for row in rows]),
         np.array([row["split"] for row in rows]),
         np.tile(box, (len(rows), 1)),
@@ -113,13 +131,14 @@ def load_landmark_list(root: Path | None = None, name: str = "landmarks") -> Fac
     """
     folder = (root or data_folder()) / name
     rows = _read_table(folder / "landmarks.csv", "landmark labels")
+    files = _files(rows, folder / "landmarks.csv")
     splits = []
     for row in rows:
         held_out = hashlib.sha256(row["person_or_photo"].encode()).digest()[0] % 8 == 0
         moves = row["split"] == "train" and row["dataset"] != "celeba" and held_out
         splits.append("val" if moves else row["split"])
     return FaceList(
-        [folder / row["file"] for row in rows],
+        files,
         np.array([row["person_or_photo"] for row in rows]),
         np.array(splits),
         np.array([[row[f"box_{c}"] for c in ("x1", "y1", "x2", "y2")] for row in rows], np.float32),

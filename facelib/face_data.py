@@ -1,6 +1,7 @@
 """The embedder's training data: cleaned lists of people, aligned faces, augmentation."""
 
 import hashlib
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,8 +16,8 @@ from facelib.checkpoints import data_folder
 from facelib.datasets import FaceList, assert_people_apart, load_faces, load_people_folder
 from facelib.detection import load_detector
 from facelib.embedding import face_to_tensor
-from facelib.images import read_image, warp_image
-from facelib.landmarks import Landmarker, crop_matrix
+from facelib.images import crop_matrix, read_image, warp_image
+from facelib.landmarks import Landmarker
 from facelib.preparation import align_photos, split_photos, warn_of_single_photos
 
 LISTS = Path(__file__).parent.parent / "data"  # the frozen lists, see data/README.md
@@ -84,14 +85,15 @@ def family_faces(landmarker: Landmarker) -> tuple[np.ndarray, FaceList]:
 
 
 def own_faces(folder: Path, landmarker: Landmarker) -> tuple[np.ndarray, FaceList]:
-    """Aligned faces of <folder>/<person>/<photo>, the largest of each photo; of people with ten
-    photos or more a tenth is held out as "val".
+    """Aligned faces of <folder>/<person>/<photo>, the largest of each photo, some held out as "val", see
+    `split_photos`.
 
     Raises:
         FileNotFoundError, ValueError: see `load_people_folder` and `align_photos`; or fewer than two people.
     """
     faces = load_people_folder(folder)
-    cache = data_folder() / "cache" / f"own_{folder.resolve().name}.npy"
+    place = hashlib.sha256(os.fsencode(folder.resolve())).hexdigest()[:8]  # folders of one name do not share a cache
+    cache = data_folder() / "cache" / f"own_{folder.resolve().name}_{place}.npy"
     aligned, faces = align_photos(faces, landmarker, load_detector(), cache=cache)
     if len(set(faces.people.tolist())) < 2:
         raise ValueError(f"{folder} holds photos of one person only: two people are the least to tell apart")

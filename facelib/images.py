@@ -1,27 +1,46 @@
 """Reading photos, and the one warp that cuts faces out of them. RGB uint8 (H, W, 3) everywhere."""
 
+import os
+import stat
 import warnings
+import zlib
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import BinaryIO
 
 import cv2
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image
+
+from facelib.files import printable
 
 Photo = str | Path | Image.Image | np.ndarray
-SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".pgm", ".ppm"}
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "AVIF", "JPEG2000")  # as Pillow calls them
+SUFFIXES = {
+    ".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".pgm",
+    ".ppm", ".pbm", ".pnm", ".avif", ".jp2", ".j2k",
+}  # fmt: skip
 MAX_PIXELS = 200_000_000
+MAX_SIDE = 65_535
+STRIP_PIXELS = 2**20  # converted at a time, so that a conversion holds no second copy of a large photo
+CROP_SCALE = 1.4  # side of the crop of a face / longer side of its box, so that a turned head still fits
+ORIENTATION = 0x0112  # EXIF tag
 
 
 def read_image(photo: Photo) -> np.ndarray:
     """Any photo as RGB uint8 (H, W, 3), upright.
 
     Takes a path, a PIL image or an array. EXIF orientation is applied, transparency is put on white,
-    16 bits become 8, grey becomes RGB, of an animation the first frame counts.
+    grey becomes RGB. More than 8 bits become 8: values are divided so that the range of 8, 12, 16 or
+    more bits that the largest value needs becomes 0 to 255. Of an animated file the first frame counts, of
+    a PIL image the frame it stands at.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: not an image, damaged, empty, over 200 megapixels, or an array that is not
-            uint8 (or uint16) of shape (H, W), (H, W, 1), (H, W, 3) or (H, W, 4).
+        PermissionError: the file may not be read.
+        ValueError: not an image, damaged, empty, a folder or a pipe, a side over 65,535 pixels or over 200
+            megapixels, or an array that is not uint8 (or uint16) of shape (H, W), (H, W, 1), (H, W, 3) or (H, W, 4).
+        OSError: the disk or the network drive fails while the file is read.
         TypeError: neither path, PIL image nor array.
     """
     if isinstance(photo, np.ndarray):
@@ -30,38 +49,156 @@ def read_image(photo: Photo) -> np.ndarray:
         return _from_pil(photo, f"the {photo.mode} image")
     if not isinstance(photo, str | Path):
         raise TypeError(f"a {type(photo).__name__} is no photo: give a path, a PIL image or an RGB array")
-    path = Path(photo)
-    if not path.exists():
-        raise FileNotFoundError(f"{path}: no such file")
-    if path.is_dir():
-        raise ValueError(f"{path} is a folder: give a photo, or list its photos with find_photos")
+    name = printable(photo)
+    with _open_file(Path(photo), name) as file:
+        image = _open_image(file, name)
+        pixels = _from_pil(image, name)
+        if image.format == "PNG" and not _png_is_whole(file, image):
+            raise ValueError(f"{name} is damaged or cut short (its last rows are missing): fetch it again")
+    return pixels
+
+
+def _open_file(path: Path, name: str) -> BinaryIO:
+    """A regular file, opened; anything else (a pipe would wait for ever) and any failure becomes an error."""
+    if "\0" in str(path):
+        raise ValueError(f"{name}: no file name holds a zero byte")
     try:
-        with warnings.catch_warnings():  # our own limit is higher than Pillow's warning
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            with Image.open(path) as image:
-                return _from_pil(image, str(path))
-    except UnidentifiedImageError:
-        raise ValueError(f"{path} is not an image that can be read; is its content what the name says?") from None
-    except Image.DecompressionBombError:
-        raise ValueError(f"{path} has more than {MAX_PIXELS:,} pixels: shrink it first") from None
-    except (OSError, SyntaxError, EOFError, IndexError) as error:
-        raise ValueError(f"{path} is damaged or cut short ({error}): fetch it again") from None
+        mode = os.stat(path).st_mode
+        if stat.S_ISDIR(mode):
+            raise ValueError(f"{name} is a folder: give a photo, or list its photos with find_photos")
+        if not stat.S_ISREG(mode):
+            raise ValueError(f"{name} is no regular file but a pipe, a socket or a device: give a photo")
+        return open(path, "rb")
+    except FileNotFoundError:
+        raise FileNotFoundError(f"{name}: no such file") from None
+    except PermissionError:
+        raise PermissionError(f"{name}: reading it is forbidden; change its permissions") from None
+    except OSError as error:  # a name that is too long, links in a circle, a drive that is gone
+        raise OSError(f"{name[:300]}: cannot be opened ({error.strerror})") from None
+
+
+def _open_image(file: BinaryIO, name: str) -> Image.Image:
+    """The image in a file, of one of `FORMATS`, its pixels not read yet.
+
+    As `Image.open` does it, but by our limits instead of those that this process has set for Pillow.
+    """
+    Image.init()
+    start, failure = file.read(16), None
+    for factory, accept in (Image.OPEN[kind] for kind in FORMATS if kind in Image.OPEN):
+        if accept is None or accept(start) is True:
+            file.seek(0)
+            try:
+                return factory(file, "")
+            except Exception as error:  # every format has its own ways to fail on a broken header
+                failure = error
+    if failure is None:
+        raise ValueError(f"{name} is not an image that can be read; is its content what the name says?")
+    raise _broken(name, failure)
+
+
+def _broken(name: str, error: BaseException) -> Exception:
+    """What to raise when the pixels do not come."""
+    if isinstance(error, MemoryError):
+        return ValueError(f"{name} needs more memory than there is: shrink it first")
+    if isinstance(error, OSError) and error.errno is not None:  # of the system; Pillow's own have no number
+        return OSError(f"{name}: reading it failed ({error.strerror})")
+    return ValueError(f"{name} is damaged or cut short ({printable(error)[:200]}): fetch it again")
 
 
 def _from_pil(image: Image.Image, name: str) -> np.ndarray:
-    if image.width * image.height == 0:
-        raise ValueError(f"{name} is empty ({image.width} x {image.height} pixels)")
-    if image.width * image.height > MAX_PIXELS:
-        raise ValueError(f"{name} has {image.width} x {image.height} pixels: shrink it below {MAX_PIXELS:,}")
-    image.seek(0)
-    image = ImageOps.exif_transpose(image)
-    if image.mode.startswith("I"):  # 16 bits, which convert() would clip at 255
-        return _from_array(np.asarray(image).astype(np.int64).clip(0, 65535).astype(np.uint16))
+    width, height = image.size
+    if width * height == 0:
+        raise ValueError(f"{name} is empty ({width} x {height} pixels)")
+    if width * height > MAX_PIXELS or max(width, height) > MAX_SIDE:
+        raise ValueError(
+            f"{name} has {width:,} x {height:,} pixels: shrink it to sides of at most {MAX_SIDE:,} and "
+            f"{MAX_PIXELS / 1e6:g} megapixels"
+        )
+    try:
+        image.load()
+        pixels = _convert(image, name)
+        turn = _orientation(image)
+    except FloatingPointError as error:
+        raise ValueError(str(error)) from None
+    except Exception as error:
+        raise _broken(name, error) from None
+    return _upright(pixels, turn)
+
+
+def _convert(image: Image.Image, name: str) -> np.ndarray:
+    """A loaded PIL image as RGB uint8 (H, W, 3), strip by strip."""
     if image.mode == "F":
-        raise ValueError(f"{name} holds floating-point values: convert it to 8 bits")
-    if image.has_transparency_data:
-        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA"))
-    return np.array(image.convert("RGB"))
+        raise FloatingPointError(f"{name} holds floating-point values: convert it to 8 bits")
+    deep = image.mode.startswith("I")
+    highest = image.getextrema()[1] if deep else 0
+    transparent = image.has_transparency_data
+    width, height = image.size
+    pixels = np.empty((height, width, 3), np.uint8)
+    rows = max(1, STRIP_PIXELS // width)
+    for top in range(0, height, rows):
+        box = (0, top, width, min(top + rows, height))
+        # Not crop(), which compares with the limit that this process has set for Pillow.
+        strip = image.resize((width, box[3] - top), Image.Resampling.NEAREST, box)
+        if deep:
+            pixels[top : box[3]] = _eight_bits(np.asarray(strip), highest)[..., None]
+            continue
+        if transparent:
+            strip = strip.convert("RGBA")
+            strip = Image.alpha_composite(Image.new("RGBA", strip.size, "white"), strip)
+        pixels[top : box[3]] = np.asarray(strip.convert("RGB"))
+    return pixels
+
+
+def _eight_bits(values: np.ndarray, highest: int) -> np.ndarray:
+    """Integers up to `highest` as uint8, by the number of bits that such values usually come in."""
+    bits = next((bits for bits in (8, 12, 16, 24) if highest < 2**bits), int(highest).bit_length())
+    return (np.maximum(values, 0) >> (bits - 8)).astype(np.uint8)
+
+
+def _orientation(image: Image.Image) -> int:
+    """1 to 8 as EXIF counts; 1 where the file says nothing or the note is broken, which spoils no pixel."""
+    try:
+        turn = image.getexif().get(ORIENTATION, 1)
+    except Exception:
+        return 1
+    return turn if turn in range(1, 9) else 1
+
+
+def _upright(pixels: np.ndarray, turn: int) -> np.ndarray:
+    if turn >= 5:
+        pixels = pixels.transpose(1, 0, 2)
+    if turn in (2, 3, 6, 7):
+        pixels = pixels[:, ::-1]
+    if turn in (3, 4, 7, 8):
+        pixels = pixels[::-1]
+    return np.ascontiguousarray(pixels)
+
+
+def _png_is_whole(file: BinaryIO, image: Image.Image) -> bool:
+    """Whether the compressed data of a PNG fill all its rows; Pillow leaves those at zero that are missing.
+
+    Counted only where the last row is zero, or the rows are interlaced.
+    """
+    file.seek(0)
+    header = file.read(33)
+    width, height = np.frombuffer(header[16:24], ">u4").tolist()
+    depth, kind, interlaced = header[24], header[25], header[28]
+    last = image.resize((width, 1), Image.Resampling.NEAREST, (0, height - 1, width, height))
+    if not interlaced and last.getbbox():
+        return True
+    bits = depth * {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}[kind]
+    passes = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
+    parts = [(-(-(width - x) // dx), -(-(height - y) // dy)) for x, y, dx, dy in passes if x < width and y < height]
+    needed = sum(rows * (1 + -(-columns * bits // 8)) for columns, rows in (parts if interlaced else [(width, height)]))
+    inflate, got = zlib.decompressobj(), 0
+    while got < needed and len(start := file.read(8)) == 8:
+        length = int.from_bytes(start[:4])
+        data = file.read(length) if start[4:] == b"IDAT" else b""
+        file.seek(4 if data else length + 4, os.SEEK_CUR)
+        while data and got < needed and not inflate.eof:
+            got += len(inflate.decompress(data, 2**20))
+            data = inflate.unconsumed_tail
+    return got >= needed
 
 
 def _from_array(array: np.ndarray) -> np.ndarray:
@@ -72,7 +209,7 @@ def _from_array(array: np.ndarray) -> np.ndarray:
     if array.ndim != 3 or array.shape[2] not in (1, 3, 4):
         raise ValueError(f"an array of shape {array.shape} is no photo: expected RGB of shape (H, W, 3)")
     if array.dtype == np.uint16:
-        array = (array >> 8).astype(np.uint8)
+        array = _eight_bits(array, array.max())
     if array.dtype != np.uint8:
         nan = " with NaN" if np.issubdtype(array.dtype, np.floating) and np.isnan(array).any() else ""
         raise ValueError(
@@ -96,19 +233,54 @@ def check_rgb(image: np.ndarray, name: str = "an image") -> None:
         )
 
 
-def find_photos(paths: list[str | Path]) -> list[Path]:
-    """Photos named or lying in folders (searched to the bottom, in alphabetical order).
+def find_photos(paths: Sequence[str | Path], leave_out: Callable[[Path], bool] = lambda folder: False) -> list[Path]:
+    """Photos named or lying in folders (searched to the bottom, in alphabetical order), each once.
 
     A named file is kept whatever its ending, so that reading it gives the error, and so is a name
-    that does not exist.
+    that does not exist. Links to folders are not followed. A folder that may not be listed is named in a warning.
+
+    Args:
+        leave_out: asked for each folder below a named one; True keeps it out.
     """
     photos: list[Path] = []
     for path in map(Path, paths):
-        if path.is_dir():
-            photos += sorted(p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
-        else:
+        if not path.is_dir():
             photos.append(path)
-    return photos
+            continue
+        found: list[Path] = []
+        for folder, folders, files in os.walk(path, onerror=_warn_of_folder):
+            folders[:] = [name for name in folders if not leave_out(Path(folder, name))]
+            named = [Path(folder, name) for name in files if Path(name).suffix.lower() in SUFFIXES]
+            found += [file for file in named if file.is_file()]
+        photos += sorted(found)
+    once: dict[str, Path] = {}
+    for photo in photos:
+        once.setdefault(os.path.realpath(photo), photo)
+    return list(once.values())
+
+
+def _warn_of_folder(error: OSError) -> None:
+    warnings.warn(f"{printable(error.filename)}: its photos are left out ({error.strerror})", stacklevel=3)
+
+
+def crop_matrix(box: np.ndarray, size: int, angle: float = 0.0, scale: float = CROP_SCALE) -> np.ndarray:
+    """Map from photo to the square crop around a box, (2, 3), pixel centres at whole numbers.
+
+    The box (x1, y1, x2, y2) spans edges: a photo of width w goes from -0.5 to w - 0.5 in pixel
+    centres, and from 0 to w in edges. `angle` turns the crop, in degrees, for augmentation. `scale`: side of
+    the crop / longer side of the box.
+
+    Raises:
+        ValueError: a box that is not four finite numbers with x1 < x2 and y1 < y2.
+    """
+    box = np.asarray(box, np.float64)
+    if box.shape != (4,) or not np.isfinite(box).all() or box[0] >= box[2] or box[1] >= box[3]:
+        raise ValueError(f"box {box.tolist()}: expected x1, y1, x2, y2 with x1 < x2 and y1 < y2")
+    side = scale * max(box[2] - box[0], box[3] - box[1])
+    centre = (box[:2] + box[2:]) / 2 - 0.5
+    turn = np.deg2rad(angle)
+    linear = size / side * np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
+    return np.hstack([linear, ((size - 1) / 2 - linear @ centre)[:, None]])
 
 
 def warp_image(image: np.ndarray, matrix: np.ndarray, size: int) -> np.ndarray:

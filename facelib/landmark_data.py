@@ -12,8 +12,8 @@ from torch.utils.data import Dataset
 from facelib.datasets import FaceList, load_faces
 from facelib.heatmaps import image_to_cells
 from facelib.hourglass import StackedHourglass
-from facelib.images import read_image, warp_image
-from facelib.landmarks import MIRRORED, Landmarker, crop_matrix, image_to_tensor, transform_points
+from facelib.images import crop_matrix, read_image, warp_image
+from facelib.landmarks import MIRRORED, Landmarker, image_to_tensor, transform_points
 from facelib.preparation import decode_photos
 
 YTF_WEIGHT = 1 / 3  # YouTube frames repeat themselves

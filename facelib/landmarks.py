@@ -6,33 +6,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from facelib.checkpoints import MODELS, load_weights
-from facelib.heatmaps import cells_to_image, heatmaps_to_points, spatial_softmax
+from facelib.checkpoints import MODELS, load_weights, manifest_value, one_process
+from facelib.heatmaps import DECODERS, cells_to_image, heatmaps_to_points, spatial_softmax
 from facelib.hourglass import StackedHourglass
-from facelib.images import check_rgb, warp_image
+from facelib.images import check_rgb, crop_matrix, warp_image
 
-CROP_SCALE = 1.4  # side of the crop / longer side of the box, so that a turned head still fits
 LANDMARKS = ("left eye", "right eye", "nose tip", "left mouth corner", "right mouth corner")
 MIRRORED = [1, 0, 2, 4, 3]  # order of the landmarks after a flip: left and right are the image's
-
-
-def crop_matrix(box: np.ndarray, size: int, angle: float = 0.0) -> np.ndarray:
-    """Map from photo to the square crop around a box, (2, 3), pixel centres at whole numbers.
-
-    The box (x1, y1, x2, y2) spans edges: a photo of width w goes from -0.5 to w - 0.5 in pixel
-    centres, and from 0 to w in edges. `angle` turns the crop, in degrees, for augmentation.
-
-    Raises:
-        ValueError: a box that is not four finite numbers with x1 < x2 and y1 < y2.
-    """
-    box = np.asarray(box, np.float64)
-    if box.shape != (4,) or not np.isfinite(box).all() or box[0] >= box[2] or box[1] >= box[3]:
-        raise ValueError(f"box {box.tolist()}: expected x1, y1, x2, y2 with x1 < x2 and y1 < y2")
-    side = CROP_SCALE * max(box[2] - box[0], box[3] - box[1])
-    centre = (box[:2] + box[2:]) / 2 - 0.5
-    turn = np.deg2rad(angle)
-    linear = size / side * np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
-    return np.hstack([linear, ((size - 1) / 2 - linear @ centre)[:, None]])
 
 
 def transform_points(points: np.ndarray, matrix: np.ndarray) -> np.ndarray:
@@ -118,8 +98,9 @@ class Landmarker:
         """Square crops (n, s, s, 3) uint8, s = `input_size` -> heatmaps of all stacks (stacks, n, 5, s/4, s/4).
 
         Raises:
-            ValueError: crops of another size or type.
+            ValueError: crops of another size or type. RuntimeError: in a forked process, see `one_process`.
         """
+        one_process()
         side = self.input_size
         if crops.shape[1:] != (side, side, 3) or crops.dtype != np.uint8:
             raise ValueError(
@@ -150,5 +131,8 @@ def load_landmarker(
     """
     path = Path(weights) if weights else MODELS / "hourglass_keypoints.pt"
     model, entry = load_weights(path, StackedHourglass, device)
-    settings = {name: entry["preprocessing"][name] for name in ("input_size", "activation", "decoder")}
+    allowed = {"input_size": range(32, 1025, 32), "activation": ("softmax", "none"), "decoder": DECODERS}
+    settings = {
+        name: manifest_value(path, entry, "preprocessing", name, among=values) for name, values in allowed.items()
+    }
     return Landmarker(model, **settings, batch_size=batch_size, flip=flip)

@@ -6,12 +6,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+import torch
 
-from facelib.alignment import align_faces
+from facelib.alignment import METHODS, align_faces
 from facelib.detection import Detector, load_detector
 from facelib.embedding import Embedder, SideBySide, load_embedder
 from facelib.images import Photo, read_image
 from facelib.landmarks import Landmarker, load_landmarker
+
+BATCH_BYTES = 75_000_000  # of decoded photos, after which a batch is full: 25 megapixels
 
 
 @dataclass(frozen=True)
@@ -48,27 +51,31 @@ class FacePipeline:
         embedder: Embedder | SideBySide,
         align: str = "five_points",
     ):
+        if align not in METHODS:
+            raise ValueError(f"align={align!r}: expected one of {', '.join(METHODS)}")
         self.detector, self.landmarker, self.embedder, self.align = detector, landmarker, embedder, align
 
     @classmethod
-    def from_pretrained(cls, detector: str = "auto", device: str | None = None, align: str = "five_points"):
+    def from_pretrained(
+        cls, detector: str = "auto", device: str | torch.device | None = None, align: str = "five_points"
+    ):
         """The shipped weights. Arguments: see `load_detector`, `pick_device` and `align_faces`."""
-        kind = device and device.split(":")[0]
-        return cls(load_detector(detector, kind), load_landmarker(device=device), load_embedder(device=device), align)
+        return cls(load_detector(detector, device), load_landmarker(device=device), load_embedder(device=device), align)
 
     def __call__(self, photo: Photo | Sequence[Photo], batch_size: int = 8) -> Faces | list[Faces]:
         """Find, align and embed every face.
 
         Args:
             photo: a path, a PIL image or an RGB uint8 array (H, W, 3), or a list of these.
-            batch_size: photos held in memory at a time; their faces go through the networks together.
+            batch_size: photos held in memory at a time, fewer where they are large; their faces go through
+                the networks together.
 
         Returns:
             For one photo its faces, an empty list when there is none. For a list one such list per photo,
             in order; of a photo that cannot be read it is empty, its `error` is set and a warning names it.
 
         Raises:
-            FileNotFoundError, ValueError, TypeError: the one photo cannot be read, see `read_image`.
+            OSError, ValueError, TypeError: the one photo cannot be read, see `read_image`.
         """
         if not isinstance(photo, list | tuple):
             return self._run([read_image(photo)])[0]
@@ -86,19 +93,23 @@ class FacePipeline:
         """
         if batch_size < 1:
             raise ValueError(f"batch_size={batch_size}: at least 1")
-        for start in range(0, len(photos), batch_size):
-            batch: list[np.ndarray | Exception] = []
-            for photo in photos[start : start + batch_size]:
-                try:
-                    batch.append(read_image(photo))
-                except (OSError, ValueError, TypeError, MemoryError) as error:
-                    batch.append(error)
-            results = iter(self._run([image for image in batch if isinstance(image, np.ndarray)]))
-            for image in batch:
-                if isinstance(image, np.ndarray):
-                    yield image, next(results)
-                else:
-                    yield None, Faces(error=image)
+        batch: list[np.ndarray | Exception] = []
+        for number, photo in enumerate(photos, 1):
+            try:
+                batch.append(read_image(photo))
+            except Exception as error:  # whatever it is, it is this photo's alone
+                batch.append(error)
+            pixels = sum(image.size for image in batch if isinstance(image, np.ndarray))
+            if len(batch) == batch_size or pixels > BATCH_BYTES or number == len(photos):
+                yield from self._results(batch)
+                batch = []
+
+    def _results(self, batch: list[np.ndarray | Exception]) -> Iterator[tuple[np.ndarray | None, Faces]]:
+        """(image, faces) for each image of a batch, (None, faces with an error) for each error."""
+        results = iter(self._run([image for image in batch if isinstance(image, np.ndarray)]))
+        for i, image in enumerate(batch):
+            batch[i] = None  # whoever takes the result decides how long the image stays
+            yield (image, next(results)) if isinstance(image, np.ndarray) else (None, Faces(error=image))
 
     def _run(self, images: list[np.ndarray]) -> list[Faces]:
         found = [self.detector.detect(image) for image in images]

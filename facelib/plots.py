@@ -1,20 +1,53 @@
 """Pictures that more than one notebook, or the command line, shows. Every function gives the axes or figure."""
 
+import functools
 from collections.abc import Sequence
 
+import cv2
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib import font_manager
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.offsetbox import AnnotationBbox, OffsetImage
 
+from facelib.files import printable
+
+SHOWN_SIDE = 2000  # pixels of the longer side of a photo, as far as it is drawn
+# Fonts with Chinese, Japanese and Korean letters, of which most systems have one.
+WIDE_FONTS = ("Noto Sans CJK", "Source Han Sans", "PingFang", "Hiragino Sans", "Microsoft YaHei", "SimHei", "Arial Unicode MS", "WenQuanYi", "Droid Sans Fallback", "Unifont")  # fmt: skip
 POINT_COLOURS = ("#00e5ff", "#00e5ff", "#ffe600", "#ff4fd8", "#ff4fd8")
 
 
+@functools.cache
+def title_fonts() -> tuple[tuple[str, ...], frozenset[int]]:
+    """Font families for names of files, and the characters that they can show."""
+    entries = {entry.name: entry.fname for entry in font_manager.fontManager.ttflist}
+    wide = next((name for start in WIDE_FONTS for name in sorted(entries) if name.startswith(start)), None)
+    families = ("DejaVu Sans",) + ((wide,) if wide else ())
+    maps = [font_manager.get_font(entries[name]).get_charmap() for name in families if name in entries]
+    return families, frozenset(character for known in maps for character in known)
+
+
+def name_text(name: str) -> dict[str, object]:
+    """Keywords of `Axes.set_title` for the name of a file: no formula in it, a ? for what no font here can show."""
+    families, known = title_fonts()
+    shown = "".join(c if ord(c) in known else "?" for c in printable(name))
+    return {"label": shown[:100], "fontfamily": list(families), "parse_math": False}
+
+
 def show_image(image: np.ndarray, title: str = "", axes: Axes | None = None) -> Axes:
-    """A picture without ticks."""
+    """A picture without ticks; what is larger than can be seen is shrunk first, its coordinates stay."""
     axes = axes or plt.gca()
-    axes.imshow(image)
+    height, width = image.shape[:2]
+    if max(height, width) > SHOWN_SIDE:
+        scale = SHOWN_SIDE / max(height, width)
+        size = [max(1, round(side * scale)) for side in (width, height)]
+        axes.imshow(
+            cv2.resize(image, size, interpolation=cv2.INTER_AREA), extent=(-0.5, width - 0.5, height - 0.5, -0.5)
+        )
+    else:
+        axes.imshow(image)
     axes.set(xticks=[], yticks=[], title=title)
     return axes
 
@@ -40,7 +73,8 @@ def annotated_photo(image: np.ndarray, faces: Sequence, title: str = "") -> Figu
     """The photo with all its faces marked and numbered."""
     height, width = image.shape[:2]
     figure, axes = plt.subplots(figsize=(10, np.clip(10 * height / width, 2, 16)), layout="constrained")
-    show_image(image, title, axes)
+    show_image(image, axes=axes)
+    axes.set_title(**name_text(title))
     draw_faces(axes, faces)
     return figure
 
@@ -69,19 +103,28 @@ def image_grid(
 
 
 def distance_matrix(
-    faces: Sequence[np.ndarray], distances: np.ndarray, title: str = "", numbers: bool = True
+    faces: Sequence[np.ndarray],
+    distances: np.ndarray,
+    title: str = "",
+    numbers: bool = True,
+    labels: Sequence[str] | None = None,
 ) -> Figure:
-    """Cosine distances (n, n) as colours, with the n aligned faces along both axes."""
+    """Cosine distances (n, n) as colours, with the n aligned faces and their labels (0 to n - 1) along both axes."""
     n = len(faces)
     side = np.clip(0.75 * n + 1.5, 4, 12)
     figure, axes = plt.subplots(figsize=(side + 1, side), layout="constrained")
     picture = axes.imshow(distances, cmap="viridis", vmin=0, vmax=max(1.2, float(distances.max())))
     axes.set(xticks=[], yticks=[], title=title)
     zoom = 0.42 * side / (n + 1)
-    for i, face in enumerate(faces):
+    labels = [str(i) for i in range(n)] if labels is None else labels
+    below = 0 if max(map(len, labels), default=0) < 4 else 90
+    for i, (face, label) in enumerate(zip(faces, labels)):
         for at in ((-1, i), (i, n)):
             thumb = AnnotationBbox(OffsetImage(face, zoom=zoom), at, frameon=False, annotation_clip=False, pad=0)
             axes.add_artist(thumb)
+        text = {key: value for key, value in name_text(label).items() if key != "label"} | {"fontsize": 8}
+        axes.text(-1.55, i, name_text(label)["label"], ha="right", va="center", **text)
+        axes.text(i, n + 0.55, name_text(label)["label"], ha="center", va="top", rotation=below, **text)
     axes.set(xlim=(-1.5, n - 0.5), ylim=(n + 0.5, -0.5))
     axes.spines[:].set_visible(False)
     if numbers:

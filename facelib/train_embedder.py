@@ -141,15 +141,16 @@ def validation(
     sizes: list[int],
     closed: tuple[np.ndarray, np.ndarray],
     unseen: tuple[np.ndarray, np.ndarray],
+    margins: list[float],
 ) -> Callable[[int], dict[str, float]]:
     """For `fit`: closed-set accuracy on `closed` (aligned faces, labels), TPR and triplets on `unseen` (faces, people),
-    at the size of the epoch.
+    at the size of the epoch, and the margin that the epoch ends with.
 
     Either may be empty.
     """
 
     def validate(epoch: int) -> dict[str, float]:
-        size, figures = sizes[epoch], {"input_size": sizes[epoch]}
+        size, figures = sizes[epoch], {"input_size": sizes[epoch], "margin": margins[epoch]}
         if len(unseen[0]):
             vectors = Embedder(model.network, size, flip=False).embed(unseen[0])
             figures |= {f"tpr_at_{row['fpr']:g}": row["tpr"] for row in identification_rate(vectors, unseen[1])}
@@ -159,6 +160,19 @@ def validation(
         return figures
 
     return validate
+
+
+def say_what_to_watch(margins: list[float], held_out: int) -> None:
+    """What a reader of the first lines should know: why the loss may rise, and whether there is an accuracy."""
+    if margins[-1] > margins[0]:
+        print(
+            f"The margin rises to {margins[-1]:g} until the middle of the run, and the loss with it: that is no fault. "
+            "It falls once the margin stays."
+        )
+    if held_out:
+        print(f"top1: the share of {held_out} held-out photos that get the right name.")
+    else:
+        print("No photo is held out, because nobody has three: there is no accuracy to watch, only the loss.")
 
 
 def arguments() -> argparse.Namespace:
@@ -236,14 +250,19 @@ def main() -> None:
     if args.start and hasattr(model.head, "start_from"):
         centres = class_centres(network, aligned[train], labels[train], len(names), args.sizes[0])
         model.head.start_from(centres)
+    before, epochs = (args.margin if args.start else 0.0), len(args.sizes)
+    margins = [margin_schedule((epoch + 1) / epochs, args.margin, before=before) for epoch in range(epochs)]
+    if not isinstance(head, MarginLoss):
+        margins = [0.0] * epochs
+    say_what_to_watch(margins, len(val))
     # Few photos make small batches: a pass that is one step teaches nothing.
     batch_size = min(args.batch_size or max(8, min(BATCH_SIZE, len(train) // 50)), len(train))
     history = train_embedder(
         model,
         AlignedDataset(aligned, labels, train, strength=args.strength),
         margin=args.margin,
-        margin_before=args.margin if args.start else 0.0,
-        epochs=len(args.sizes),
+        margin_before=before,
+        epochs=epochs,
         sizes=args.sizes,
         batch_size=batch_size,
         learning_rate=args.learning_rate * batch_size / BATCH_SIZE,
@@ -251,7 +270,7 @@ def main() -> None:
         photos_together=PHOTOS_TOGETHER.get(args.loss, 1),
         workers=args.workers,
         device=device,
-        validate=validation(model, args.sizes, (aligned[val], labels[val]), unseen),
+        validate=validation(model, args.sizes, (aligned[val], labels[val]), unseen, margins),
         checkpoint=args.checkpoints / f"{args.out.stem}.pt",
         about=f"{len(train)} photos of {len(names)} people ({listed[:8]}), {' '.join(args.stages)}, "
         f"augmentation {args.strength:g}, {args.loss} with margin {args.margin:g}"

@@ -12,9 +12,10 @@ from facelib.checkpoints import MODELS, data_folder, pick_device, save_weights
 from facelib.datasets import FaceList, load_landmark_list
 from facelib.heatmap_losses import HEATMAP_LOSSES
 from facelib.hourglass import StackedHourglass
+from facelib.images import CROP_SCALE
 from facelib.label_offsets import label_set_offsets, move_labels
 from facelib.landmark_data import LandmarkDataset, find_landmarks, landmark_training_faces, sampling_weights
-from facelib.landmarks import CROP_SCALE, Landmarker, load_landmarker
+from facelib.landmarks import Landmarker, load_landmarker
 from facelib.metrics import landmark_errors
 from facelib.training import EpochSampler, finished_epochs, fit
 

@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from tqdm.auto import tqdm
 
 from facelib.checkpoints import pick_device
+from facelib.files import replacing
 
 
 class EpochSampler(Sampler[tuple[int, int]]):
@@ -217,7 +218,9 @@ def fit(
         if checkpoint and rank == 0:
             state = {"run": run, "model": model.state_dict(), "history": history}
             state |= {"optimizer": optim.state_dict(), "schedule": schedule.state_dict(), "scaler": scaler.state_dict()}
-            _replace(state, Path(checkpoint))
+            Path(checkpoint).parent.mkdir(parents=True, exist_ok=True)
+            with replacing(checkpoint) as path:
+                torch.save(state, path)
         if progress:
             print("  ".join(f"{k} {v:.4g}" for k, v in row.items()), flush=True)
         if processes > 1:
@@ -255,9 +258,3 @@ def _average_gradients(model: nn.Module, processes: int) -> None:
         if parameter.grad is not None:
             dist.all_reduce(parameter.grad)
             parameter.grad /= processes
-
-
-def _replace(state: dict, path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    torch.save(state, path.with_suffix(".new"))
-    os.replace(path.with_suffix(".new"), path)

@@ -3,7 +3,8 @@ import numpy as np
 import pytest
 
 from facelib.alignment import TEMPLATE, align_faces, alignment_matrix, similarity_transform
-from facelib.landmarks import CROP_SCALE, MIRRORED, crop_matrix, transform_points
+from facelib.images import CROP_SCALE, crop_matrix
+from facelib.landmarks import MIRRORED, transform_points
 
 
 def move(points, angle, scale, shift):

@@ -5,7 +5,8 @@ import pytest
 from PIL import Image
 
 from facelib import sample_photo
-from facelib.__main__ import main, unique_names
+from facelib.__main__ import main
+from facelib.files import unique_names
 
 
 def run(*arguments):

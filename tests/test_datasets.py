@@ -14,7 +14,8 @@ from facelib.datasets import (
     load_orl,
     load_people_folder,
 )
-from facelib.landmarks import crop_matrix, transform_points
+from facelib.images import crop_matrix
+from facelib.landmarks import transform_points
 from facelib.preparation import align_photos, prepare_crops, split_photos
 
 

@@ -1,0 +1,70 @@
+"""Files that are whole or not there at all, names that can be printed, keys that tell one content from another."""
+
+import hashlib
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+NAME_BYTES = 200  # of a result's name, so that endings still fit into the 255 bytes that file systems allow
+
+
+@contextmanager
+def replacing(path: str | Path) -> Iterator[Path]:
+    """A path to write to, whose file takes the place of `path` when the block ends without an error.
+
+    Whoever is interrupted, killed or out of disk space leaves the file that was there before. A link at
+    `path` is replaced, never written through.
+    """
+    path = Path(path)
+    new = path.with_name(f".{hashlib.sha256(os.fsencode(path.name)).hexdigest()[:16]}.new{path.suffix[:16]}")
+    new.unlink(missing_ok=True)  # of a run that was killed, or a link
+    try:
+        yield new
+        os.replace(new, path)
+    finally:
+        new.unlink(missing_ok=True)
+
+
+def printable(text: object) -> str:
+    """Text for a terminal or a picture: control characters and undecodable bytes of file names as escapes."""
+    return "".join(
+        c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode("ascii") for c in str(text)
+    )
+
+
+def unique_names(files: Iterable[Path]) -> list[str]:
+    """A name per file for its results: its stem, cut to `NAME_BYTES`, numbered where several would share it.
+
+    Names that differ in case only count as shared: some file systems do not tell them apart.
+    """
+    names: dict[str, str] = {}
+    for file in files:
+        stem = os.fsencode(file.stem)
+        if len(stem) > NAME_BYTES:
+            digest = hashlib.sha256(stem).hexdigest()[:8]
+            stem = stem[: NAME_BYTES - 9].decode("utf-8", "ignore").encode() + f"-{digest}".encode()
+        stem = os.fsdecode(stem)
+        name, number = stem, 1
+        while name.casefold() in names:
+            number += 1
+            name = f"{stem}-{number}"
+        names[name.casefold()] = name
+    return list(names.values())
+
+
+def file_state(file: Path) -> tuple[str, int, int]:
+    """Absolute path, size in bytes and time of change in nanoseconds (-1, -1 where there is no file)."""
+    try:
+        status = os.stat(file)
+    except OSError:
+        return os.path.abspath(file), -1, -1
+    return os.path.abspath(file), status.st_size, status.st_mtime_ns
+
+
+def files_key(files: Sequence[Path], *settings: object) -> str:
+    """A hash that changes with the place, size or time of any of the files, and with the settings."""
+    key = hashlib.sha256(repr(settings).encode())
+    for file in files:
+        key.update(repr(file_state(file)).encode("utf-8", "surrogatepass"))
+    return key.hexdigest()

@@ -1,0 +1,262 @@
+"""What the command line writes: pictures and rows photo by photo, so that an interruption loses nothing.
+
+While a run goes on, every finished photo adds a line to `faces.part.jsonl`. At the end, or when the run is
+interrupted, the lines become `faces.json` and `embeddings.npz`, and the file is removed. The next run in the same
+folder starts from all three, whatever ended the last one.
+"""
+
+import base64
+import contextlib
+import errno
+import json
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+from PIL import Image
+
+from facelib.embedding import cosine_distance
+from facelib.files import file_state, replacing, unique_names
+from facelib.pipeline import Face, Faces
+
+TABLE, VECTORS, LINES, MATRIX = "faces.json", "embeddings.npz", "faces.part.jsonl", "distances.png"
+# After one of these no photo's results can be written; any other error is that of one photo.
+DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO}
+
+
+def is_results(folder: Path, out: Path | None = None) -> bool:
+    """Whether a folder is `out`, or holds results of this module rather than photos."""
+    if out is not None and out.is_dir() and folder.samefile(out):
+        return True
+    return (folder / LINES).is_file() or ((folder / TABLE).is_file() and (folder / VECTORS).is_file())
+
+
+def prepare_folder(folder: Path) -> None:
+    """Make the folder, and try whether files can be written there, before anything is computed.
+
+    Raises:
+        OSError: they cannot.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=folder):
+        pass
+
+
+def count(number: int, what: str) -> str:
+    """ "1 face", "1,200 faces"."""
+    return f"{number:,} {what}{'s' * (number != 1)}"
+
+
+@dataclass
+class Results:
+    """The results folder of one run.
+
+    made_by: what the vectors depend on (detector, weights); rows made by something else are made anew.
+    records: photo -> what faces.json says of it; vectors: photo -> (n, d) float32.
+    """
+
+    folder: Path
+    made_by: str
+    photos: list[Path]
+    records: dict[str, dict] = field(default_factory=dict)
+    vectors: dict[str, np.ndarray] = field(default_factory=dict)
+    names: dict[str, str] = field(init=False)
+    lines: BinaryIO = field(init=False)
+
+    def __post_init__(self):
+        self.names = dict(zip(map(str, self.photos), unique_names(self.photos)))
+
+    @classmethod
+    def open(cls, folder: Path, made_by: str, photos: list[Path]) -> "Results":
+        """Go on with what the folder holds of these photos.
+
+        A photo counts as done when path, size and time of the file are those of its row, and its pictures are
+        there. What an earlier run wrote for anything else is removed.
+
+        Raises:
+            OSError: the folder cannot be written to.
+        """
+        results = cls(folder, made_by, photos)
+        old = _read(folder)
+        for photo in map(str, photos):
+            if photo in old and results._is_done(old[photo][0], Path(photo)):
+                results.records[photo], results.vectors[photo] = old[photo]
+        with replacing(folder / LINES) as path:
+            path.write_bytes(b"".join(_line(r, results.vectors[photo]) for photo, r in results.records.items()))
+        results.lines = open(folder / LINES, "ab")
+        if set(old) - set(results.records):
+            if (folder / TABLE).exists():
+                results._write_tables()
+            kept = {name for record in results.records.values() for name in _pictures(record)}
+            for name in {name for record, _ in old.values() for name in _pictures(record)} - kept:
+                (folder / name).unlink(missing_ok=True)
+        (folder / MATRIX).unlink(missing_ok=True)
+        return results
+
+    def _is_done(self, record: dict, photo: Path) -> bool:
+        return (
+            "error" not in record
+            and record.get("made_by") == self.made_by
+            and (record.get("bytes"), record.get("modified")) == file_state(photo)[1:]
+            and record.get("name") == self.names[str(photo)]
+            and all((self.folder / name).is_file() for name in _pictures(record))
+        )
+
+    def todo(self) -> list[Path]:
+        """The photos that have no results yet."""
+        return [photo for photo in self.photos if str(photo) not in self.records]
+
+    def add(self, photo: Path, image: np.ndarray | None, faces: Faces) -> dict:
+        """Write what there is of one photo; gives its record.
+
+        Where its pictures cannot be written, for a reason that is this photo's alone, that becomes its error.
+
+        Raises:
+            OSError: the disk is full or failing; what was added before is kept.
+        """
+        _, size, time = file_state(photo)
+        name = self.names[str(photo)]
+        record = {"photo": str(photo), "name": name, "bytes": size, "modified": time, "made_by": self.made_by}
+        if faces.error is None:
+            try:
+                record |= self._write_pictures(name, image, faces)
+            except Exception as error:
+                if isinstance(error, OSError) and error.errno in DISK_ERRORS:
+                    raise
+                record |= {"error": f"its results cannot be written ({error})", "faces": []}
+        else:
+            record |= {"error": str(faces.error), "faces": []}
+        vectors = np.array([face.embedding for face in faces] if record["faces"] else [], np.float32)
+        self.lines.write(_line(record, vectors))
+        self.lines.flush()
+        self.records[str(photo)], self.vectors[str(photo)] = record, vectors
+        return record
+
+    def close(self) -> None:
+        """Turn the lines into faces.json and embeddings.npz.
+
+        Raises:
+            OSError: they cannot be written; then the lines stay, for the next run.
+        """
+        with contextlib.suppress(OSError):  # what a full disk left in the buffer
+            self.lines.close()
+        self._write_tables()
+        (self.folder / LINES).unlink()
+
+    def _write_tables(self) -> None:
+        rows = self.rows()
+        vectors = [vector for record in self.ordered() for vector in self.vectors[record["photo"]]]
+        with replacing(self.folder / VECTORS) as path, open(path, "wb") as file:
+            np.savez(
+                file,
+                embeddings=np.stack(vectors) if vectors else np.zeros((0, 0), np.float32),
+                photo=np.array([_text(photo) for photo, _ in rows], dtype=str),
+                face=np.array([number for _, number in rows], dtype=int),
+            )
+        with replacing(self.folder / TABLE) as path:
+            path.write_text(json.dumps(self.ordered(), indent=1) + "\n")
+
+    def ordered(self) -> list[dict]:
+        """The records so far, in the order of the photos."""
+        return [self.records[str(photo)] for photo in self.photos if str(photo) in self.records]
+
+    def rows(self) -> list[tuple[str, int]]:
+        """(photo, number) of every face, in the order of the vectors."""
+        return [(record["photo"], number) for record in self.ordered() for number in range(len(record["faces"]))]
+
+    def _write_pictures(self, name: str, image: np.ndarray, faces: Faces) -> dict:
+        import matplotlib.pyplot as plt
+
+        from facelib.plots import annotated_photo
+
+        figure = annotated_photo(image, faces, f"{name}: {count(len(faces), 'face')}")
+        try:
+            with replacing(self.folder / f"{name}_annotated.jpg") as path:
+                figure.savefig(path, dpi=120)
+        finally:
+            plt.close(figure)
+        written = [self._write_face(name, number, face) for number, face in enumerate(faces)]
+        return {"annotated": f"{name}_annotated.jpg", "faces": written}
+
+    def _write_face(self, name: str, number: int, face: Face) -> dict:
+        file = f"{name}_face{number}.png"
+        with replacing(self.folder / file) as path:
+            Image.fromarray(face.aligned).save(path)
+        return {
+            "box": face.box.round(2).tolist(),
+            "score": round(face.score, 4),
+            "landmarks": face.landmarks.round(2).tolist(),
+            "aligned": file,
+        }
+
+
+def _read(folder: Path) -> dict[str, tuple[dict, np.ndarray]]:
+    """photo -> (record, vectors) of whatever earlier runs left that can be used."""
+    found: dict[str, tuple[dict, np.ndarray]] = {}
+    with contextlib.suppress(Exception):  # missing, cut short, or not ours: those photos are made anew
+        records = json.loads((folder / TABLE).read_text())
+        with np.load(folder / VECTORS) as saved:
+            photos, embeddings = saved["photo"].tolist(), saved["embeddings"]
+        rows: dict[str, list[int]] = {}
+        for i, photo in enumerate(photos):
+            rows.setdefault(photo, []).append(i)
+        for record in records:
+            vectors = embeddings[rows.get(_text(record["photo"]), [])]
+            if len(vectors) == len(record["faces"]):
+                found[record["photo"]] = record, vectors
+    with contextlib.suppress(Exception):  # ends at the line that a run was killed over
+        for line in (folder / LINES).read_bytes().splitlines():
+            record, vectors = _from_line(line)
+            found[record["photo"]] = record, vectors
+    return found
+
+
+def write_matrix(results: Results, vectors: np.ndarray, most: int) -> None:
+    """distances.png: every face against every other, the first `most` of them."""
+    import matplotlib.pyplot as plt
+
+    from facelib.plots import distance_matrix
+
+    several = len(results.ordered()) > 1
+    faces, labels = [], []
+    for i, record in enumerate(results.ordered()):
+        for number, face in enumerate(record["faces"][: most - len(faces)]):
+            with Image.open(results.folder / face["aligned"]) as picture:
+                faces.append(np.asarray(picture.convert("RGB")))
+            labels.append(f"{record['name'][:12]} {number}" if several else str(number))
+    vectors = vectors[: len(faces)]
+    shown = f"the first {len(faces)} of {count(len(results.rows()), 'face')}"
+    shown = shown if len(faces) < len(results.rows()) else count(len(faces), "face")
+    figure = distance_matrix(faces, cosine_distance(vectors, vectors), f"Cosine distances of {shown}", labels=labels)
+    try:
+        with replacing(results.folder / MATRIX) as path:
+            figure.savefig(path, dpi=120)
+    finally:
+        plt.close(figure)
+
+
+def _pictures(record: dict) -> list[str]:
+    """The files that a record names, those inside the results folder only."""
+    try:
+        names = [record.get("annotated"), *(face.get("aligned") for face in record.get("faces", []))]
+    except AttributeError:
+        return []
+    return [name for name in names if isinstance(name, str) and name and Path(name).name == name]
+
+
+def _text(photo: str) -> str:
+    """A path as NumPy can store it: bytes that are no UTF-8 as escapes."""
+    return photo.encode("utf-8", "backslashreplace").decode()
+
+
+def _line(record: dict, vectors: np.ndarray) -> bytes:
+    packed = base64.b64encode(vectors.astype("<f4").tobytes()).decode()
+    return json.dumps({"record": record, "vectors": packed}).encode() + b"\n"
+
+
+def _from_line(line: bytes) -> tuple[dict, np.ndarray]:
+    row = json.loads(line)
+    vectors, count = np.frombuffer(base64.b64decode(row["vectors"]), "<f4"), len(row["record"]["faces"])
+    return row["record"], vectors.reshape(count, -1) if count else np.zeros((0, 0), np.float32)

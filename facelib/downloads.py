@@ -6,6 +6,7 @@ import os
 import queue
 import threading
 import time
+import urllib.error
 import urllib.request
 import zipfile
 from pathlib import Path
@@ -45,7 +46,8 @@ def fetch(url: str, patience: float) -> bytes:
 
     def work() -> None:
         try:
-            with urllib.request.urlopen(url, timeout=patience) as answer:
+            # An opener of its own: the common one keeps the proxies that the environment named when it was first used.
+            with urllib.request.build_opener().open(url, timeout=patience) as answer:
                 while part := answer.read(2**16):
                     parts.put(part)
             parts.put(None)
@@ -61,6 +63,10 @@ def fetch(url: str, patience: float) -> bytes:
             raise TimeoutError(f"no answer within {patience:g} seconds") from None
         if part is None:
             return bytes(got)
+        if isinstance(part, urllib.error.URLError) and isinstance(part.reason, OSError):
+            part = part.reason
+        if isinstance(part, TimeoutError):
+            raise TimeoutError(f"no answer within {patience:g} seconds")
         if isinstance(part, Exception):
             raise part
         got += part

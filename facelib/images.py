@@ -1,10 +1,12 @@
 """Reading photos, and the one warp that cuts faces out of them. RGB uint8 (H, W, 3) everywhere."""
 
+import contextlib
 import os
 import stat
+import tempfile
 import warnings
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
@@ -21,9 +23,12 @@ SUFFIXES = {
     ".ppm", ".pbm", ".pnm", ".avif", ".jp2", ".j2k",
 }  # fmt: skip
 MAX_PIXELS = 200_000_000
+# Formats whose decoders take 9 to 19 bytes a pixel: pixels that they may have, so that 2 GB are enough for any photo.
+COSTLY = {"AVIF": 120_000_000, "JPEG2000": 60_000_000, "animated WEBP": 60_000_000}
 MAX_SIDE = 65_535
 STRIP_PIXELS = 2**20  # converted at a time, so that a conversion holds no second copy of a large photo
 CROP_SCALE = 1.4  # side of the crop of a face / longer side of its box, so that a turned head still fits
+SPOOLED_PIXELS = 64_000_000
 ORIENTATION = 0x0112  # EXIF tag
 
 
@@ -52,10 +57,10 @@ def read_image(photo: Photo) -> np.ndarray:
     name = printable(photo)
     with _open_file(Path(photo), name) as file:
         image = _open_image(file, name)
-        pixels = _from_pil(image, name)
-        if image.format == "PNG" and not _png_is_whole(file, image):
-            raise ValueError(f"{name} is damaged or cut short (its last rows are missing): fetch it again")
-    return pixels
+        _check_size(image, name)
+        if image.format == "WEBP" and not getattr(image, "is_animated", False):
+            return _from_webp(file, image, name)
+        return _from_pil(image, name, file)
 
 
 def _open_file(path: Path, name: str) -> BinaryIO:
@@ -105,48 +110,94 @@ def _broken(name: str, error: BaseException) -> Exception:
     return ValueError(f"{name} is damaged or cut short ({printable(error)[:200]}): fetch it again")
 
 
-def _from_pil(image: Image.Image, name: str) -> np.ndarray:
+def _check_size(image: Image.Image, name: str) -> None:
     width, height = image.size
+    animated = "animated " if image.format == "WEBP" and getattr(image, "is_animated", False) else ""
+    most = min(MAX_PIXELS, COSTLY.get(f"{animated}{image.format}", MAX_PIXELS))
     if width * height == 0:
         raise ValueError(f"{name} is empty ({width} x {height} pixels)")
-    if width * height > MAX_PIXELS or max(width, height) > MAX_SIDE:
+    if width * height > most or max(width, height) > MAX_SIDE:
         raise ValueError(
             f"{name} has {width:,} x {height:,} pixels: shrink it to sides of at most {MAX_SIDE:,} and "
-            f"{MAX_PIXELS / 1e6:g} megapixels"
+            f"{most / 1e6:g} megapixels" + (", or convert it to JPEG" if most < MAX_PIXELS else "")
         )
+
+
+def _from_pil(image: Image.Image, name: str, file: BinaryIO | None = None) -> np.ndarray:
+    """`file`: what the image was opened from, if it is ours; then it may be closed."""
+    _check_size(image, name)
+    if image.mode == "F":
+        raise ValueError(f"{name} holds floating-point values: convert it to 8 bits")
     try:
         image.load()
-        pixels = _convert(image, name)
         turn = _orientation(image)
-    except FloatingPointError as error:
-        raise ValueError(str(error)) from None
+        whole = image.format != "PNG" or file is None or _png_is_whole(file, image)
+        pixels = _as_array(image, may_close=file is not None)
     except Exception as error:
         raise _broken(name, error) from None
+    if not whole:
+        raise ValueError(f"{name} is damaged or cut short (its last rows are missing): fetch it again")
     return _upright(pixels, turn)
 
 
-def _convert(image: Image.Image, name: str) -> np.ndarray:
-    """A loaded PIL image as RGB uint8 (H, W, 3), strip by strip."""
-    if image.mode == "F":
-        raise FloatingPointError(f"{name} holds floating-point values: convert it to 8 bits")
+def _from_webp(file: BinaryIO, image: Image.Image, name: str) -> np.ndarray:
+    """A WebP of one picture through OpenCV: the same pixels from the same library for a third of the memory."""
+    turn = _orientation(image)
+    file.seek(0)
+    content = np.frombuffer(file.read(), np.uint8)
+    image.close()
+    pixels = cv2.imdecode(content, cv2.IMREAD_UNCHANGED)
+    if pixels is None:
+        raise _broken(name, ValueError("its data end too early or are none"))
+    if pixels.shape[2] == 3:
+        return _upright(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB, pixels), turn)
+    result = np.empty((*pixels.shape[:2], 3), np.uint8)
+    for top in range(0, len(pixels), rows := max(1, STRIP_PIXELS // pixels.shape[1])):
+        strip = Image.fromarray(cv2.cvtColor(pixels[top : top + rows], cv2.COLOR_BGRA2RGBA))
+        result[top : top + rows] = _on_white(strip)
+    return _upright(result, turn)
+
+
+def _on_white(strip: Image.Image) -> np.ndarray:
+    white = Image.new("RGBA", strip.size, "white")
+    return np.asarray(Image.alpha_composite(white, strip.convert("RGBA")).convert("RGB"))
+
+
+def _as_array(image: Image.Image, may_close: bool) -> np.ndarray:
+    """A loaded PIL image as RGB uint8 (H, W, 3).
+
+    Pillow takes 4 bytes a pixel and the array 3: of a vast photo they are not held at once, where there is room
+    for a file between them.
+    """
+    width, height = image.size
+    if may_close and width * height > SPOOLED_PIXELS:
+        with contextlib.suppress(OSError), tempfile.TemporaryFile() as spool:
+            for _, strip in _strips(image):
+                spool.write(strip.tobytes())
+            spool.seek(0)
+            image.close()
+            return np.fromfile(spool, np.uint8).reshape(height, width, 3)
+    pixels = np.empty((height, width, 3), np.uint8)
+    for top, strip in _strips(image):
+        pixels[top : top + len(strip)] = strip
+    return pixels
+
+
+def _strips(image: Image.Image) -> Iterator[tuple[int, np.ndarray]]:
+    """First row and RGB uint8 (h, W, 3) of one strip after the other."""
     deep = image.mode.startswith("I")
     highest = image.getextrema()[1] if deep else 0
     transparent = image.has_transparency_data
     width, height = image.size
-    pixels = np.empty((height, width, 3), np.uint8)
     rows = max(1, STRIP_PIXELS // width)
     for top in range(0, height, rows):
         box = (0, top, width, min(top + rows, height))
         # Not crop(), which compares with the limit that this process has set for Pillow.
         strip = image.resize((width, box[3] - top), Image.Resampling.NEAREST, box)
         if deep:
-            pixels[top : box[3]] = _eight_bits(np.asarray(strip), highest)[..., None]
-            continue
-        if transparent:
-            strip = strip.convert("RGBA")
-            strip = Image.alpha_composite(Image.new("RGBA", strip.size, "white"), strip)
-        pixels[top : box[3]] = np.asarray(strip.convert("RGB"))
-    return pixels
+            yield top, np.repeat(_eight_bits(np.asarray(strip), highest)[..., None], 3, axis=2)
+        else:
+            yield top, _on_white(strip) if transparent else np.asarray(strip.convert("RGB"))
 
 
 def _eight_bits(values: np.ndarray, highest: int) -> np.ndarray:

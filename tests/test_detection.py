@@ -1,15 +1,20 @@
+import dataclasses
 import functools
 import http.server
 import io
+import socket
 import threading
+import time
+import tracemalloc
 import zipfile
 
 import cv2
 import numpy as np
 import pytest
 
-from facelib import detection, load_detector
+from facelib import detection, downloads, load_detector
 from facelib.checkpoints import data_folder
+from facelib.evaluate_detectors import count_faces, load_photo_faces, turned
 
 
 @pytest.fixture
@@ -29,7 +34,7 @@ def no_network(monkeypatch):
     def refuse(*_, **__):
         raise ConnectionError("no way to the network")
 
-    monkeypatch.setattr("insightface.utils.storage.download_file", refuse)
+    monkeypatch.setattr("facelib.downloads.fetch", refuse)
 
 
 @pytest.fixture
@@ -111,9 +116,11 @@ def test_fallback_says_why_once(fresh, no_network, photo, capsys):
     load_detector("auto")
     lines = capsys.readouterr().err.strip().splitlines()
     assert found.name == "retinaface"
-    assert len(lines) == 1
-    assert "RetinaFace" in lines[0]
-    assert "no way to the network" in lines[0]
+    assert len(lines) == 2
+    assert "FACELIB_TIMEOUT" in lines[0]  # what is tried, and how to avoid it
+    assert "RetinaFace" in lines[1]
+    assert "no way to the network" in lines[1]
+    assert "Results are fine" in lines[1]
     assert len(found.detect(photo)[0]) == 6
 
 
@@ -125,11 +132,100 @@ def test_asking_for_insightface_says_what_to_do(fresh, no_network):
 def test_broken_download_falls_back_and_heals(fresh, model_host, tmp_path, capsys):
     (model_host / "buffalo_sc.zip").write_bytes(b"this is no zip")
     assert load_detector("auto").name == "retinaface"
-    assert "not a zip file" in capsys.readouterr().err
+    assert "no zip archive" in capsys.readouterr().err
     detection._load_detector.cache_clear()
-    # The next try downloads again instead of taking the empty folder for the model.
-    with pytest.raises(RuntimeError, match="not a zip file"):
+    # The next try downloads again, and nothing of the first is left to be taken for the model.
+    assert not list(tmp_path.rglob("*.onnx"))
+    with pytest.raises(RuntimeError, match="no zip archive"):
         load_detector("insightface")
+
+
+def test_another_model_than_the_known_one_is_refused(fresh, model_host, tmp_path):
+    package = io.BytesIO()
+    with zipfile.ZipFile(package, "w") as archive:
+        archive.writestr("det_500m.onnx", b"something else")
+    (model_host / "buffalo_sc.zip").write_bytes(package.getvalue())
+    with pytest.raises(RuntimeError, match=r"another det_500m\.onnx than the known one"):
+        load_detector("insightface")
+    assert not list(tmp_path.rglob("*.onnx"))
+
+
+@pytest.fixture
+def silent_host():
+    """Takes connections and never says a word, as a proxy does that lost its way; gives its address."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield f"http://127.0.0.1:{server.getsockname()[1]}"
+
+
+@pytest.mark.parametrize("by", ["host", "proxy"])
+def test_a_host_that_never_answers_is_left_in_time(fresh, silent_host, by, monkeypatch, capsys):
+    monkeypatch.setenv("FACELIB_TIMEOUT", "0.5")
+    if by == "host":
+        monkeypatch.setattr("insightface.utils.storage.MODEL_ZOO_RELEASE_DOWNLOAD_URL", silent_host + "/")
+    else:
+        monkeypatch.setenv("https_proxy", silent_host)
+    start = time.perf_counter()
+    assert load_detector("auto").name == "retinaface"
+    assert time.perf_counter() - start < 10
+    said = capsys.readouterr().err
+    assert "waits 0.5 s" in said
+    assert "no answer within 0.5 seconds" in said
+
+
+def test_a_timeout_that_is_none(monkeypatch):
+    for text in ("soon", "-1", "0", "nan", "inf"):
+        monkeypatch.setenv("FACELIB_TIMEOUT", text)
+        with pytest.raises(ValueError, match="FACELIB_TIMEOUT"):
+            downloads.timeout()
+    monkeypatch.setenv("FACELIB_TIMEOUT", "")
+    assert downloads.timeout() == 10
+
+
+def test_a_closer_look_finds_faces_that_lean(photo):
+    """The sample photo turned, on a canvas that holds all of it: without the closer look RetinaFace loses faces."""
+    retinaface = load_detector("retinaface", "cpu")
+    hasty = dataclasses.replace(retinaface, doubtful=retinaface.threshold)
+    found, lost = 0, 0
+    for degrees in (-30, -25, -20, 18, 19, 20, 21):
+        image, _ = turned(photo, degrees)
+        found += len(retinaface.detect(image)[0])
+        lost += 6 - len(hasty.detect(image)[0])
+    assert found == 7 * 6
+    assert lost > 0
+
+
+def test_what_a_closer_look_finds_is_not_found_twice(photo):
+    eager = dataclasses.replace(load_detector("retinaface", "cpu"), threshold=0.9999, doubtful=0.05, sure=0.5)
+    boxes, _ = eager.detect(photo)
+    assert detection.overlaps(boxes, boxes)[~np.eye(len(boxes), dtype=bool)].max() < 0.3
+    assert len(boxes) == 6
+
+
+def test_a_long_photo_costs_no_memory_of_its_own(photo, detector):
+    """A face in a strip that is fifty times as long as wide: nothing found, nothing enlarged."""
+    strip = np.full((200, 30_000, 3), 90, np.uint8)
+    tracemalloc.start()
+    boxes, _ = detector.detect(strip)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert len(boxes) == 0
+    assert peak < 60e6  # a border of half the longer side around it would be 2.7 GB
+
+
+def test_evaluation_of_detectors(photo, detector):
+    """Counting: what is found twice, in the wrong place, or marked unsure."""
+    boxes, _ = detector.detect(photo)
+    sure = np.ones(6, bool)
+    assert count_faces(boxes, boxes, sure, np.eye(2, 3)) == (6, 0)
+    assert count_faces(np.concatenate([boxes, boxes[:2]]), boxes, sure, np.eye(2, 3)) == (6, 2)
+    assert count_faces(boxes[1:], boxes, sure, np.eye(2, 3)) == (5, 0)
+    assert count_faces(boxes, boxes[:4], sure[:4], np.eye(2, 3)) == (4, 2)
+    assert count_faces(boxes, boxes, np.arange(6) > 0, np.eye(2, 3)) == (5, 0)
+    assert count_faces(np.zeros((0, 4), np.float32), boxes, sure, np.eye(2, 3)) == (0, 0)
+    image, matrix = turned(photo, 10)
+    assert count_faces(detector.detect(image)[0], boxes, sure, matrix) == (6, 0)
+    assert {label.dtype.name for _, label in load_photo_faces().values()} == {"bool"}
+    assert sum(len(label) for _, label in load_photo_faces().values()) > 200
 
 
 def test_damaged_model_file_falls_back(fresh, tmp_path, capsys):

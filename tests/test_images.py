@@ -1,4 +1,10 @@
+import os
+import struct
+import subprocess
+import sys
 import warnings
+import zlib
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -75,6 +81,26 @@ def test_transparency_is_put_on_white(gradient, tmp_path, name):
     np.testing.assert_array_equal(image[:, 30:], gradient[:, 30:])
 
 
+@pytest.mark.parametrize("highest", [1, 200, 255, 4095, 65535])
+@pytest.mark.parametrize("kind", ["array", "I;16 png", "I tiff"])
+def test_deep_pictures_with_small_values_are_not_black(tmp_path, highest, kind):
+    """Values up to 255 are 8 bits in a wider box, up to 4095 the 12 bits of a camera."""
+    values = np.linspace(0, highest, 256).round().astype(np.uint16).reshape(16, 16)
+    photo = values
+    if kind == "I;16 png":
+        photo = save(Image.fromarray(values), tmp_path / "deep.png")
+    if kind == "I tiff":
+        photo = save(Image.fromarray(values.astype(np.int32)), tmp_path / "deep.tif")
+    expected = values >> {1: 0, 200: 0, 255: 0, 4095: 4, 65535: 8}[highest]
+    np.testing.assert_array_equal(read_image(photo), np.repeat(expected[..., None], 3, 2))
+
+
+def test_thirty_two_bits(tmp_path):
+    values = np.array([[-5, 0, 2**30, 2**31 - 1]], np.int32).repeat(4, 0)
+    image = read_image(save(Image.fromarray(values), tmp_path / "deep.tif"))
+    assert image[0, :, 0].tolist() == [0, 0, 128, 255]
+
+
 def test_transparent_array(gradient):
     alpha = np.zeros((*gradient.shape[:2], 1), np.uint8)
     assert (read_image(np.concatenate([gradient, alpha], 2)) == 255).all()
@@ -84,6 +110,31 @@ def test_animation_gives_first_frame(tmp_path):
     frames = [Image.new("RGB", (20, 10), colour) for colour in ("red", "blue", "green")]
     path = save(frames[0], tmp_path / "moving.gif", save_all=True, append_images=frames[1:])
     assert (read_image(path) == [255, 0, 0]).all()
+
+
+def test_the_frame_that_a_picture_stands_at_stays(tmp_path):
+    frames = [Image.new("RGB", (20, 10), colour) for colour in ("red", "blue", "green")]
+    with Image.open(save(frames[0], tmp_path / "moving.gif", save_all=True, append_images=frames[1:])) as image:
+        image.seek(1)
+        assert (read_image(image) == [0, 0, 255]).all()
+        assert image.tell() == 1
+
+
+def test_strips_join_without_a_seam(gradient, tmp_path, monkeypatch):
+    large = np.tile(gradient, (3, 2, 1))
+    path = save(Image.fromarray(large), tmp_path / "a.png")
+    for name in ("STRIP_PIXELS", "SPOOLED_PIXELS"):
+        monkeypatch.setattr(f"facelib.images.{name}", 500)
+        np.testing.assert_array_equal(read_image(path), large)
+
+
+def test_limits_of_this_process_do_not_matter(gradient, tmp_path, monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        image = read_image(save(Image.fromarray(gradient), tmp_path / "a.png"))
+    np.testing.assert_array_equal(image, gradient)
+    assert Image.MAX_IMAGE_PIXELS == 100
 
 
 def test_one_pixel_and_hundred_megapixels(tmp_path):
@@ -114,7 +165,99 @@ def test_bad_files_are_named(gradient, tmp_path):
         read_image(tmp_path)
 
 
-@pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp", ".gif", ".tif", ".bmp"])
+def test_missing_forbidden_and_broken_are_told_apart(tmp_path, monkeypatch):
+    path = save(Image.new("RGB", (9, 9)), tmp_path / "a.png")
+
+    def refuse(*_):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("builtins.open", refuse)
+    with pytest.raises(PermissionError, match=r"a\.png: reading it is forbidden"):
+        read_image(path)
+
+
+def test_a_disk_that_fails_is_not_a_broken_photo(tmp_path, monkeypatch):
+    path = save(Image.new("RGB", (9, 9), "red"), tmp_path / "a.png")
+
+    def fail(*_):
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr("PIL.PngImagePlugin.PngImageFile.load", fail)
+    with pytest.raises(OSError, match=r"a\.png: reading it failed \(Input/output error\)"):
+        read_image(path)
+
+
+def test_only_regular_files_are_opened(tmp_path):
+    os.mkfifo(tmp_path / "pipe.jpg")
+    (tmp_path / "zero.jpg").symlink_to("/dev/zero")
+    for name in ("pipe.jpg", "zero.jpg"):
+        with pytest.raises(ValueError, match=f"{name} is no regular file"):
+            read_image(tmp_path / name)
+
+
+@pytest.mark.parametrize("interlaced", [0, 1])
+@pytest.mark.parametrize("rows", [0, 10, 39, 40])
+def test_png_that_ends_early_is_not_black(tmp_path, rows, interlaced):
+    """Its compressed data end properly, but before the last row: Pillow leaves the rest at zero."""
+
+    def chunk(name, data):
+        return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+
+    header = struct.pack(">IIBBBBB", 40, 40, 8, 0, 0, 0, interlaced)
+    sizes = [(5, 5), (5, 5), (10, 5), (10, 10), (20, 10), (20, 20), (40, 20)] if interlaced else [(40, 40)]
+    lines = [b"\0" + bytes([200]) * width for width, height in sizes for _ in range(height)]
+    data = zlib.compress(b"".join(lines[: len(lines) * rows // 40]))
+    path = tmp_path / "half.png"
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", data) + chunk(b"IEND", b""))
+    if rows == 40:
+        assert (read_image(path) == 200).all()
+    else:
+        with pytest.raises(ValueError, match=r"half\.png is damaged"):
+            read_image(path)
+
+
+def test_black_pictures_are_whole(tmp_path):
+    for mode in ("RGB", "L", "P", "RGBA", "1"):
+        assert read_image(save(Image.new(mode, (30, 20)), tmp_path / f"{mode}.png")).shape == (20, 30, 3)
+
+
+def test_a_broken_orientation_note_costs_nothing(gradient, tmp_path):
+    path = save(Image.fromarray(gradient), tmp_path / "a.png", exif=b"Exif\0\0II*\0")
+    np.testing.assert_array_equal(read_image(path), gradient)
+
+
+def test_webp_is_the_same_through_either_library(gradient, tmp_path):
+    alpha = np.linspace(0, 255, gradient[..., :1].size).astype(np.uint8).reshape(*gradient.shape[:2], 1)
+    for name, pixels in (("rgb", gradient), ("rgba", np.concatenate([gradient, alpha], 2))):
+        path = save(Image.fromarray(pixels), tmp_path / f"{name}.webp", quality=70)
+        with Image.open(path) as image:
+            np.testing.assert_array_equal(read_image(path), read_image(image))
+
+
+MEMORY = """
+import sys
+from facelib.images import read_image
+status = lambda name: int(open("/proc/self/status").read().split(name)[1].split()[0]) / 1000
+before = status("VmRSS:")
+assert read_image(sys.argv[1]).shape == (5000, 10000, 3)
+print(status("VmHWM:") - before)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="this system does not tell a process's peak memory")
+@pytest.mark.parametrize("kind", ["a.jpg", "turned.jpg", "transparent.png", "a.webp", "a.tif"])
+def test_memory_of_fifty_megapixels(tmp_path, kind):
+    image = Image.new("RGBA" if kind == "transparent.png" else "RGB", (10_000, 5_000), (200, 90, 50))
+    exif = image.getexif()
+    if kind == "turned.jpg":
+        image, exif[0x0112] = image.transpose(Image.Transpose.ROTATE_90), 6
+    image.save(tmp_path / kind, exif=exif, compress_level=1, method=0)
+    done = subprocess.run([sys.executable, "-c", MEMORY, tmp_path / kind], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert float(done.stdout) < 600
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp", ".gif", ".tif", ".bmp", ".avif", ".jp2"])
 def test_truncated_files_are_named(tmp_path, suffix):
     noise = np.random.default_rng(0).integers(0, 255, (80, 80, 3), dtype=np.uint8)
     path = save(Image.fromarray(noise), tmp_path / f"cut{suffix}")
@@ -143,6 +286,18 @@ def test_bad_arrays(array, says):
 def test_other_types():
     with pytest.raises(TypeError, match="NoneType"):
         read_image(None)
+
+
+def test_find_photos_finds_each_once_and_leaves_out(tmp_path):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "1.jpg").touch()
+    (tmp_path / "2.jpg").touch()
+    (tmp_path / "3.jpg").symlink_to(tmp_path / "2.jpg")
+    (tmp_path / "loop").symlink_to(tmp_path)
+    os.mkfifo(tmp_path / "pipe.jpg")
+    found = find_photos([tmp_path / "2.jpg", tmp_path, tmp_path / "a"])
+    assert [p.name for p in found] == ["2.jpg", "1.jpg"]
+    assert find_photos([tmp_path], lambda folder: folder.name == "a") == [tmp_path / "2.jpg"]
 
 
 def test_find_photos(tmp_path):

@@ -264,11 +264,19 @@ def test_decoded_photos_are_kept(tmp_path):
     files = [tmp_path / "a.png", tmp_path / "b.png"]
     images = decode_photos(files, tmp_path / "cache.bin")
     assert [image.shape for image in images] == [(8, 9, 3), (5, 6, 3)]
-    (tmp_path / "a.png").unlink()
+    before = (tmp_path / "cache.bin").stat().st_ino
     again = decode_photos(files, tmp_path / "cache.bin")
+    assert (tmp_path / "cache.bin").stat().st_ino == before
     assert [int(image.mean()) for image in again] == [8, 5]
     assert len(decode_photos(files[1:], tmp_path / "cache.bin")) == 1  # another list is not answered from it
     assert [int(image.mean()) for image in again] == [8, 5]  # and does not pull the file from under the first
+    # A photo replaced under its name, a note that is none, an array that is cut short: made anew.
+    Image.fromarray(np.full((8, 9, 3), 77, np.uint8)).save(tmp_path / "a.png")
+    assert [int(image.mean()) for image in decode_photos(files, tmp_path / "cache.bin")] == [77, 5]
+    (tmp_path / "cache.json").write_text('{"key"')
+    assert [int(image.mean()) for image in decode_photos(files, tmp_path / "cache.bin")] == [77, 5]
+    (tmp_path / "cache.bin").write_bytes(b"short")
+    assert [int(image.mean()) for image in decode_photos(files, tmp_path / "cache.bin")] == [77, 5]
 
 
 def test_jitter_stays_close():

@@ -109,7 +109,7 @@ def threshold_of(folder: str | Path = MODELS) -> float | None:
     value = read_manifest(folder)
     for name in ("embedder", "threshold", "cosine_distance"):
         value = value.get(name) if isinstance(value, dict) else None
-    if value is not None and not (isinstance(value, int | float) and 0 < value < 2):
+    if value is not None and not (type(value) in (int, float) and 0 < value < 2):
         raise ValueError(f"{Path(folder) / 'manifest.json'}: threshold {value!r}, expected a distance from 0 to 2")
     return value
 

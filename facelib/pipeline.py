@@ -1,5 +1,6 @@
 """Photo in, list of faces out: detection, landmarks, alignment, embedding."""
 
+import contextlib
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -9,6 +10,7 @@ import numpy as np
 import torch
 
 from facelib.alignment import METHODS, align_faces
+from facelib.checkpoints import one_process
 from facelib.detection import Detector, load_detector
 from facelib.embedding import Embedder, SideBySide, load_embedder
 from facelib.images import Photo, read_image
@@ -93,6 +95,7 @@ class FacePipeline:
         """
         if batch_size < 1:
             raise ValueError(f"batch_size={batch_size}: at least 1")
+        one_process()
         batch: list[np.ndarray | Exception] = []
         for number, photo in enumerate(photos, 1):
             try:
@@ -106,10 +109,22 @@ class FacePipeline:
 
     def _results(self, batch: list[np.ndarray | Exception]) -> Iterator[tuple[np.ndarray | None, Faces]]:
         """(image, faces) for each image of a batch, (None, faces with an error) for each error."""
-        results = iter(self._run([image for image in batch if isinstance(image, np.ndarray)]))
+        results = iter(self._run_apart([image for image in batch if isinstance(image, np.ndarray)]))
         for i, image in enumerate(batch):
             batch[i] = None  # whoever takes the result decides how long the image stays
             yield (image, next(results)) if isinstance(image, np.ndarray) else (None, Faces(error=image))
+
+    def _run_apart(self, images: list[np.ndarray]) -> list[Faces]:
+        """As `_run`; where a step fails over the batch, image by image, and the error is that image's."""
+        with contextlib.suppress(Exception):
+            return self._run(images)
+        results = []
+        for image in images:
+            try:
+                results += self._run([image])
+            except Exception as error:
+                results.append(Faces(error=RuntimeError(f"a step failed ({type(error).__name__}: {error})")))
+        return results
 
     def _run(self, images: list[np.ndarray]) -> list[Faces]:
         found = [self.detector.detect(image) for image in images]

@@ -15,7 +15,18 @@ from facelib.files import printable
 
 SHOWN_SIDE = 2000  # pixels of the longer side of a photo, as far as it is drawn
 # Fonts with Chinese, Japanese and Korean letters, of which most systems have one.
-WIDE_FONTS = ("Noto Sans CJK", "Source Han Sans", "PingFang", "Hiragino Sans", "Microsoft YaHei", "SimHei", "Arial Unicode MS", "WenQuanYi", "Droid Sans Fallback", "Unifont")  # fmt: skip
+WIDE_FONTS = (
+    "Noto Sans CJK",
+    "Source Han Sans",
+    "PingFang",
+    "Hiragino Sans",
+    "Microsoft YaHei",
+    "SimHei",
+    "Arial Unicode MS",
+    "WenQuanYi",
+    "Droid Sans Fallback",
+    "Unifont",
+)
 POINT_COLOURS = ("#00e5ff", "#00e5ff", "#ffe600", "#ff4fd8", "#ff4fd8")
 
 

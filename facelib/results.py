@@ -85,7 +85,7 @@ class Results:
                 results.records[photo], results.vectors[photo] = old[photo]
         with replacing(folder / LINES) as path:
             path.write_bytes(b"".join(_line(r, results.vectors[photo]) for photo, r in results.records.items()))
-        results.lines = open(folder / LINES, "ab")
+        results.lines = open(folder / LINES, "ab")  # noqa: SIM115, open as long as the run goes on
         if set(old) - set(results.records):
             if (folder / TABLE).exists():
                 results._write_tables()
@@ -221,7 +221,7 @@ def write_matrix(results: Results, vectors: np.ndarray, most: int) -> None:
 
     several = len(results.ordered()) > 1
     faces, labels = [], []
-    for i, record in enumerate(results.ordered()):
+    for record in results.ordered():
         for number, face in enumerate(record["faces"][: most - len(faces)]):
             with Image.open(results.folder / face["aligned"]) as picture:
                 faces.append(np.asarray(picture.convert("RGB")))

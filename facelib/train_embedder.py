@@ -16,6 +16,7 @@ from facelib.checkpoints import MODELS, data_folder, file_hash, read_manifest, s
 from facelib.datasets import FaceList, load_faces
 from facelib.embedding import LITE0, Embedder, EmbeddingNetwork, face_to_tensor, load_embedder
 from facelib.face_data import AlignedDataset, own_faces, photo_key, training_faces
+from facelib.files import files_key
 from facelib.landmarks import Landmarker, load_landmarker
 from facelib.losses import LOSSES, PHOTOS_TOGETHER, MarginLoss, make_head, margin_schedule
 from facelib.metrics import identification_rate, top_k_accuracy, triplet_accuracy
@@ -227,7 +228,9 @@ def main() -> None:
         unseen = unseen_faces(landmarker)
     names, labels = np.unique(faces.people, return_inverse=True)
     train, val, test = (np.flatnonzero(faces.splits == split) for split in ("train", "val", "test"))
+    # A checkpoint is of the same photos: of one's own by place, size and time, of prepared sets by name.
     listed = hashlib.sha256("".join(f"{photo_key(f)}{i}" for f, i in zip(faces.files, labels)).encode()).hexdigest()
+    listed = files_key(faces.files, labels.tolist()) if args.folder else listed
 
     torch.manual_seed(0)
     if args.start:

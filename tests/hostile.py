@@ -69,7 +69,11 @@ def sound(rng: np.random.Generator, folder: Path) -> Case:
     image = picture(rng)
     modes = {"JPEG": ["RGB", "L", "CMYK"], "PNG": ["RGB", "L", "LA", "P", "RGBA", "1", "I;16"], "TIFF": ["RGB", "CMYK", "L", "I;16"]}  # fmt: skip
     mode = str(rng.choice(modes.get(name, ["RGB"])))
-    image = Image.fromarray(np.asarray(image.convert("L")).astype(np.uint16) * 257) if mode == "I;16" else image.convert(mode)
+    image = (
+        Image.fromarray(np.asarray(image.convert("L")).astype(np.uint16) * 257)
+        if mode == "I;16"
+        else image.convert(mode)
+    )
     return written(folder, f"sound.{FORMATS[name]}", encoded(image, name)), "image"
 
 
@@ -164,9 +168,13 @@ def broken_notes(rng: np.random.Generator, folder: Path) -> Case:
     ]  # fmt: skip
     if rng.random() < 0.6:
         note = notes[rng.integers(len(notes))]
-        return written(folder, "note.png", png(30, 30, rows, extra=note)), "either" if bomb in note or noise in note else "image"
+        return written(
+            folder, "note.png", png(30, 30, rows, extra=note)
+        ), "either" if bomb in note or noise in note else "image"
     content = encoded(picture(rng), "JPEG")
-    start = {0: b"Exif\0\0", 1: b"Exif\0\0II*\0", 2: b"MPF\0II*\0", 3: b"ICC_PROFILE\0\1\1", 4: b"", 5: b"Adobe"}[int(rng.integers(6))]
+    start = {0: b"Exif\0\0", 1: b"Exif\0\0II*\0", 2: b"MPF\0II*\0", 3: b"ICC_PROFILE\0\1\1", 4: b"", 5: b"Adobe"}[
+        int(rng.integers(6))
+    ]
     marker = {b"E": 0xE1, b"M": 0xE2, b"I": 0xE2, b"A": 0xEE}.get(start[:1], 0xE1)
     segment = bytes([0xFF, marker]) + struct.pack(">H", 2 + len(start) + len(noise)) + start + noise
     return written(folder, "note.jpg", content[:2] + segment + content[2:]), "either"

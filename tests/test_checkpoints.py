@@ -1,11 +1,14 @@
 import json
+import os
 import shutil
+import subprocess
+import sys
 
 import pytest
 import torch
 
 from facelib import load_embedder, load_landmarker
-from facelib.checkpoints import MODELS, load_weights, pick_device, read_manifest, save_weights
+from facelib.checkpoints import MODELS, load_weights, pick_device, read_manifest, save_weights, threshold_of
 from facelib.embedding import SIDE_BY_SIDE
 from facelib.hourglass import StackedHourglass
 
@@ -63,6 +66,101 @@ def test_other_architecture(weights):
         load_embedder(path)
     with pytest.raises(ValueError, match=r"small\.pt"):
         load_landmarker(path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"sha256": None}, "sha256"),
+        ({"arguments": None}, "arguments"),
+        ({"arguments": {"stacks": 1, "channels": 10**9}}, "another architecture"),
+        ({"arguments": {"stacks": -1}}, "another architecture"),
+        ({"preprocessing": None}, "preprocessing > input_size"),
+        ({"preprocessing": {**PREPROCESSING, "input_size": 10**9}}, "expected 32 to 1024"),
+        ({"preprocessing": {**PREPROCESSING, "input_size": True}}, "input_size"),
+        ({"preprocessing": {**PREPROCESSING, "decoder": "guess"}}, "expected one of argmax"),
+        ({"preprocessing": {"input_size": 32}}, "activation"),
+    ],
+)
+def test_missing_or_absurd_entries(weights, changes, says):
+    path, _ = weights
+    rewrite(path, **changes)
+    with pytest.raises(ValueError, match=says) as caught:
+        load_landmarker(path)
+    assert path.name in str(caught.value)
+    assert len(str(caught.value)) < 600
+
+
+def test_a_manifest_that_is_none(tmp_path):
+    for text in ("[]", '{"a.pt": 5}', "null", "{"):
+        (tmp_path / "manifest.json").write_text(text)
+        with pytest.raises(ValueError, match=r"manifest\.json"):
+            read_manifest(tmp_path)
+
+
+def test_threshold_that_is_no_distance(tmp_path):
+    for value in ("near", -1, 5, True, [0.4]):
+        (tmp_path / "manifest.json").write_text(json.dumps({"embedder": {"threshold": {"cosine_distance": value}}}))
+        with pytest.raises(ValueError, match="threshold"):
+            threshold_of(tmp_path)
+    for manifest in ({}, {"embedder": {}}, {"embedder": {"threshold": 3}}):
+        (tmp_path / "manifest.json").write_text(json.dumps(manifest))
+        assert threshold_of(tmp_path) is None
+    assert 0 < threshold_of() < 1
+
+
+def test_weights_that_are_being_written_leave_the_old_ones(weights, monkeypatch):
+    path, model = weights
+    before = path.read_bytes()
+
+    def stop(state, file):
+        file.write_bytes(b"half")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("torch.save", stop)
+    with pytest.raises(KeyboardInterrupt):
+        save_weights(model, path, arguments=model.arguments, preprocessing=PREPROCESSING)
+    assert path.read_bytes() == before
+    load_landmarker(path, "cpu")
+
+
+def test_a_device_may_be_a_torch_device():
+    assert pick_device(torch.device("cpu")) == torch.device("cpu")
+    assert load_landmarker(device=torch.device("cpu")).model.training is False
+
+
+IN_A_FORK = """
+import multiprocessing, sys
+from facelib import FacePipeline, sample_photo
+pipeline = FacePipeline.from_pretrained("retinaface", device="cpu")
+pipeline(sample_photo())
+
+def use():
+    return len(pipeline(sample_photo()))
+
+def load():
+    FacePipeline.from_pretrained("retinaface", device="cpu")
+
+def child(job, answers):
+    try:
+        answers.put(job())
+    except RuntimeError as error:
+        answers.put(str(error))
+
+fork = multiprocessing.get_context("fork")
+for job in (use, load):
+    answers = fork.Queue()
+    worker = fork.Process(target=child, args=(job, answers))
+    worker.start()
+    assert "forked" in answers.get(timeout=60)
+    worker.join()
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+def test_a_forked_process_is_told_instead_of_hanging():
+    done = subprocess.run([sys.executable, "-c", IN_A_FORK], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
 
 
 def test_not_listed_and_bad_manifest(weights):

@@ -72,6 +72,13 @@ def test_folder_to_crops_to_aligned(people, detector, pipeline, tmp_path, monkey
     # Another list is not answered from the cache of this one.
     fewer, kept = align_photos(faces.where([0, 2]), pipeline.landmarker, cache=tmp_path / "cache.npy", progress=False)
     assert len(fewer) == len(kept) == 2
+    # A broken note, a cut array, a photo replaced under its name: made anew.
+    (tmp_path / "cache.json").write_text("{")
+    align_photos(faces, pipeline.landmarker, cache=tmp_path / "cache.npy", progress=False)
+    (tmp_path / "cache.npy").write_bytes(b"")
+    Image.fromarray(np.asarray(Image.open(faces.files[0]))[:, ::-1]).save(faces.files[0], lossless=True)
+    mirrored, _ = align_photos(faces, pipeline.landmarker, cache=tmp_path / "cache.npy", progress=False)
+    assert np.abs(mirrored[0].astype(int) - again[0]).mean() > 3
     # The same picture, up to the rounding that another batch brings.
     assert np.abs(fewer[1].astype(int) - again[2].astype(int)).max() <= 2
 
@@ -99,6 +106,38 @@ def test_bad_folders(tmp_path, monkeypatch, pipeline, detector):
     (tmp_path / "a" / "broken.png").touch()
     with pytest.warns(UserWarning, match="left out"), pytest.raises(ValueError, match="none of 1 photos"):
         align_photos(load_people_folder(tmp_path), pipeline.landmarker, detector, progress=False)
+
+
+def test_photos_of_one_stem_become_two_crops(people, detector, tmp_path, monkeypatch):
+    monkeypatch.setenv("FACELIB_DATA", str(tmp_path))
+    picture = Image.open(people / "person0" / "two.jpg")
+    picture.save(people / "person0" / "one.jpg")
+    (people / "person0" / "broken.jpg").unlink()
+    prepare_crops(load_people_folder(people), "own", detector)
+    names = sorted(file.name for file in (tmp_path / "own" / "person0").iterdir())
+    assert names == ["one-2.webp", "one.webp", "two.webp"]
+    assert len({file.read_bytes() for file in (tmp_path / "own" / "person0").iterdir()}) == 3
+    with pytest.raises(ValueError, match="expected a name"):
+        prepare_crops(load_people_folder(people), "../own", detector)
+
+
+@pytest.mark.parametrize(
+    "file", ["../secret.webp", "/etc/secret.webp", "a/../../b.webp", "C:\\b.webp", "..\\b.webp", ""]
+)
+def test_tables_that_lead_elsewhere_are_refused(tmp_path, file):
+    (tmp_path / "some").mkdir()
+    (tmp_path / "some/faces.csv").write_text(f"file,person,split\ngood/1.webp,a,train\n{file},b,train\n")
+    with pytest.raises(ValueError, match=r"faces\.csv, line 3"):
+        load_faces("some", tmp_path)
+
+
+def test_a_photo_a_person_is_held_out_where_nobody_has_ten(tmp_path):
+    for person, count in (("a", 5), ("b", 3), ("c", 2)):
+        (tmp_path / person).mkdir()
+        for i in range(count):
+            (tmp_path / person / f"{i}.png").touch()
+    faces = split_photos(load_people_folder(tmp_path), 0.1)
+    assert sorted(faces.people[faces.splits == "val"]) == ["a", "b"]
 
 
 def test_split_photos_is_stable_and_spares_small_classes(tmp_path):

@@ -53,7 +53,7 @@ def test_errors_are_those_of_the_network(host):
 
 
 def test_a_download_that_never_ends_is_ended(host):
-    with pytest.raises(TimeoutError, match="bytes within 1.2 seconds"):
+    with pytest.raises(TimeoutError, match=r"bytes within 1\.2 seconds"):
         fetch(f"{host}/slow", 0.02)  # sixty times the patience in all
 
 

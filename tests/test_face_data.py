@@ -1,3 +1,4 @@
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -61,6 +62,24 @@ def test_one_person_is_not_enough(pipeline, tmp_path, monkeypatch):
     Image.open(load_orl().files[0]).convert("RGB").resize((368, 448)).save(tmp_path / "mine/anna/1.png")
     with pytest.raises(ValueError, match="one person only"):
         own_faces(tmp_path / "mine", pipeline.landmarker)
+
+
+def test_folders_of_one_name_do_not_share_their_faces(own_folder, pipeline, tmp_path):
+    """The second of two folders called mine got the faces of the first, and a replaced photo kept its old face."""
+    other = tmp_path / "elsewhere" / "mine"
+    shutil.copytree(own_folder, other)
+    for person in ("s1", "s2"):
+        picture = Image.open(load_orl().files[200 if person == "s1" else 300]).convert("RGB").resize((368, 448))
+        picture.save(other / person / "0.png")
+    with pytest.warns(UserWarning, match="left out"):
+        first, _ = own_faces(own_folder, pipeline.landmarker)
+        second, _ = own_faces(other, pipeline.landmarker)
+    assert len(first) == len(second)
+    assert (first[0] != second[0]).any()
+    shutil.copy(other / "s1" / "0.png", own_folder / "s1" / "0.png")
+    with pytest.warns(UserWarning, match="left out"):
+        replaced, _ = own_faces(own_folder, pipeline.landmarker)
+    np.testing.assert_array_equal(replaced[0], second[0])
 
 
 def test_training_people_are_warned_about_and_kept_apart(pipeline, prepared):

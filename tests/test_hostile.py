@@ -48,7 +48,9 @@ def test_what_would_be_complained_of():
     assert "took 1001 MB" in complaints([row | {"MB": 1001}])[0]
 
 
-@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="peak memory of one input is read from Linux's /proc")
+@pytest.mark.skipif(
+    not Path("/proc/self/clear_refs").exists(), reason="peak memory of one input is read from Linux's /proc"
+)
 def test_four_hundred(tmp_path):
     rows = run_corpus(400, 1, tmp_path)
     assert complaints(rows) == []

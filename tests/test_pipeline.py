@@ -138,6 +138,37 @@ def test_one_bad_photo_does_not_lose_the_others(pipeline, photo, tmp_path):
         pipeline([photo], batch_size=0)
 
 
+def test_settings_are_checked_before_the_first_face(pipeline):
+    with pytest.raises(ValueError, match="align='nonsense'"):
+        FacePipeline(pipeline.detector, pipeline.landmarker, pipeline.embedder, align="nonsense")
+
+
+def test_a_photo_over_which_a_step_fails_costs_only_itself(pipeline, photo, monkeypatch):
+    """Not the rest of its batch either."""
+    real = pipeline.embedder.embed
+
+    def fail(aligned):
+        if any(face.max() < 60 for face in aligned):
+            raise MemoryError("no room")
+        return real(aligned)
+
+    monkeypatch.setattr(pipeline.embedder, "embed", fail)
+    with pytest.warns(UserWarning, match="photo 1 is left out"):
+        results = pipeline([photo, photo // 5, photo])
+    assert [len(r) for r in results] == [6, 0, 6]
+    assert isinstance(results[1].error, RuntimeError)
+    with pytest.raises(MemoryError):
+        pipeline(photo // 5)
+
+
+def test_large_photos_make_small_batches(pipeline, photo, monkeypatch):
+    held = []
+    monkeypatch.setattr(pipeline, "_run", lambda images: held.append(len(images)) or [Faces() for _ in images])
+    monkeypatch.setattr("facelib.pipeline.BATCH_BYTES", int(2.5 * photo.size))
+    assert len(pipeline([photo] * 7, batch_size=5)) == 7
+    assert held == [3, 3, 1]
+
+
 def test_stream_keeps_nothing(pipeline, photo):
     results = pipeline.stream([photo, "gone.jpg"], batch_size=1)
     image, faces = next(results)

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from facelib.settings import DETECTORS
+from facelib.settings import DETECTORS, SPIN_COUNT
 
 MATRIX_FACES = 30  # the distance matrix picture shows at most so many
 INTERRUPTED = 130  # the exit code that shells give to what Ctrl-C ended
@@ -198,9 +198,7 @@ def print_table(results, embeddings: list) -> None:
 
 
 if __name__ == "__main__":
-    # On busy cores, threads that wait for each other by spinning take the time from those that work (measured: a
-    # training step beside two other jobs took 7.4 s instead of 0.23). Read by the OpenMP library when PyTorch loads it.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    os.environ.setdefault("GOMP_SPINCOUNT", SPIN_COUNT)
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")  # a console that lacks a letter of a name still gets the rest

@@ -2,7 +2,12 @@
 
 import os
 
+from facelib.settings import SPIN_COUNT
+
 os.environ["FACELIB_SIZE"] = "embedded"  # for the notebooks, which pytest runs in the same go
+# Inherited by the kernels of the notebooks and by every process that a test starts.
+os.environ.setdefault("GOMP_SPINCOUNT", SPIN_COUNT)
+os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"  # it would ask the network for its newest version
 
 import matplotlib
 

@@ -1,4 +1,7 @@
 import json
+import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -7,6 +10,7 @@ from PIL import Image
 from facelib import sample_photo
 from facelib.__main__ import main
 from facelib.files import unique_names
+from facelib.settings import SPIN_COUNT
 
 
 def run(*arguments):
@@ -69,6 +73,33 @@ def test_out_is_a_file(tmp_path, capsys):
     (tmp_path / "out").touch()
     assert run("--sample", "--out", tmp_path / "out") == 2
     assert "out" in capsys.readouterr().err
+
+
+def test_help_and_wrong_arguments_answer_at_once():
+    """Nothing heavy is imported before it is needed."""
+    code = "import sys, facelib.__main__ as m, contextlib\nwith contextlib.suppress(SystemExit): m.main(['--help'])\n"
+    code += "assert not {'torch', 'numpy', 'cv2'} & set(sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "--detector" in done.stdout
+
+
+def test_threads_do_not_spin(tmp_path):
+    """The command line and the tests say it before PyTorch is loaded."""
+    assert os.environ["GOMP_SPINCOUNT"] == SPIN_COUNT
+    code = "import runpy, sys, os\nsys.argv = ['facelib', '--help']\n"
+    code += (
+        "try: runpy.run_module('facelib', run_name='__main__')\nexcept SystemExit: print(os.environ['GOMP_SPINCOUNT'])"
+    )
+    environment = {name: value for name, value in os.environ.items() if name != "GOMP_SPINCOUNT"}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
+    assert done.stdout.splitlines()[-1] == SPIN_COUNT
+
+
+def test_one_face_is_one_face(tmp_path, capsys, photo):
+    Image.fromarray(photo[:, :300]).save(tmp_path / "one.png")
+    assert run(tmp_path / "one.png", "--out", tmp_path / "out") == 0
+    assert "1 face in 1 of 1 photos" in capsys.readouterr().out
 
 
 def test_names_never_collide(tmp_path):

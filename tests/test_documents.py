@@ -1,5 +1,6 @@
 """What README and model cards say is what the manifest measured."""
 
+import csv
 import re
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import pytest
 
 from facelib.checkpoints import read_manifest
 from facelib.embedding import SIDE_BY_SIDE
+from facelib.evaluate_detectors import VERSIONS
 
 ROOT = Path(__file__).parent.parent
 PAGES = {"README.md": (ROOT / "README.md").read_text(), "models/README.md": (ROOT / "models/README.md").read_text()}
@@ -43,6 +45,18 @@ def test_threshold():
     threshold = read_manifest()["embedder"]["threshold"]["cosine_distance"]
     assert f"Cosine distance **{threshold:.3f}**" in PAGES["models/README.md"]
     assert f"below the threshold of the manifest ({threshold:.2f})" in PAGES["README.md"]
+
+
+def test_detector_figures():
+    with open(ROOT / "models/results/detection.csv", newline="") as file:
+        rows = {(r["detector"], r["rule"], r["version"]): f"{r['found']} / {r['false']}" for r in csv.DictReader(file)}
+    shipped, table = "as shipped: doubtful ones seen closer", PAGES["models/README.md"].split("<!-- detection -->")[1]
+    lines = {line.split(" | ")[0].strip("| "): line for line in table.split("<!-- end -->")[0].splitlines()}
+    for version in VERSIONS:
+        expected = [rows["retinaface", f"score from {score}", version] for score in (0.8, 0.5)]
+        expected.append(f"**{rows['retinaface', shipped, version]}**")
+        expected += [rows["insightface", "score from 0.5", version], f"**{rows['insightface', shipped, version]}**"]
+        assert lines[version] == f"| {version} | {' | '.join(expected)} |"
 
 
 @pytest.mark.parametrize("page", [*PAGES, "data/README.md"])

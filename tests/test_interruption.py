@@ -18,7 +18,7 @@ from facelib.__main__ import main
 from facelib.files import replacing
 from facelib.images import find_photos
 
-PHOTOS = 12
+PHOTOS = 9
 
 
 @pytest.fixture(scope="module")

@@ -87,8 +87,8 @@ def run(options: argparse.Namespace) -> int:
                 f"error: {printable(path)} is a folder of results: give the folder of the photos, and another --out"
             )
     left_out: list[Path] = []
-    photos = find_photos(options.photos, lambda folder: is_results(folder, out) and not left_out.append(folder))
-    photos += [sample_photo()] if options.sample else []
+    named = options.photos + ([sample_photo()] if options.sample else [])
+    photos = find_photos(named, lambda folder: is_results(folder, out) and not left_out.append(folder))
     for folder in left_out:
         say(f"left out: {printable(folder)}, which holds results")
     if not photos:

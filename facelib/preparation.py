@@ -142,7 +142,8 @@ def warn_of_single_photos(faces: FaceList) -> None:
     names, counts = np.unique(faces.people, return_counts=True)
     if (counts == 1).any():
         single = names[counts == 1]
-        warnings.warn(f"{len(single)} people have a single photo, e.g. {single[0]}: they teach little", stacklevel=3)
+        example = printable(single[0])
+        warnings.warn(f"{len(single)} people have a single photo, e.g. {example}: they teach little", stacklevel=3)
 
 
 def prepare_crops(faces: FaceList, name: str, detector: Detector | None = None, central: bool = False) -> Path:

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from facelib import load_embedder, load_landmarker
-from facelib.checkpoints import MODELS, load_weights, pick_device, read_manifest, save_weights, threshold_of
+from facelib.checkpoints import MODELS, batches, load_weights, pick_device, read_manifest, save_weights, threshold_of
 from facelib.embedding import SIDE_BY_SIDE
 from facelib.hourglass import StackedHourglass
 
@@ -122,6 +122,17 @@ def test_weights_that_are_being_written_leave_the_old_ones(weights, monkeypatch)
         save_weights(model, path, arguments=model.arguments, preprocessing=PREPROCESSING)
     assert path.read_bytes() == before
     load_landmarker(path, "cpu")
+
+
+def test_batches_come_in_few_sizes():
+    for size in (1, 10, 32):
+        sizes = set()
+        for count in range(100):
+            parts = list(batches(count, size))
+            assert [i for part in parts for i in range(part.start, part.stop)] == list(range(count))
+            sizes |= {part.stop - part.start for part in parts}
+        assert max(sizes) == size
+        assert len(sizes) <= 6
 
 
 def test_a_device_may_be_a_torch_device():

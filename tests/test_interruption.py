@@ -54,6 +54,8 @@ def start(photos, out):
         stderr=subprocess.PIPE,
         text=True,
         env=os.environ | {"FACELIB_DATA": ""},
+        # A shell starts its jobs in the background deaf to Ctrl-C, and these tests with them.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
 
 

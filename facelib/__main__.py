@@ -96,7 +96,8 @@ def run(options: argparse.Namespace) -> int:
     try:
         prepare_folder(out)
         pipeline = FacePipeline.from_pretrained(options.detector, options.device)
-        results = Results.open(out, made_by(pipeline), photos)
+        any_detector = options.detector == "auto"
+        results = Results(out, made_by(pipeline), pipeline.detector.name, photos, any_detector).resume()
     except (OSError, ValueError, RuntimeError) as error:
         return say(f"error: {printable(error)}")
     stopped = process(pipeline, results, options.batch_size)
@@ -107,13 +108,13 @@ def run(options: argparse.Namespace) -> int:
 
 
 def made_by(pipeline) -> str:
-    """What a vector depends on: detector, alignment and the hashes of the shipped weights."""
+    """What a vector depends on: the alignment and the hashes of the shipped weights."""
     from facelib.checkpoints import read_manifest
     from facelib.embedding import SIDE_BY_SIDE
 
     manifest = read_manifest()
     weights = " ".join(manifest[name]["sha256"][:8] for name in ("hourglass_keypoints.pt", *SIDE_BY_SIDE))
-    return f"{pipeline.detector.name} {pipeline.align} {weights}"
+    return f"{pipeline.align} {weights}"
 
 
 def process(pipeline, results, batch_size: int) -> int:
@@ -128,9 +129,11 @@ def process(pipeline, results, batch_size: int) -> int:
         print(f"{total - len(todo)} of {total} photos are done already", flush=True)
     stopped = 0
     try:
-        bar = tqdm(zip(todo, pipeline.stream(todo, batch_size)), total=len(todo), unit="photo", disable=total == 1)
-        for photo, (image, faces) in bar:
+        stream, bar = pipeline.stream(todo, batch_size), tqdm(todo, unit="photo", disable=total == 1)
+        for photo in bar:
+            image, faces = next(stream)
             record = results.add(photo, image, faces)
+            del image  # before the next one is read
             if "error" in record:
                 bar.write(f"error: {printable(record['error'])}", file=sys.stderr)
     except KeyboardInterrupt:

@@ -53,13 +53,17 @@ def count(number: int, what: str) -> str:
 class Results:
     """The results folder of one run.
 
-    made_by: what the vectors depend on (detector, weights); rows made by something else are made anew.
+    made_by: what the vectors depend on (alignment, weights); rows made by something else are made anew.
+    detector: whose faces these are; with `any_detector`, rows of another one stay, because the choice of "auto" may
+    change with the network from one call to the next.
     records: photo -> what faces.json says of it; vectors: photo -> (n, d) float32.
     """
 
     folder: Path
     made_by: str
+    detector: str
     photos: list[Path]
+    any_detector: bool = False
     records: dict[str, dict] = field(default_factory=dict)
     vectors: dict[str, np.ndarray] = field(default_factory=dict)
     names: dict[str, str] = field(init=False)
@@ -68,9 +72,8 @@ class Results:
     def __post_init__(self):
         self.names = dict(zip(map(str, self.photos), unique_names(self.photos)))
 
-    @classmethod
-    def open(cls, folder: Path, made_by: str, photos: list[Path]) -> "Results":
-        """Go on with what the folder holds of these photos.
+    def resume(self) -> "Results":
+        """Go on with what the folder holds of these photos; gives itself.
 
         A photo counts as done when path, size and time of the file are those of its row, and its pictures are
         there. What an earlier run wrote for anything else is removed.
@@ -78,28 +81,28 @@ class Results:
         Raises:
             OSError: the folder cannot be written to.
         """
-        results = cls(folder, made_by, photos)
-        old = _read(folder)
-        for photo in map(str, photos):
-            if photo in old and results._is_done(old[photo][0], Path(photo)):
-                results.records[photo], results.vectors[photo] = old[photo]
-        with replacing(folder / LINES) as path:
-            path.write_bytes(b"".join(_line(r, results.vectors[photo]) for photo, r in results.records.items()))
-        results.lines = open(folder / LINES, "ab")  # noqa: SIM115, open as long as the run goes on
-        if set(old) - set(results.records):
-            if (folder / TABLE).exists():
-                results._write_tables()
-            kept = {name for record in results.records.values() for name in _pictures(record)}
+        old = _read(self.folder)
+        for photo in map(str, self.photos):
+            if photo in old and self._is_done(old[photo][0], Path(photo)):
+                self.records[photo], self.vectors[photo] = old[photo]
+        with replacing(self.folder / LINES) as path:
+            path.write_bytes(b"".join(_line(r, self.vectors[photo]) for photo, r in self.records.items()))
+        self.lines = open(self.folder / LINES, "ab")  # noqa: SIM115, open as long as the run goes on
+        if set(old) - set(self.records):
+            if (self.folder / TABLE).exists():
+                self._write_tables()
+            kept = {name for record in self.records.values() for name in _pictures(record)}
             for name in {name for record, _ in old.values() for name in _pictures(record)} - kept:
-                (folder / name).unlink(missing_ok=True)
-        (folder / MATRIX).unlink(missing_ok=True)
-        return results
+                (self.folder / name).unlink(missing_ok=True)
+        (self.folder / MATRIX).unlink(missing_ok=True)
+        return self
 
     def _is_done(self, record: dict, photo: Path) -> bool:
         return (
             "error" not in record
             and record.get("made_by") == self.made_by
-            and (record.get("bytes"), record.get("modified")) == file_state(photo)[1:]
+            and (self.any_detector or record.get("detector") == self.detector)
+            and (record.get("path"), record.get("bytes"), record.get("modified")) == file_state(photo)
             and record.get("name") == self.names[str(photo)]
             and all((self.folder / name).is_file() for name in _pictures(record))
         )
@@ -116,9 +119,9 @@ class Results:
         Raises:
             OSError: the disk is full or failing; what was added before is kept.
         """
-        _, size, time = file_state(photo)
         name = self.names[str(photo)]
-        record = {"photo": str(photo), "name": name, "bytes": size, "modified": time, "made_by": self.made_by}
+        record = {"photo": str(photo), "name": name, "detector": self.detector, "made_by": self.made_by}
+        record |= dict(zip(("path", "bytes", "modified"), file_state(photo)))
         if faces.error is None:
             try:
                 record |= self._write_pictures(name, image, faces)

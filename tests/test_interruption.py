@@ -125,12 +125,23 @@ def test_interrupted_before_anything(photos, tmp_path):
 def test_a_line_that_was_cut_short(photos, undisturbed, tmp_path):
     out = tmp_path / "out"
     shutil.copytree(undisturbed, out)
-    rows = results.Results.open(out, "other", find_photos([photos]))  # other weights: nothing counts as done
+    rows = results.Results(out, "other", "retinaface", find_photos([photos])).resume()  # other weights: nothing is done
     assert rows.todo() == find_photos([photos])
     assert (out / "faces.part.jsonl").read_bytes() == b""
     (out / "faces.part.jsonl").write_bytes(b'{"record": {"photo": "x", "faces": []}, "vectors": ""}\n{"record": {"pho')
     assert run(photos, out) == 1
     assert_equal(out, undisturbed)
+
+
+def test_another_detector(photos, undisturbed, tmp_path):
+    """One that was asked for does the work again; "auto", which may change with the network, does not."""
+    shutil.copytree(undisturbed, tmp_path / "out")
+    files = find_photos([photos])
+    made_by = json.loads((undisturbed / "faces.json").read_text())[0]["made_by"]
+    kept = results.Results(tmp_path / "out", made_by, "insightface", files, any_detector=True).resume()
+    assert [file.name for file in kept.todo()] == ["none.jpg"]
+    anew = results.Results(tmp_path / "out", made_by, "insightface", files).resume()
+    assert anew.todo() == files
 
 
 def test_full_disk(photos, undisturbed, tmp_path, monkeypatch, capsys):

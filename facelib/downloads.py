@@ -43,18 +43,26 @@ def fetch(url: str, patience: float) -> bytes:
         OSError: no such address, refused, not found, more than 500 MB.
     """
     parts: queue.Queue[bytes | Exception | None] = queue.Queue()
+    stop = threading.Event()
 
     def work() -> None:
         try:
             # An opener of its own: the common one keeps the proxies that the environment named when it was first used.
             with urllib.request.build_opener().open(url, timeout=patience) as answer:
-                while part := answer.read(2**16):
+                while not stop.is_set() and (part := answer.read(2**16)):
                     parts.put(part)
             parts.put(None)
         except Exception as error:
             parts.put(error)
 
     threading.Thread(target=work, daemon=True).start()
+    try:
+        return _collect(parts, patience)
+    finally:
+        stop.set()
+
+
+def _collect(parts: queue.Queue, patience: float) -> bytes:
     got, ends = bytearray(), time.monotonic() + 60 * patience
     while True:
         try:

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -36,21 +37,27 @@ def printable(text: object) -> str:
 def unique_names(files: Iterable[Path]) -> list[str]:
     """A name per file for its results: its stem, cut to `NAME_BYTES`, numbered where several would share it.
 
-    Names that differ in case only count as shared: some file systems do not tell them apart.
+    Names that differ in case, or in how an accent is written, count as shared: some file systems do not tell them
+    apart.
     """
-    names: dict[str, str] = {}
+    names: dict[str, str] = {}  # as file systems compare them -> as they are
+    numbers: dict[str, int] = {}
     for file in files:
         stem = os.fsencode(file.stem)
         if len(stem) > NAME_BYTES:
             digest = hashlib.sha256(stem).hexdigest()[:8]
             stem = stem[: NAME_BYTES - 9].decode("utf-8", "ignore").encode() + f"-{digest}".encode()
         stem = os.fsdecode(stem)
-        name, number = stem, 1
-        while name.casefold() in names:
+        name, number = stem, numbers.get(_key(stem), 1)
+        while _key(name) in names:
             number += 1
             name = f"{stem}-{number}"
-        names[name.casefold()] = name
+        names[_key(name)], numbers[_key(stem)] = name, number
     return list(names.values())
+
+
+def _key(name: str) -> str:
+    return unicodedata.normalize("NFC", name).casefold()
 
 
 def file_state(file: Path) -> tuple[str, int, int]:

@@ -26,6 +26,8 @@ MAX_PIXELS = 200_000_000
 # Formats whose decoders take 9 to 19 bytes a pixel: pixels that they may have, so that 2 GB are enough for any photo.
 COSTLY = {"AVIF": 120_000_000, "JPEG2000": 60_000_000, "animated WEBP": 60_000_000}
 MAX_SIDE = 65_535
+MAX_BYTES = 2_000_000_000  # of a file
+MAX_WHOLE_BYTES = 250_000_000  # of a file in a format that is read as a whole before it is decoded
 STRIP_PIXELS = 2**20  # converted at a time, so that a conversion holds no second copy of a large photo
 CROP_SCALE = 1.4  # side of the crop of a face / longer side of its box, so that a turned head still fits
 SPOOLED_PIXELS = 64_000_000
@@ -59,7 +61,10 @@ def read_image(photo: Photo) -> np.ndarray:
         image = _open_image(file, name)
         _check_size(image, name)
         if image.format == "WEBP" and not getattr(image, "is_animated", False):
-            return _from_webp(file, image, name)
+            try:
+                return _from_webp(file, image)
+            except Exception as error:
+                raise _broken(name, error) from None
         return _from_pil(image, name, file)
 
 
@@ -88,10 +93,14 @@ def _open_image(file: BinaryIO, name: str) -> Image.Image:
     As `Image.open` does it, but by our limits instead of those that this process has set for Pillow.
     """
     Image.init()
+    if os.fstat(file.fileno()).st_size > MAX_BYTES:
+        raise ValueError(f"{name} is a file of more than {MAX_BYTES / 1e9:g} GB: no photo of 200 megapixels is")
     start, failure = file.read(16), None
     for factory, accept in (Image.OPEN[kind] for kind in FORMATS if kind in Image.OPEN):
         if accept is None or accept(start) is True:
             file.seek(0)
+            if start[8:12] in (b"WEBP", b"avif") and os.fstat(file.fileno()).st_size > MAX_WHOLE_BYTES:
+                raise ValueError(f"{name} is a file of more than {MAX_WHOLE_BYTES / 1e6:g} MB: convert it to JPEG")
             try:
                 return factory(file, "")
             except Exception as error:  # every format has its own ways to fail on a broken header
@@ -116,6 +125,10 @@ def _check_size(image: Image.Image, name: str) -> None:
     most = min(MAX_PIXELS, COSTLY.get(f"{animated}{image.format}", MAX_PIXELS))
     if width * height == 0:
         raise ValueError(f"{name} is empty ({width} x {height} pixels)")
+    tags = getattr(image, "tag_v2", {})
+    tile = [tags.get(tag, 0) for tag in (322, 323)]  # of a TIFF, which may be larger than the picture
+    if all(isinstance(side, int) for side in tile) and tile[0] * tile[1] > MAX_PIXELS:
+        raise ValueError(f"{name} has tiles of {tile[0]:,} x {tile[1]:,} pixels: convert it")
     if width * height > most or max(width, height) > MAX_SIDE:
         raise ValueError(
             f"{name} has {width:,} x {height:,} pixels: shrink it to sides of at most {MAX_SIDE:,} and "
@@ -132,15 +145,15 @@ def _from_pil(image: Image.Image, name: str, file: BinaryIO | None = None) -> np
         image.load()
         turn = _orientation(image)
         whole = image.format != "PNG" or file is None or _png_is_whole(file, image)
-        pixels = _as_array(image, may_close=file is not None)
+        pixels = _upright(_as_array(image, may_close=file is not None), turn)
     except Exception as error:
         raise _broken(name, error) from None
     if not whole:
         raise ValueError(f"{name} is damaged or cut short (its last rows are missing): fetch it again")
-    return _upright(pixels, turn)
+    return pixels
 
 
-def _from_webp(file: BinaryIO, image: Image.Image, name: str) -> np.ndarray:
+def _from_webp(file: BinaryIO, image: Image.Image) -> np.ndarray:
     """A WebP of one picture through OpenCV: the same pixels from the same library for a third of the memory."""
     turn = _orientation(image)
     file.seek(0)
@@ -148,7 +161,7 @@ def _from_webp(file: BinaryIO, image: Image.Image, name: str) -> np.ndarray:
     image.close()
     pixels = cv2.imdecode(content, cv2.IMREAD_UNCHANGED)
     if pixels is None:
-        raise _broken(name, ValueError("its data end too early or are none"))
+        raise ValueError("its data end too early or are none")
     if pixels.shape[2] == 3:
         return _upright(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB, pixels), turn)
     result = np.empty((*pixels.shape[:2], 3), np.uint8)
@@ -186,18 +199,23 @@ def _as_array(image: Image.Image, may_close: bool) -> np.ndarray:
 def _strips(image: Image.Image) -> Iterator[tuple[int, np.ndarray]]:
     """First row and RGB uint8 (h, W, 3) of one strip after the other."""
     deep = image.mode.startswith("I")
-    highest = image.getextrema()[1] if deep else 0
+    highest = max(int(np.asarray(strip).max()) for _, strip in _parts(image)) if deep else 0
     transparent = image.has_transparency_data
+    for top, strip in _parts(image):
+        if deep:
+            yield top, np.repeat(_eight_bits(np.asarray(strip), highest)[..., None], 3, axis=2)
+        else:
+            yield top, _on_white(strip) if transparent else np.asarray(strip.convert("RGB"))
+
+
+def _parts(image: Image.Image) -> Iterator[tuple[int, Image.Image]]:
+    """First row and picture of one strip after the other, in the mode of the image."""
     width, height = image.size
     rows = max(1, STRIP_PIXELS // width)
     for top in range(0, height, rows):
         box = (0, top, width, min(top + rows, height))
         # Not crop(), which compares with the limit that this process has set for Pillow.
-        strip = image.resize((width, box[3] - top), Image.Resampling.NEAREST, box)
-        if deep:
-            yield top, np.repeat(_eight_bits(np.asarray(strip), highest)[..., None], 3, axis=2)
-        else:
-            yield top, _on_white(strip) if transparent else np.asarray(strip.convert("RGB"))
+        yield top, image.resize((width, box[3] - top), Image.Resampling.NEAREST, box)
 
 
 def _eight_bits(values: np.ndarray, highest: int) -> np.ndarray:
@@ -295,18 +313,18 @@ def find_photos(paths: Sequence[str | Path], leave_out: Callable[[Path], bool] =
     """
     photos: list[Path] = []
     for path in map(Path, paths):
-        if not path.is_dir():
+        if not os.path.isdir(path):  # unlike path.is_dir() never an error
             photos.append(path)
             continue
         found: list[Path] = []
         for folder, folders, files in os.walk(path, onerror=_warn_of_folder):
             folders[:] = [name for name in folders if not leave_out(Path(folder, name))]
             named = [Path(folder, name) for name in files if Path(name).suffix.lower() in SUFFIXES]
-            found += [file for file in named if file.is_file()]
+            found += [file for file in named if os.path.isfile(file)]
         photos += sorted(found)
     once: dict[str, Path] = {}
     for photo in photos:
-        once.setdefault(os.path.realpath(photo), photo)
+        once.setdefault(str(photo) if "\0" in str(photo) else os.path.realpath(photo), photo)
     return list(once.values())
 
 

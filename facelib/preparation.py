@@ -21,6 +21,7 @@ from facelib.detection import Detector, load_detector
 from facelib.files import files_key, printable, replacing, unique_names
 from facelib.images import crop_matrix, read_image, warp_image
 from facelib.landmarks import Landmarker
+from facelib.pipeline import BATCH_BYTES
 
 
 def align_photos(
@@ -49,26 +50,34 @@ def align_photos(
         with contextlib.suppress(ValueError, OSError, EOFError):  # an array that is cut short is made anew
             result = np.load(cache, mmap_mode="r")
             if len(result) == len(kept):
+                _warn_of_left_out(_note(cache, key, "left_out") or [], len(faces))
                 return result, faces.where(np.array(kept, int))
-    aligned, kept, left_out = [], [], []
-    for start in tqdm(range(0, len(faces), 64), "aligning", unit="x64", disable=not progress, leave=False):
-        images, boxes, batch = [], [], []
-        for i in range(start, min(start + 64, len(faces))):
-            try:
-                image = read_image(faces.files[i])
-            except (ValueError, OSError) as error:
-                left_out.append(str(error))
-                continue
-            box = faces.boxes[i : i + 1] if faces.boxes is not None else detector.detect(image)[0][:1]
-            if len(box) == 0:
-                left_out.append(f"{printable(faces.files[i])}: no face found")
-                continue
-            images.append(image), boxes.append(box), batch.append(i)
+    aligned, kept, left_out, may_pass = [], [], [], False
+    images, boxes, batch = [], [], []
+
+    def align() -> None:
         for image, points in zip(images, landmarker.predict(images, boxes)):
             aligned.append(align_faces(image, points, method)[0])
-        kept += batch
-    if left_out:
-        warnings.warn(f"{len(left_out)} of {len(faces)} photos left out: {'; '.join(left_out[:5])}", stacklevel=2)
+        kept.extend(batch)
+        for part in (images, boxes, batch):
+            part.clear()
+
+    for i in tqdm(range(len(faces)), "aligning", unit="photo", disable=not progress, leave=False):
+        if len(batch) == 64 or sum(image.size for image in images) > BATCH_BYTES:
+            align()
+        try:
+            image = read_image(faces.files[i])
+        except (ValueError, OSError) as error:
+            left_out.append(str(error))
+            may_pass |= isinstance(error, OSError) and not isinstance(error, FileNotFoundError)
+            continue
+        box = faces.boxes[i : i + 1] if faces.boxes is not None else detector.detect(image)[0][:1]
+        if len(box) == 0:
+            left_out.append(f"{printable(faces.files[i])}: no face found")
+            continue
+        images.append(image), boxes.append(box), batch.append(i)
+    align()
+    _warn_of_left_out(left_out, len(faces))
     if not aligned:
         raise ValueError(f"none of {len(faces)} photos could be aligned: {'; '.join(left_out[:5])}")
     result = np.stack(aligned)
@@ -77,9 +86,15 @@ def align_photos(
         cache.with_suffix(".json").unlink(missing_ok=True)  # never a note beside an array that is not its own
         with replacing(cache) as path:  # an array from an earlier call may still be mapped from the old file
             np.save(path, result)
-        _write_note(cache, key, kept=kept)
+        if not may_pass:  # a photo that was forbidden, or on a drive that failed, is tried again the next time
+            _write_note(cache, key, kept=kept, left_out=left_out)
         result = np.load(cache, mmap_mode="r")
     return result, faces.where(np.array(kept, int))
+
+
+def _warn_of_left_out(left_out: list[str], photos: int) -> None:
+    if left_out:
+        warnings.warn(f"{len(left_out)} of {photos} photos left out: {'; '.join(left_out[:5])}", stacklevel=3)
 
 
 def _note(cache: Path, key: str, name: str) -> list | None:

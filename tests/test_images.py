@@ -95,6 +95,21 @@ def test_deep_pictures_with_small_values_are_not_black(tmp_path, highest, kind):
     np.testing.assert_array_equal(read_image(photo), np.repeat(expected[..., None], 3, 2))
 
 
+def test_big_endian_sixteen_bits(tmp_path):
+    values = np.linspace(0, 60_000, 256).astype(np.uint16).reshape(16, 16)
+    image = Image.fromarray(values.astype(">u2"))
+    assert image.mode == "I;16B"
+    np.testing.assert_array_equal(read_image(save(image, tmp_path / "deep.tif"))[..., 0], values >> 8)
+
+
+def test_a_small_photo_in_a_vast_file(tmp_path, monkeypatch):
+    path = save(Image.new("RGB", (20, 20)), tmp_path / "a.webp")
+    with open(path, "ab") as file:
+        file.truncate(300_000_000)
+    with pytest.raises(ValueError, match=r"a\.webp is a file of more than 250 MB"):
+        read_image(path)
+
+
 def test_thirty_two_bits(tmp_path):
     values = np.array([[-5, 0, 2**30, 2**31 - 1]], np.int32).repeat(4, 0)
     image = read_image(save(Image.fromarray(values), tmp_path / "deep.tif"))
@@ -297,6 +312,8 @@ def test_find_photos_finds_each_once_and_leaves_out(tmp_path):
     os.mkfifo(tmp_path / "pipe.jpg")
     found = find_photos([tmp_path / "2.jpg", tmp_path, tmp_path / "a"])
     assert [p.name for p in found] == ["2.jpg", "1.jpg"]
+    odd = [tmp_path / ("y" * 300), "a\0b"]  # names that the system refuses are kept, and reading them says why
+    assert find_photos(odd) == [Path(name) for name in odd]
     assert find_photos([tmp_path], lambda folder: folder.name == "a") == [tmp_path / "2.jpg"]
 
 

@@ -7,6 +7,7 @@ import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TextIO
 
 from facelib.settings import DETECTORS, SPIN_COUNT
 
@@ -43,13 +44,40 @@ def signals_interrupt() -> Iterator[None]:
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
-    names = [name for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
-    before = {name: signal.signal(getattr(signal, name), interrupt) for name in names}
+    numbers = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    # What is ignored stays so: `nohup` wants it.
+    before = {n: signal.signal(n, interrupt) for n in numbers if signal.getsignal(n) not in (signal.SIG_IGN, None)}
     try:
         yield
     finally:
-        for name, handler in before.items():
-            signal.signal(getattr(signal, name), handler)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+class Tolerant:
+    """A stream for which `| head`, which closes it before all is said, is no error: the rest goes nowhere."""
+
+    def __init__(self, stream: TextIO):
+        self.stream = stream
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self.stream, name)
+
+    def write(self, text: str) -> int:
+        with self._tolerant():
+            self.stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with self._tolerant():
+            self.stream.flush()
+
+    @contextlib.contextmanager
+    def _tolerant(self) -> Iterator[None]:
+        try:
+            yield
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), self.stream.fileno())
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -59,10 +87,7 @@ def main(arguments: list[str] | None = None) -> int:
         with signals_interrupt():
             return run(options)
     except KeyboardInterrupt:
-        return say("interrupted before the first photo was done", INTERRUPTED)
-    except BrokenPipeError:  # `| head`: whoever read has enough; the results are written by then
-        sys.stdout = None
-        return 0
+        return say("interrupted; what was done is kept, and the same command goes on from there", INTERRUPTED)
 
 
 def say(line: str, code: int = 2) -> int:
@@ -82,10 +107,12 @@ def run(options: argparse.Namespace) -> int:
     matplotlib.use("Agg")  # writes files, opens no window
     out = options.out
     for path in options.photos:
-        if path.is_dir() and (is_results(path) or (out.is_dir() and path.samefile(out))):
+        if os.path.isdir(path) and is_results(path, out):
             return say(
                 f"error: {printable(path)} is a folder of results: give the folder of the photos, and another --out"
             )
+        if os.path.lexists(path) and is_results(path.parent, out) and not os.path.isdir(path):
+            return say(f"error: {printable(path)} lies in a folder of results: give another --out")
     left_out: list[Path] = []
     named = options.photos + ([sample_photo()] if options.sample else [])
     photos = find_photos(named, lambda folder: is_results(folder, out) and not left_out.append(folder))
@@ -122,9 +149,12 @@ def process(pipeline, results, batch_size: int) -> int:
     from tqdm import tqdm
 
     from facelib.files import printable
+    from facelib.results import count
 
     todo, total, out = results.todo(), len(results.photos), printable(results.folder)
     goes_on = "the same command goes on from there"
+    if results.removed:
+        print(f"{count(results.removed, 'row')} of an earlier run removed: of other photos, detector or weights")
     if len(todo) < total:
         print(f"{total - len(todo)} of {total} photos are done already", flush=True)
     stopped = 0
@@ -205,4 +235,5 @@ if __name__ == "__main__":
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")  # a console that lacks a letter of a name still gets the rest
+    sys.stdout, sys.stderr = Tolerant(sys.stdout), Tolerant(sys.stderr)
     sys.exit(main())

@@ -9,6 +9,7 @@ import base64
 import contextlib
 import errno
 import json
+import os
 import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,8 +18,13 @@ from typing import BinaryIO
 import numpy as np
 from PIL import Image
 
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None
+
 from facelib.embedding import cosine_distance
-from facelib.files import file_state, replacing, unique_names
+from facelib.files import file_state, printable, replacing, unique_names
 from facelib.pipeline import Face, Faces
 
 TABLE, VECTORS, LINES, MATRIX = "faces.json", "embeddings.npz", "faces.part.jsonl", "distances.png"
@@ -28,9 +34,10 @@ DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO}
 
 def is_results(folder: Path, out: Path | None = None) -> bool:
     """Whether a folder is `out`, or holds results of this module rather than photos."""
-    if out is not None and out.is_dir() and folder.samefile(out):
+    if out is not None and os.path.realpath(folder) == os.path.realpath(out):
         return True
-    return (folder / LINES).is_file() or ((folder / TABLE).is_file() and (folder / VECTORS).is_file())
+    there = [os.path.isfile(folder / name) for name in (LINES, TABLE, VECTORS)]  # False where it may not be known
+    return there[0] or (there[1] and there[2])
 
 
 def prepare_folder(folder: Path) -> None:
@@ -66,44 +73,60 @@ class Results:
     any_detector: bool = False
     records: dict[str, dict] = field(default_factory=dict)
     vectors: dict[str, np.ndarray] = field(default_factory=dict)
+    removed: int = 0
     names: dict[str, str] = field(init=False)
+    states: dict[str, tuple[str, int, int]] = field(init=False)
     lines: BinaryIO = field(init=False)
 
     def __post_init__(self):
         self.names = dict(zip(map(str, self.photos), unique_names(self.photos)))
+        # Before anything is read: a photo that changes during the run is done again by the next.
+        self.states = {str(photo): file_state(photo) for photo in self.photos}
 
     def resume(self) -> "Results":
         """Go on with what the folder holds of these photos; gives itself.
 
         A photo counts as done when path, size and time of the file are those of its row, and its pictures are
-        there. What an earlier run wrote for anything else is removed.
+        there. What an earlier run wrote for anything else is removed, and counted in `removed`.
 
         Raises:
-            OSError: the folder cannot be written to.
+            OSError: the folder cannot be written to, or another run is writing there.
         """
+        self._lock()
         old = _read(self.folder)
         for photo in map(str, self.photos):
-            if photo in old and self._is_done(old[photo][0], Path(photo)):
+            if photo in old and self._is_done(old[photo][0], photo):
                 self.records[photo], self.vectors[photo] = old[photo]
+        kept = {name for record in self.records.values() for name in _pictures(record)}
+        for name in {name for record, _ in old.values() for name in _pictures(record)} - kept:
+            (self.folder / name).unlink(missing_ok=True)
+        self.removed = sum("error" not in old[photo][0] for photo in set(old) - set(self.records))
         with replacing(self.folder / LINES) as path:
             path.write_bytes(b"".join(_line(r, self.vectors[photo]) for photo, r in self.records.items()))
         self.lines = open(self.folder / LINES, "ab")  # noqa: SIM115, open as long as the run goes on
-        if set(old) - set(self.records):
-            if (self.folder / TABLE).exists():
-                self._write_tables()
-            kept = {name for record in self.records.values() for name in _pictures(record)}
-            for name in {name for record, _ in old.values() for name in _pictures(record)} - kept:
-                (self.folder / name).unlink(missing_ok=True)
+        if set(old) - set(self.records) and (self.folder / TABLE).exists():
+            self._write_tables()
         (self.folder / MATRIX).unlink(missing_ok=True)
         return self
 
-    def _is_done(self, record: dict, photo: Path) -> bool:
+    def _lock(self) -> None:
+        """One run at a time, as far as the system can tell: the lock ends with the process, however that ends."""
+        if fcntl is None:
+            return
+        self._folder = os.open(self.folder, os.O_RDONLY)
+        try:
+            fcntl.flock(self._folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(self._folder)
+            raise OSError(f"{self.folder}: another run is writing its results there") from None
+
+    def _is_done(self, record: dict, photo: str) -> bool:
         return (
             "error" not in record
             and record.get("made_by") == self.made_by
             and (self.any_detector or record.get("detector") == self.detector)
-            and (record.get("path"), record.get("bytes"), record.get("modified")) == file_state(photo)
-            and record.get("name") == self.names[str(photo)]
+            and (record.get("path"), record.get("bytes"), record.get("modified")) == self.states[photo]
+            and record.get("name") == self.names[photo]
             and all((self.folder / name).is_file() for name in _pictures(record))
         )
 
@@ -121,16 +144,17 @@ class Results:
         """
         name = self.names[str(photo)]
         record = {"photo": str(photo), "name": name, "detector": self.detector, "made_by": self.made_by}
-        record |= dict(zip(("path", "bytes", "modified"), file_state(photo)))
+        record |= dict(zip(("path", "bytes", "modified"), self.states[str(photo)]))
         if faces.error is None:
             try:
                 record |= self._write_pictures(name, image, faces)
             except Exception as error:
                 if isinstance(error, OSError) and error.errno in DISK_ERRORS:
                     raise
-                record |= {"error": f"its results cannot be written ({error})", "faces": []}
+                record |= {"error": f"{printable(photo)}: its results cannot be written ({error})", "faces": []}
         else:
-            record |= {"error": str(faces.error), "faces": []}
+            named = printable(photo)[:300] in str(faces.error)
+            record |= {"error": ("" if named else f"{printable(photo)}: ") + str(faces.error), "faces": []}
         vectors = np.array([face.embedding for face in faces] if record["faces"] else [], np.float32)
         self.lines.write(_line(record, vectors))
         self.lines.flush()
@@ -143,10 +167,14 @@ class Results:
         Raises:
             OSError: they cannot be written; then the lines stay, for the next run.
         """
-        with contextlib.suppress(OSError):  # what a full disk left in the buffer
-            self.lines.close()
-        self._write_tables()
-        (self.folder / LINES).unlink()
+        try:
+            with contextlib.suppress(OSError):  # what a full disk left in the buffer
+                self.lines.close()
+            self._write_tables()
+            (self.folder / LINES).unlink()
+        finally:
+            if fcntl is not None:
+                os.close(self._folder)  # and with it the lock
 
     def _write_tables(self) -> None:
         rows = self.rows()

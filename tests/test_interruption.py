@@ -128,6 +128,7 @@ def test_a_line_that_was_cut_short(photos, undisturbed, tmp_path):
     rows = results.Results(out, "other", "retinaface", find_photos([photos])).resume()  # other weights: nothing is done
     assert rows.todo() == find_photos([photos])
     assert (out / "faces.part.jsonl").read_bytes() == b""
+    rows.close()
     (out / "faces.part.jsonl").write_bytes(b'{"record": {"photo": "x", "faces": []}, "vectors": ""}\n{"record": {"pho')
     assert run(photos, out) == 1
     assert_equal(out, undisturbed)
@@ -140,6 +141,7 @@ def test_another_detector(photos, undisturbed, tmp_path):
     made_by = json.loads((undisturbed / "faces.json").read_text())[0]["made_by"]
     kept = results.Results(tmp_path / "out", made_by, "insightface", files, any_detector=True).resume()
     assert [file.name for file in kept.todo()] == ["none.jpg"]
+    kept.close()
     anew = results.Results(tmp_path / "out", made_by, "insightface", files).resume()
     assert anew.todo() == files
 
@@ -182,6 +184,32 @@ def test_results_are_no_photos(photos, undisturbed, tmp_path, capsys):
     assert "is a folder of results" in capsys.readouterr().err
     assert run(inside, inside) == 2
     assert "is a folder of results" in capsys.readouterr().err
+
+
+def test_photos_are_not_overwritten_by_results(photos, tmp_path, capsys):
+    """Photos named one by one that lie where the results would go."""
+    folder = tmp_path / "photos"
+    shutil.copytree(photos, folder)
+    (folder / "0_annotated.jpg").write_bytes((folder / "1.jpg").read_bytes())
+    assert run(folder / "0.jpg", folder) == 2
+    assert "lies in a folder of results" in capsys.readouterr().err
+    assert (folder / "0_annotated.jpg").read_bytes() == (folder / "1.jpg").read_bytes()
+
+
+def test_two_runs_do_not_write_at_once(photos, undisturbed, tmp_path):
+    files = find_photos([photos])
+    first = results.Results(tmp_path, "weights", "retinaface", files).resume()
+    with pytest.raises(OSError, match="another run is writing"):
+        results.Results(tmp_path, "weights", "retinaface", files).resume()
+    first.close()
+    results.Results(tmp_path, "weights", "retinaface", files).resume().close()
+
+
+def test_whoever_reads_may_stop_reading(photos, undisturbed, tmp_path):
+    """`| head`: the results are whole all the same."""
+    command = f"{sys.executable} -m facelib {photos} --out {tmp_path}/out --detector retinaface 2>&1 | true"
+    subprocess.run(["bash", "-c", command], env=os.environ | {"FACELIB_DATA": ""}, timeout=120)
+    assert len(json.loads((tmp_path / "out/faces.json").read_text())) == PHOTOS
 
 
 def test_links_are_not_written_through(photos, tmp_path):

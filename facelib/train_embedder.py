@@ -163,11 +163,11 @@ def validation(
     return validate
 
 
-def say_what_to_watch(margins: list[float], held_out: int) -> None:
+def say_what_to_watch(before: float, margin: float, held_out: int) -> None:
     """What a reader of the first lines should know: why the loss may rise, and whether there is an accuracy."""
-    if margins[-1] > margins[0]:
+    if margin > before:
         print(
-            f"The margin rises to {margins[-1]:g} until the middle of the run, and the loss with it: that is no fault. "
+            f"The margin rises to {margin:g} until the middle of the run, and the loss with it: that is no fault. "
             "It falls once the margin stays."
         )
     if held_out:
@@ -257,7 +257,7 @@ def main() -> None:
     margins = [margin_schedule((epoch + 1) / epochs, args.margin, before=before) for epoch in range(epochs)]
     if not isinstance(head, MarginLoss):
         margins = [0.0] * epochs
-    say_what_to_watch(margins, len(val))
+    say_what_to_watch(before, margins[-1], len(val))
     # Few photos make small batches: a pass that is one step teaches nothing.
     batch_size = min(args.batch_size or max(8, min(BATCH_SIZE, len(train) // 50)), len(train))
     history = train_embedder(

@@ -137,16 +137,20 @@ def own_folder(tmp_path, pipeline, monkeypatch):
 
 
 @pytest.mark.filterwarnings("ignore:.*single photo")
-def test_training_on_ones_own_folder(own_folder, tmp_path, monkeypatch):
+def test_training_on_ones_own_folder(own_folder, tmp_path, monkeypatch, capsys):
     """One command: photos by person in, weights out, the broken photo named, and it can be loaded."""
     options = "--stages 32:1 40:1 --learning-rate 0.001 --margin 0.2 --batch-size 4 --workers 0 --device cpu"
     command = ["train_embedder", "--folder", str(own_folder), "--out", str(tmp_path / "my.pt"), *options.split()]
     monkeypatch.setattr("sys.argv", command)
     with pytest.warns(UserWarning, match=r"(?s)1 of 6 photos left out.*s3/1\.png"):
         train()
+    said = capsys.readouterr().out
+    assert "The margin rises to 0.2" in said
+    assert "No photo is held out" in said
     entry = read_manifest(tmp_path)["my.pt"]
     assert "mine: 5 photos of 3 people" in entry["training"]["data"]
     assert [row["input_size"] for row in entry["training"]["history"]] == [32, 40]
+    assert [row["margin"] for row in entry["training"]["history"]] == [0.2, 0.2]
     assert entry["preprocessing"]["input_size"] == 40
     vectors = load_embedder(tmp_path / "my.pt", device="cpu").embed(np.zeros((2, 112, 112, 3), np.uint8))
     assert vectors.shape == (2, 512)

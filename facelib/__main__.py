@@ -111,8 +111,8 @@ def run(options: argparse.Namespace) -> int:
             return say(
                 f"error: {printable(path)} is a folder of results: give the folder of the photos, and another --out"
             )
-        if os.path.lexists(path) and is_results(path.parent, out) and not os.path.isdir(path):
-            return say(f"error: {printable(path)} lies in a folder of results: give another --out")
+        if os.path.lexists(path) and os.path.realpath(path.parent) == os.path.realpath(out):
+            return say(f"error: {printable(path)} lies in the folder of the results: give another --out")
     left_out: list[Path] = []
     named = options.photos + ([sample_photo()] if options.sample else [])
     photos = find_photos(named, lambda folder: is_results(folder, out) and not left_out.append(folder))

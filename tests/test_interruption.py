@@ -192,7 +192,7 @@ def test_photos_are_not_overwritten_by_results(photos, tmp_path, capsys):
     shutil.copytree(photos, folder)
     (folder / "0_annotated.jpg").write_bytes((folder / "1.jpg").read_bytes())
     assert run(folder / "0.jpg", folder) == 2
-    assert "lies in a folder of results" in capsys.readouterr().err
+    assert "lies in the folder of the results" in capsys.readouterr().err
     assert (folder / "0_annotated.jpg").read_bytes() == (folder / "1.jpg").read_bytes()
 
 

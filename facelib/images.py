@@ -23,14 +23,14 @@ SUFFIXES = {
     ".ppm", ".pbm", ".pnm", ".avif", ".jp2", ".j2k",
 }  # fmt: skip
 MAX_PIXELS = 200_000_000
-# Formats whose decoders take 9 to 19 bytes a pixel: pixels that they may have, so that 2 GB are enough for any photo.
+# Formats whose decoders take 9 to 19 bytes a pixel: pixels that they may have, so that they need no more than others.
 COSTLY = {"AVIF": 120_000_000, "JPEG2000": 60_000_000, "animated WEBP": 60_000_000}
 MAX_SIDE = 65_535
 MAX_BYTES = 2_000_000_000  # of a file
 MAX_WHOLE_BYTES = 250_000_000  # of a file in a format that is read as a whole before it is decoded
 STRIP_PIXELS = 2**20  # converted at a time, so that a conversion holds no second copy of a large photo
 CROP_SCALE = 1.4  # side of the crop of a face / longer side of its box, so that a turned head still fits
-SPOOLED_PIXELS = 64_000_000
+SPOOLED_PIXELS = 64_000_000  # from which a photo is converted through a file, see `_as_array`
 ORIENTATION = 0x0112  # EXIF tag
 
 

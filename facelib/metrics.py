@@ -6,6 +6,7 @@ import numpy as np
 from sklearn.metrics import roc_auc_score, roc_curve
 
 FPRS = (0.1, 0.01, 0.001, 0.0001)
+TURNS = {"frontal": (0, 0.15), "turned": (0.15, 0.35), "far turned": (0.35, np.inf)}  # of |head_turn|
 
 
 def landmark_errors(predicted: np.ndarray, labelled: np.ndarray) -> np.ndarray:
@@ -24,6 +25,28 @@ def landmark_errors(predicted: np.ndarray, labelled: np.ndarray) -> np.ndarray:
     return np.linalg.norm(predicted - labelled, axis=2) / eyes[:, None]
 
 
+def landmark_metrics(found: np.ndarray, labelled: np.ndarray, sets: np.ndarray) -> dict[str, dict]:
+    """For each set of labels "nme", "above_10" (share of faces), "per_point", "faces" (number), and for further use
+    "errors" (n,) and "found" (n, 5, 2).
+
+    Args:
+        found, labelled: (n, 5, 2); sets: (n,) names.
+    """
+    results = {}
+    for name in sorted(set(sets.tolist())):
+        part = sets == name
+        errors = landmark_errors(found[part], labelled[part])
+        results[name] = {
+            "nme": float(errors.mean()),
+            "above_10": float((errors.mean(1) > 0.1).mean()),
+            "per_point": errors.mean(0).tolist(),
+            "faces": int(part.sum()),
+            "errors": errors.mean(1),
+            "found": found[part],
+        }
+    return results
+
+
 def head_turn(points: np.ndarray) -> np.ndarray:
     """How far the nose tip lies beside the middle of the eyes, along the eye line, in eye distances.
 
@@ -40,7 +63,8 @@ def head_turn(points: np.ndarray) -> np.ndarray:
 
 
 def top_k_accuracy(logits: np.ndarray, labels: np.ndarray, k: int = 1) -> float:
-    """Share of rows of (n, classes) margin-free logits whose label (n,) is among the k highest."""
+    """Share of rows of (n, classes) margin-free logits whose label (n,) is among the k highest (of fewer classes: all)."""
+    k = min(k, logits.shape[1])
     best = np.argpartition(-logits, k - 1, axis=1)[:, :k]
     return float((best == np.asarray(labels)[:, None]).any(1).mean())
 
@@ -106,7 +130,7 @@ def identification_rate(
 
 
 def rates_of(vectors: np.ndarray, people: np.ndarray) -> dict[str, float]:
-    """FPR -> TPR of `identification_rate`, e.g. {"0.1": 0.92, ...}: the short form for the manifest."""
+    """FPR -> TPR of `identification_rate`, e.g. {"0.1": 0.92, ...}: the short form for tables."""
     return {f"{row['fpr']:g}": row["tpr"] for row in identification_rate(vectors, people)}
 
 

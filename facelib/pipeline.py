@@ -1,6 +1,7 @@
 """Photo in, list of faces out: detection, landmarks, alignment, embedding."""
 
 import contextlib
+import importlib.util
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -10,13 +11,11 @@ import numpy as np
 import torch
 
 from facelib.alignment import METHODS, align_faces
-from facelib.checkpoints import one_process
 from facelib.detection import Detector, load_detector
-from facelib.embedding import Embedder, SideBySide, load_embedder
-from facelib.images import Photo, read_image
+from facelib.embedding import Embedder, load_embedder
+from facelib.inference import BATCH_BYTES, one_process
 from facelib.landmarks import Landmarker, load_landmarker
-
-BATCH_BYTES = 75_000_000  # of decoded photos, after which a batch is full: 25 megapixels
+from facelib.reading import Photo, read_image
 
 
 @dataclass(frozen=True)
@@ -50,16 +49,18 @@ class FacePipeline:
         self,
         detector: Detector,
         landmarker: Landmarker,
-        embedder: Embedder | SideBySide,
-        align: str = "five_points",
+        embedder: Embedder,
+        align: str | None = None,
     ):
+        """`align`: see `align_faces`; None: as the embedder's faces were in its training."""
+        align = align or embedder.alignment
         if align not in METHODS:
             raise ValueError(f"align={align!r}: expected one of {', '.join(METHODS)}")
         self.detector, self.landmarker, self.embedder, self.align = detector, landmarker, embedder, align
 
     @classmethod
     def from_pretrained(
-        cls, detector: str = "auto", device: str | torch.device | None = None, align: str = "five_points"
+        cls, detector: str = "auto", device: str | torch.device | None = None, align: str | None = None
     ):
         """The shipped weights. Arguments: see `load_detector`, `pick_device` and `align_faces`."""
         return cls(load_detector(detector, device), load_landmarker(device=device), load_embedder(device=device), align)
@@ -127,29 +128,20 @@ class FacePipeline:
         return results
 
     def _run(self, images: list[np.ndarray]) -> list[Faces]:
+        """The steps themselves, over several photos: all their faces go through the networks together."""
         found = [self.detector.detect(image) for image in images]
         landmarks = self.landmarker.predict(images, [boxes for boxes, _ in found])
         aligned = [align_faces(image, points, self.align) for image, points in zip(images, landmarks)]
-        embeddings = self.embedder.embed(np.concatenate(aligned)) if images else []
-        ends = np.cumsum([len(points) for points in landmarks])[:-1]
-        return (
-            [
-                Faces(
-                    Face(box, float(score), *rest) for box, score, *rest in zip(boxes, scores, points, crops, vectors)
-                )
-                for (boxes, scores), points, crops, vectors in zip(
-                    found, landmarks, aligned, np.split(embeddings, ends)
-                )
-            ]
-            if images
-            else []
-        )
+        embeddings = iter(self.embedder.embed(np.concatenate(aligned))) if images else iter(())
+        results = []
+        for (boxes, scores), points, faces in zip(found, landmarks, aligned):
+            rows = zip(boxes, scores.tolist(), points, faces, embeddings)  # takes as many embeddings as there are boxes
+            results.append(Faces([Face(*row) for row in rows]))
+        return results
 
 
 def sample_photo() -> Path:
     """insightface's sample photo with six people, from the installed package."""
-    import importlib.util
-
     package = importlib.util.find_spec("insightface")
     path = Path(package.submodule_search_locations[0]) / "data" / "images" / "t1.jpg" if package else Path("t1.jpg")
     if not path.is_file():

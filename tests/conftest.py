@@ -19,8 +19,8 @@ import torch
 from PIL import Image
 
 from facelib import FacePipeline, load_detector, read_image, sample_photo
-from facelib.checkpoints import data_folder
-from facelib.datasets import load_orl
+from facelib.datasets.sources import load_orl
+from facelib.settings import data_folder
 
 
 @pytest.fixture(scope="session")
@@ -60,3 +60,34 @@ def prepared(tmp_path, monkeypatch):
         (tmp_path / name / "faces.csv").write_text("\n".join(rows))
 
     return prepare
+
+
+@pytest.fixture
+def own_folder(tmp_path, pipeline, monkeypatch):
+    """Three people of ORL enlarged, two photos each, one of them broken, and an empty folder."""
+    monkeypatch.setenv("FACELIB_DATA", str(tmp_path / "data"))
+    monkeypatch.setattr("facelib.datasets.aligned.load_detector", lambda: pipeline.detector)
+    orl = load_orl()
+    for person in ("s1", "s2", "s3"):
+        (tmp_path / "mine" / person).mkdir(parents=True)
+        for photo, i in enumerate(np.flatnonzero(orl.people == person)[:2]):
+            picture = Image.open(orl.files[i]).convert("RGB").resize((368, 448))
+            picture.save(tmp_path / "mine" / person / f"{photo}.png")
+    (tmp_path / "mine/s3/1.png").write_bytes(b"not a picture")
+    (tmp_path / "mine/empty").mkdir()
+    return tmp_path / "mine"
+
+
+@pytest.fixture
+def people(tmp_path, photo, detector):
+    """A folder of three people, cut out of the sample photo, with one broken file."""
+    boxes, _ = detector.detect(photo)
+    for person, box in enumerate(boxes[:3].round().astype(int)):
+        folder = tmp_path / "people" / f"person{person}"
+        folder.mkdir(parents=True)
+        x1, y1, x2, y2 = box + [-60, -60, 60, 60]
+        crop = photo[max(y1, 0) : y2, max(x1, 0) : x2]
+        Image.fromarray(crop).save(folder / "one.png")
+        Image.fromarray(crop[:, ::-1]).save(folder / "two.jpg", quality=95)
+    (tmp_path / "people" / "person0" / "broken.jpg").write_text("no picture")
+    return tmp_path / "people"

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 from facelib import detection, downloads, load_detector
-from facelib.checkpoints import data_folder
-from facelib.evaluate_detectors import count_faces, load_photo_faces, turned
+from facelib.evaluation.detectors import turned
+from facelib.settings import data_folder
 
 
 @pytest.fixture
@@ -210,22 +210,6 @@ def test_a_long_photo_costs_no_memory_of_its_own(photo, detector):
     tracemalloc.stop()
     assert len(boxes) == 0
     assert peak < 60e6  # a border of half the longer side around it would be 2.7 GB
-
-
-def test_evaluation_of_detectors(photo, detector):
-    """Counting: what is found twice, in the wrong place, or marked unsure."""
-    boxes, _ = detector.detect(photo)
-    sure = np.ones(6, bool)
-    assert count_faces(boxes, boxes, sure, np.eye(2, 3)) == (6, 0)
-    assert count_faces(np.concatenate([boxes, boxes[:2]]), boxes, sure, np.eye(2, 3)) == (6, 2)
-    assert count_faces(boxes[1:], boxes, sure, np.eye(2, 3)) == (5, 0)
-    assert count_faces(boxes, boxes[:4], sure[:4], np.eye(2, 3)) == (4, 2)
-    assert count_faces(boxes, boxes, np.arange(6) > 0, np.eye(2, 3)) == (5, 0)
-    assert count_faces(np.zeros((0, 4), np.float32), boxes, sure, np.eye(2, 3)) == (0, 0)
-    image, matrix = turned(photo, 10)
-    assert count_faces(detector.detect(image)[0], boxes, sure, matrix) == (6, 0)
-    assert {label.dtype.name for _, label in load_photo_faces().values()} == {"bool"}
-    assert sum(len(label) for _, label in load_photo_faces().values()) > 200
 
 
 def test_damaged_model_file_falls_back(fresh, tmp_path, capsys):

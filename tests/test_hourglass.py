@@ -1,8 +1,8 @@
 import pytest
 import torch
 
-from facelib.heatmap_losses import mse_loss, weighted_mse_loss
 from facelib.hourglass import Hourglass, Residual, StackedHourglass
+from facelib.training.heatmap_losses import mse_loss, weighted_mse_loss
 
 
 def test_blocks_keep_the_size():

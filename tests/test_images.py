@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from facelib.images import find_photos, read_image, warp_image
+from facelib.images import warp_image
+from facelib.reading import find_photos, read_image
 
 
 @pytest.fixture
@@ -139,7 +140,7 @@ def test_strips_join_without_a_seam(gradient, tmp_path, monkeypatch):
     large = np.tile(gradient, (3, 2, 1))
     path = save(Image.fromarray(large), tmp_path / "a.png")
     for name in ("STRIP_PIXELS", "SPOOLED_PIXELS"):
-        monkeypatch.setattr(f"facelib.images.{name}", 500)
+        monkeypatch.setattr(f"facelib.reading.{name}", 500)
         np.testing.assert_array_equal(read_image(path), large)
 
 
@@ -161,7 +162,7 @@ def test_one_pixel_and_hundred_megapixels(tmp_path):
 
 
 def test_over_the_limit_is_named(tmp_path, monkeypatch):
-    monkeypatch.setattr("facelib.images.MAX_PIXELS", 100)
+    monkeypatch.setattr("facelib.reading.MAX_PIXELS", 100)
     path = save(Image.new("L", (20, 20)), tmp_path / "large.png")
     with pytest.raises(ValueError, match=r"large\.png.*20 x 20"):
         read_image(path)
@@ -251,7 +252,7 @@ def test_webp_is_the_same_through_either_library(gradient, tmp_path):
 
 MEMORY = """
 import sys
-from facelib.images import read_image
+from facelib.reading import read_image
 status = lambda name: int(open("/proc/self/status").read().split(name)[1].split()[0]) / 1000
 before = status("VmRSS:")
 assert read_image(sys.argv[1]).shape == (5000, 10000, 3)

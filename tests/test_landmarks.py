@@ -1,19 +1,11 @@
-"""The landmarker and its training: sensible answers or clear errors, whatever comes in."""
-
-import json
-from dataclasses import replace
+"""The landmarker: sensible answers or clear errors, whatever comes in."""
 
 import cv2
 import numpy as np
 import pytest
-from PIL import Image
 
 from facelib import load_landmarker
-from facelib.benchmark import benchmark_embedder, benchmark_landmarks
-from facelib.checkpoints import read_manifest
-from facelib.datasets import FaceList
 from facelib.heatmaps import DECODERS
-from facelib.label_offsets import label_offsets, label_set_offsets, move_labels, move_points
 from facelib.landmarks import Landmarker
 
 
@@ -116,97 +108,3 @@ def test_both_stacks_find_the_face_and_every_decoder_agrees(pipeline, photo, fac
         other = Landmarker(shipped.model, shipped.input_size, shipped.activation, decoder)
         found = other.predict([photo], [boxes])[0]
         assert (np.linalg.norm(found - points, axis=2) / eyes).mean() < 0.06, decoder
-
-
-def test_label_offsets_are_measured_and_removed(pipeline, photo, faces, tmp_path):
-    """Labels that lie a tenth of the eye distance below what the landmarker finds, on turned faces too."""
-    path = tmp_path / "photo.png"
-    Image.fromarray(photo).save(path)
-    boxes = np.stack([face.box for face in faces])
-    points = np.stack([face.landmarks for face in faces])
-    below = np.tile(np.array([0.0, 0.1]), (5, 1))
-    labels = move_points(points, below)
-    listed = FaceList([path] * 6, np.arange(6), np.full(6, "train"), boxes, labels, np.full(6, "afw"))
-    measured = label_offsets(pipeline.landmarker, listed)
-    np.testing.assert_allclose(measured, below, atol=0.01)
-    true = replace(listed, points=points, sets=np.full(6, "celeba"))
-    both = FaceList.join([listed, true])
-    offsets = label_set_offsets(pipeline.landmarker, both)
-    assert list(offsets) == ["afw"]
-    np.testing.assert_allclose(offsets["afw"], below, atol=1e-5)
-    np.testing.assert_allclose(move_labels(both, offsets).points, np.concatenate([points, points]), atol=0.5)
-    with pytest.raises(ValueError, match=r"'celeba'.*afw"):
-        label_set_offsets(pipeline.landmarker, listed)
-
-
-def test_training_command(faces, photo, tmp_path, monkeypatch, capsys):
-    """Two stages with pseudo-labels and relabelling on a handful of faces; then again from the checkpoints."""
-    from facelib import train_landmarks
-
-    monkeypatch.setenv("FACELIB_DATA", str(tmp_path))
-    columns = [f"{n}_{c}" for n in ("left_eye", "right_eye", "nose", "left_mouth", "right_mouth") for c in "xy"]
-    for folder in ("landmarks", "some"):
-        (tmp_path / folder).mkdir()
-        Image.fromarray(photo).save(tmp_path / folder / "photo.png")
-    rows = [
-        [f"photo.png,celeba,{'val' if i > 3 else 'train'},p{i}", *face.box, *face.landmarks.ravel()]
-        for i, face in enumerate(faces)
-    ]
-    head = "file,dataset,split,person_or_photo,box_x1,box_y1,box_x2,box_y2," + ",".join(columns)
-    table = "\n".join([head, *(",".join(map(str, row)) for row in rows)])
-    (tmp_path / "landmarks/landmarks.csv").write_text(table)
-    crops = [f"photo.png,q{i},train," + ",".join(map(str, faces[i].landmarks.ravel())) for i in range(6)]
-    (tmp_path / "some/faces.csv").write_text("\n".join(["file,person,split," + ",".join(columns), *crops]))
-    command = ["train_landmarks", "--stages", "32:1", "64:1", "--epoch-size", "8", "--batch-size", "4"]
-    command += ["--pseudo", "some", "--pseudo-shares", "0.5", "0.5", "--relabel", "--channels", "16", "--device", "cpu"]
-    command += ["--unify-labels"]
-    command += [
-        "--out",
-        str(tmp_path / "models/out.pt"),
-        "--stacks",
-        "1",
-        "--checkpoints",
-        str(tmp_path / "checkpoints"),
-    ]
-    monkeypatch.setattr("sys.argv", command)
-    train_landmarks.main()
-    entry = read_manifest(tmp_path / "models")["out.pt"]
-    assert [row["epoch"] for row in entry["training"]["history"]] == [1, 1]
-    assert entry["preprocessing"]["input_size"] == 64
-    assert "pseudo-labelled" in entry["training"]["data"]
-    train_landmarks.main()  # both stages are done: nothing is trained again
-    assert read_manifest(tmp_path / "models")["out.pt"]["training"]["history"] == entry["training"]["history"]
-
-    # Going on from these weights keeps their size, and asks for their loss.
-    going_on = [*command[:1], "--start", str(tmp_path / "models/out.pt"), "--stages", "64:1", *command[4:]]
-    going_on[going_on.index("--pseudo-shares") + 1 : going_on.index("--relabel")] = ["0.5"]
-    going_on += ["--learning-rates", "0.001", "--out", str(tmp_path / "models/more.pt"), "--stacks", "2"]
-    monkeypatch.setattr("sys.argv", going_on)
-    train_landmarks.main()
-    more = read_manifest(tmp_path / "models")["more.pt"]
-    assert more["arguments"] == entry["arguments"]
-    monkeypatch.setattr("sys.argv", [*going_on, "--loss", "mse"])
-    with pytest.raises(SystemExit):
-        train_landmarks.main()
-    alone = "train_landmarks --stages 32:1 --learning-rates 0.001 --pseudo-shares 0 --unify-labels"
-    monkeypatch.setattr("sys.argv", alone.split())
-    with pytest.raises(SystemExit):
-        train_landmarks.main()
-    assert "need a network" in capsys.readouterr().err
-    assert load_landmarker(tmp_path / "models/out.pt", "cpu").predict([photo], [faces[0].box[None]])[0].shape == (
-        1,
-        5,
-        2,
-    )
-
-
-@pytest.mark.parametrize("benchmark", [benchmark_landmarks, benchmark_embedder])
-def test_benchmark(benchmark, monkeypatch):
-    monkeypatch.setattr("facelib.benchmark.rate", lambda work, device: (work(), 2.0)[1])
-    figures = benchmark("cpu", batch_size=4)
-    assert figures["faces_per_second"] == 8
-    assert figures["milliseconds_for_one_face"] == 500
-    for network in figures.get("networks", [figures]):
-        assert network["parameters"] > 1e5
-        assert 0.01 < network["gflops"] < 10
-    json.dumps(figures)

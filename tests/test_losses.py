@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from facelib.losses import LOSSES, AdaFace, ArcFace, CosFace, Triplet, make_head, margin_schedule, triplet_loss
+from facelib.losses import LOSSES, AdaFace, ArcFace, CosFace, Triplet, make_loss, margin_schedule, triplet_loss
 
 
 def test_arcface_is_the_formula():
@@ -52,7 +52,7 @@ def test_the_same_as_pytorch_metric_learning(loss):
 
     torch.manual_seed(0)
     vectors, labels = torch.randn(32, 16, requires_grad=True), torch.arange(32) % 7
-    head = make_head(loss, 16, 7, scale=32.0)
+    head = make_loss(loss, 16, 7, scale=32.0)
     other = {
         "arcface": losses.ArcFaceLoss(7, 16, margin=math.degrees(0.4), scale=32),
         "cosface": losses.CosFaceLoss(7, 16, margin=0.4, scale=32),
@@ -85,7 +85,7 @@ def test_cosface_and_adaface_are_their_formulas():
 
 
 def test_sub_centres_take_the_nearest():
-    head = ArcFace(2, 2, scale=1.0, centres=3)
+    head = ArcFace(2, 2, scale=1.0, sub_centres=3)
     head.weight.data = torch.tensor([[1.0, 0], [0, 1], [-1, 0], [0, -1], [0, -1], [0, -1]])
     torch.testing.assert_close(head.logits(torch.tensor([[0.0, 5]])), torch.tensor([[1.0, -1]]))
 
@@ -129,7 +129,7 @@ def test_every_loss_learns(loss):
     torch.manual_seed(0)
     labels = torch.arange(32) % 4
     inputs = torch.randn(4, 10)[labels] + torch.randn(32, 10)
-    layer, head = torch.nn.Linear(10, 8), make_head(loss, 8, 4, scale=8.0)
+    layer, head = torch.nn.Linear(10, 8), make_loss(loss, 8, 4, scale=8.0)
     optimizer = torch.optim.Adam([*layer.parameters(), *head.parameters()], 0.01)
     values = []
     for _ in range(200):
@@ -141,6 +141,26 @@ def test_every_loss_learns(loss):
     assert values[-1] < 0.5 * values[0]
 
 
+@pytest.mark.parametrize("name", LOSSES)
+def test_all_losses_have_one_interface(name):
+    """Logits and class vectors of every class it knows, a start from centres, and how a batch should be made up."""
+    loss = make_loss(name, 8, 4)
+    embeddings, labels = torch.randn(6, 8), torch.tensor([0, 0, 1, 1, 2, 3])
+    assert loss.classes in (0, 4)
+    assert loss.logits(embeddings).shape == (6, loss.classes)
+    assert len(loss.class_vectors()) == loss.classes
+    centres = torch.nn.functional.normalize(torch.randn(4, 8))
+    loss.start_from(centres)
+    if loss.classes:
+        torch.testing.assert_close(loss.class_vectors(), centres, atol=0.05, rtol=0)
+        assert loss.logits(centres).argmax(1).tolist() == [0, 1, 2, 3]
+    assert loss.samples_per_class in (1, 4)
+    assert loss(embeddings, labels).ndim == loss(embeddings, labels, 0.2).ndim == 0
+
+
 def test_unknown_loss():
     with pytest.raises(ValueError, match="loss 'softmax': expected one of arcface"):
-        make_head("softmax", 8, 4)
+        make_loss("softmax", 8, 4)
+    for name in ("cross_entropy", "triplet"):
+        with pytest.raises(ValueError, match=f"the loss {name} has no class margins"):
+            make_loss(name, 8, 4, groups=torch.zeros(4))

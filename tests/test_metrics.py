@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from facelib.checkpoints import data_folder
 from facelib.embedding import cosine_distance
 from facelib.metrics import (
     bootstrap_identification_rate,
@@ -19,6 +18,7 @@ from facelib.metrics import (
     triplet_accuracy,
     verification_summary,
 )
+from facelib.settings import LISTS
 
 
 def at_angles(*degrees):
@@ -47,10 +47,7 @@ def test_identification_rate_by_hand():
 
 
 def test_identification_rate_worked_example():
-    path = data_folder() / "ir_test_vectors.json"
-    if not path.is_file():
-        pytest.skip("ir_test_vectors.json is not under FACELIB_DATA")
-    example = json.loads(path.read_text())
+    example = json.loads((LISTS / "ir_test_vectors.json").read_text())
     files = [(person, name) for person, names in example["query"].items() for name in names]
     query = np.array([example["query_embeddings"][name] for _, name in files])
     people = np.array([person for person, _ in files])
@@ -109,6 +106,7 @@ def test_top_k_and_landmark_errors():
     logits = np.array([[3.0, 2, 1], [1, 2, 3], [1, 3, 2]])
     assert top_k_accuracy(logits, [0, 0, 2]) == pytest.approx(1 / 3)
     assert top_k_accuracy(logits, [0, 0, 2], k=2) == pytest.approx(2 / 3)
+    assert top_k_accuracy(logits, [0, 0, 2], k=5) == 1  # of fewer classes all
     labelled = np.array([[[0.0, 0], [40, 0], [20, 20], [5, 40], [35, 40]]])
     predicted = labelled + np.array([0, 4])
     np.testing.assert_allclose(landmark_errors(predicted, labelled), 0.1)

@@ -1,0 +1,140 @@
+"""Measure weights on the test sets and write models/results: `python -m facelib.evaluation [NAME ...]`."""
+
+import argparse
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from facelib.settings import LISTS, MODELS, SPIN_COUNT
+
+os.environ.setdefault("GOMP_SPINCOUNT", SPIN_COUNT)  # before PyTorch is loaded
+
+from facelib.embedding import load_embedder
+from facelib.evaluation import closed_set, landmarks, recognition
+from facelib.landmarks import SHIPPED, load_landmarker
+from facelib.records import results_folder, write_record, write_table
+from facelib.settings import data_folder
+from facelib.weights import file_hash, hashes_of, read_manifest, write_manifest
+
+TRAINED_ON = ["faces_train", "faces_more"]  # of the shipped networks, for the closed set
+TABLES = {"landmarks": "landmarks.csv"}  # of the other sets it is faces.csv
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The weights in a folder, measured with the landmarks of its own hourglass, or of the shipped one."""
+
+    models: Path
+    device: str | None = None
+
+    @property
+    def hourglass(self) -> Path:
+        """Whose landmarks align the faces."""
+        own = self.models / SHIPPED
+        return own if own.exists() else MODELS / SHIPPED
+
+    @property
+    def networks(self) -> list[str]:
+        """The embedding networks that the manifest lists."""
+        entries = read_manifest(self.models).items()
+        return [name for name, e in entries if str(e.get("architecture")).endswith("EmbeddingNetwork")]
+
+    @property
+    def names(self) -> list[str]:
+        """What can be measured, all but the closed set by default."""
+        manifest = read_manifest(self.models)
+        there = [SHIPPED] * (SHIPPED in manifest) + self.networks + ["embedder"] * ("embedder" in manifest)
+        return there + ["closed_set"] * bool(self.networks)
+
+    def run(self, name: str) -> None:
+        """Measure one of `names`, and write what comes out."""
+        if name == SHIPPED:
+            plain, flipped = (load_landmarker(self.hourglass, self.device, flip=flip) for flip in (False, True))
+            self.write(name, landmarks.test_set_metrics(plain, flipped), [SHIPPED], ["landmarks"])
+        elif name == "closed_set":
+            self.closed_set()
+        else:
+            self.embedder(name, read_manifest(self.models)["embedder"]["networks"] if name == "embedder" else [name])
+
+    def embedder(self, name: str, networks: list[str]) -> None:
+        """Threshold and metrics of one network, or of the ensemble that the manifest names."""
+        landmarker = load_landmarker(self.hourglass, self.device)
+        embedder = load_embedder([self.models / file for file in networks], self.device)
+        threshold, metrics = recognition.embedder_metrics(embedder, landmarker)
+        manifest = read_manifest(self.models)  # only now: a training may have ended since
+        chosen = {"cosine_distance": 1 - threshold, "chosen": "FPR 0.001 on open_val"}
+        manifest[name]["threshold"] = chosen | {"weights": hashes_of(manifest, networks)}
+        write_manifest(manifest, self.models)
+        self.write(name, metrics, [SHIPPED, *networks], ["faces_unseen", "lfw", "faces_more"])
+        if name == "embedder":
+            every = {file: load_embedder(self.models / file, self.device) for file in self.networks}
+            choice = recognition.choice_metrics(every, landmarker)
+            rows = [
+                {"networks": names}
+                | {f"{people}_{fpr}": r for people, rates in sets.items() for fpr, r in rates.items()}
+                for names, sets in choice.items()
+            ]
+            write_table(results_folder(self.models) / "embedder_choice.csv", rows)
+
+    def closed_set(self) -> None:
+        landmarker = load_landmarker(self.hourglass, self.device)
+        every = {file: load_embedder(self.models / file, self.device) for file in self.networks}
+        rows = closed_set.closed_set_rows(every, TRAINED_ON, landmarker)
+        write_table(results_folder(self.models) / "closed_set.csv", rows)
+        print(*rows, sep="\n")
+
+    def write(self, name: str, metrics: dict[str, Any], weights: list[str], sets: list[str]) -> None:
+        """The record of one of `names`."""
+        files = {file: self.hourglass if file == SHIPPED else self.models / file for file in weights}
+        path = results_folder(self.models) / f"{Path(name).stem}.json"
+        write_record(
+            path,
+            metrics,
+            command=" ".join(["python -m facelib.evaluation", *sys.argv[1:]]),
+            weights={file: file_hash(place)[:8] for file, place in files.items()},
+            data={name: described(name) for name in sets} | {"lists": frozen_lists()},
+        )
+        print(f"{path}: written", flush=True)
+
+
+def described(name: str) -> str:
+    """How much there is of a set, and the hash of its table."""
+    table = data_folder() / name / TABLES.get(name, "faces.csv")
+    rows = len(table.read_text().splitlines()) - 1
+    return f"{rows} photos, {table.name} {file_hash(table)[:8]}"
+
+
+def frozen_lists() -> str:
+    """The hash of who is left out of the training sets, and so of the families."""
+    return " ".join(file_hash(path)[:8] for path in sorted(LISTS.glob("*.txt")))
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser("python -m facelib.evaluation", description=__doc__)
+    parser.add_argument(
+        "names",
+        nargs="*",
+        metavar="NAME",
+        help="weights of the manifest; embedder: the ensemble that the pipeline uses; closed_set: held-out photos of "
+        "training people, which aligns all their photos first; default: all but closed_set",
+    )
+    parser.add_argument("--models", type=Path, default=MODELS, help="folder of the weights and their manifest")
+    parser.add_argument("--device")
+    options = parser.parse_args()
+    evaluation = Evaluation(options.models, options.device)
+    if unknown := [name for name in options.names if name not in evaluation.names]:
+        manifest = options.models / "manifest.json"
+        parser.error(f"{' '.join(unknown)}: {manifest} has {', '.join(evaluation.names) or 'nothing'}")
+    try:
+        for name in options.names or [name for name in evaluation.names if name != "closed_set"]:
+            evaluation.run(name)
+    except (OSError, ValueError, RuntimeError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

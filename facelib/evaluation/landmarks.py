@@ -1,0 +1,45 @@
+"""The hourglass on labelled faces: `python -m facelib.evaluation landmarks`."""
+
+from typing import Any
+
+import numpy as np
+
+from facelib.datasets.labels import find_landmarks, label_offsets, move_points
+from facelib.datasets.lists import FaceList
+from facelib.datasets.sources import load_landmark_list
+from facelib.landmarks import Landmarker
+from facelib.metrics import TURNS, head_turn, landmark_errors, landmark_metrics
+
+
+def evaluate_landmarks(landmarker: Landmarker, faces: FaceList, stack: int = -1) -> dict[str, dict]:
+    """`landmark_metrics` of what the landmarker finds on labelled faces."""
+    return landmark_metrics(find_landmarks(landmarker, faces, stack), faces.points, faces.sets)
+
+
+def test_set_metrics(landmarker: Landmarker, flipped: Landmarker) -> dict[str, dict[str, Any]]:
+    """For each landmark test set: "nme", "above_10", "per_point", "faces", "by_turn", and "nme_flip"
+    of `flipped`, the same network with flip averaging.
+
+    Of sets with validation faces also "label_offsets" (5, 2), measured on those, and "nme_offset" and
+    "nme_flip_offset": when the points found are moved by them, so without what the label sets disagree about.
+    """
+    faces = load_landmark_list()
+    test, val = faces.where(faces.splits == "test"), faces.where(faces.splits == "val")
+    results, with_flip = evaluate_landmarks(landmarker, test), evaluate_landmarks(flipped, test)
+    metrics = {}
+    for name, result in results.items():
+        metrics[name] = {key: result[key] for key in ("nme", "above_10", "per_point", "faces")}
+        metrics[name]["nme_flip"] = with_flip[name]["nme"]
+        if name in val.sets:
+            offsets = label_offsets(flipped, val.where(val.sets == name))
+            labels = test.where(test.sets == name).points
+            metrics[name]["label_offsets"] = offsets.round(4).tolist()
+            for key, found in (("nme_offset", result["found"]), ("nme_flip_offset", with_flip[name]["found"])):
+                metrics[name][key] = float(landmark_errors(move_points(found, offsets), labels).mean())
+        turn = np.abs(head_turn(test.where(test.sets == name).points))
+        metrics[name]["by_turn"] = {
+            label: {"nme": float(result["errors"][part].mean()), "faces": int(part.sum())}
+            for label, (low, high) in TURNS.items()
+            if (part := (turn >= low) & (turn < high)).any()
+        }
+    return metrics

@@ -1,0 +1,180 @@
+"""Embedders on people whom no training has seen: `python -m facelib.evaluation embedder`."""
+
+from collections.abc import Callable
+from itertools import combinations
+from typing import Any
+
+import cv2
+import numpy as np
+
+from facelib.alignment import METHODS
+from facelib.datasets.aligned import aligned_families, aligned_open_set, aligned_set, cut_faces
+from facelib.datasets.lists import FaceList, load_faces
+from facelib.datasets.sources import load_lfw_pairs
+from facelib.datasets.splits import family, open_set_faces
+from facelib.embedding import Embedder
+from facelib.landmarks import Landmarker
+from facelib.metrics import (
+    FPRS,
+    TURNS,
+    bootstrap_identification_rate,
+    bootstrap_summary,
+    head_turn,
+    identification_rate,
+    lfw_accuracy,
+    pair_similarities,
+    rank_1,
+    rates_of,
+    verification_summary,
+)
+
+COURSE_FPRS = (0.5, 0.2, 0.1, 0.05)
+
+
+def _smaller(face: np.ndarray) -> np.ndarray:
+    return cv2.resize(cv2.resize(face, (28, 28), interpolation=cv2.INTER_AREA), (112, 112))
+
+
+def _compressed(face: np.ndarray) -> np.ndarray:
+    return cv2.imdecode(cv2.imencode(".jpg", face, [cv2.IMWRITE_JPEG_QUALITY, 10])[1], cv2.IMREAD_COLOR)
+
+
+CORRUPTIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {  # aligned face -> the same, worse
+    "grey": lambda face: cv2.cvtColor(face, cv2.COLOR_RGB2GRAY)[..., None].repeat(3, 2),
+    "28 pixels wide": _smaller,
+    "a third of the light": lambda face: face // 3,
+    "JPEG of quality 10": _compressed,
+}
+
+
+def alignment_metrics(embedder: Embedder, landmarker: Landmarker) -> dict[str, dict[str, float]]:
+    """TPR on open_val for faces cut by the box alone, aligned by the eyes, by all five points, and by the
+    detector's five."""
+    unseen = open_set_faces("open_val")
+    metrics = {}
+    for how in ("box", *METHODS, "detector"):
+        cut, kept = cut_faces(unseen, how, landmarker)
+        metrics[how] = rates_of(embedder.embed(cut), kept.people)
+    return metrics
+
+
+def open_set_embeddings(embedder: Embedder, landmarker: Landmarker, split: str) -> tuple[np.ndarray, np.ndarray]:
+    """Embeddings (n, d) and people (n,) of "open_val" or "open_test"."""
+    aligned, faces = aligned_open_set(split, landmarker)
+    return embedder.embed(aligned), faces.people
+
+
+def open_set_metrics(vectors: np.ndarray, people: np.ndarray) -> dict[str, Any]:
+    """Identification Rate, AUC, EER and rank-1 over all pairs, with intervals over people; and "distractors",
+    the rate where half of the people are query and the others distractors."""
+    fprs = (*COURSE_FPRS, *FPRS[1:])
+    rows = identification_rate(vectors, people, fprs=fprs)
+    for row, interval in zip(rows, bootstrap_identification_rate(vectors, people, fprs)):
+        row["interval_95"] = interval
+    summary = verification_summary(*pair_similarities(vectors, people))
+    query = np.isin(people, np.unique(people)[::2])
+    with_distractors = identification_rate(vectors[query], people[query], vectors[~query], fprs)
+    return {
+        "identification_rate": rows,
+        "distractors": {f"{row['fpr']:g}": row["tpr"] for row in with_distractors},
+        "people": len(set(people)),
+        "auc": summary["auc"],
+        "eer": summary["eer"],
+        "rank_1": float(rank_1(vectors, people).mean()),
+        "interval_95": bootstrap_summary(vectors, people),
+    }
+
+
+def robustness_metrics(
+    embedder: Embedder, aligned: np.ndarray, faces: FaceList, threshold: float
+) -> dict[str, dict[str, float]]:
+    """Share above the threshold (cosine) of the pairs of one person, "tpr", and of two people, "fpr": as the
+    photos are, where one of the two is corrupted, and by the head that is turned further (where the faces have
+    a detector's points)."""
+    first, second = np.triu_indices(len(aligned), 1)
+    same = faces.people[first] == faces.people[second]
+
+    def shares(above: np.ndarray, part: np.ndarray | bool = True) -> dict[str, float]:
+        genuine, impostor = above[same & part], above[~same & part]
+        return {"tpr": float(genuine.mean()), "fpr": float(impostor.mean()), "genuine_pairs": len(genuine)}
+
+    vectors = embedder.embed(aligned)
+    above = (vectors @ vectors.T)[first, second] > threshold
+    metrics = {"as they are": shares(above)}
+    for name, corrupt in CORRUPTIONS.items():
+        corrupted = embedder.embed(np.stack([corrupt(face) for face in aligned]))
+        metrics[name] = shares((vectors @ corrupted.T)[first, second] > threshold)
+    if faces.points is not None:
+        turn = np.abs(head_turn(faces.points))
+        turn = np.maximum(turn[first], turn[second])
+        metrics |= {
+            name: shares(above, part)
+            for name, (low, high) in TURNS.items()
+            if (part := (turn >= low) & (turn < high))[same].any()
+        }
+    return metrics
+
+
+def relatives_metrics(embedder: Embedder, landmarker: Landmarker, threshold: float) -> dict[str, float]:
+    """Of the held-out families, the share of pairs above the threshold (cosine): photos of one person, of
+    relatives, and of people of two families."""
+    aligned, faces = aligned_families(landmarker)
+    vectors, families = embedder.embed(aligned), np.array([family(person) for person in faces.people])
+    i, j = np.triu_indices(len(vectors), 1)
+    above = (vectors @ vectors.T)[i, j] > threshold
+    same, related = faces.people[i] == faces.people[j], families[i] == families[j]
+    kinds = {"same_person": same, "relatives": related & ~same, "strangers": ~related}
+    metrics = {name: float(above[kind].mean()) for name, kind in kinds.items()}
+    return metrics | {"people": len(set(faces.people)), "families": len(set(families))}
+
+
+def choice_metrics(embedders: dict[str, Embedder], landmarker: Landmarker) -> dict[str, dict[str, dict[str, float]]]:
+    """What the choice of the pipeline's embedder rests on: each of the networks alone and every selection of them
+    as an ensemble, on open_val and on the held-out families.
+
+    Returns:
+        "name + name" -> {"open_val": FPR -> TPR, "families": FPR -> TPR}.
+    """
+    sets = {"open_val": aligned_open_set("open_val", landmarker), "families": aligned_families(landmarker)}
+    metrics: dict[str, dict[str, dict[str, float]]] = {}
+    for key, (aligned, faces) in sets.items():
+        vectors = {name: embedder.embed(aligned) for name, embedder in embedders.items()}
+        for count in range(1, len(vectors) + 1):
+            for names in combinations(vectors, count):
+                together = np.concatenate([vectors[name] for name in names], axis=1) / count**0.5
+                metrics.setdefault(" + ".join(names), {})[key] = rates_of(together, faces.people)
+    return metrics
+
+
+def lfw_metrics(embedder: Embedder, landmarker: Landmarker) -> dict[str, float]:
+    """LFW View 2: mean accuracy, its standard error, and TPR at FPR 0.001 over the 6,000 pairs."""
+    aligned, kept = aligned_set("lfw", landmarker)
+    if len(kept) != len(load_faces("lfw")):
+        raise ValueError("some photos of LFW could not be read: prepare them again, View 2 needs them all")
+    vectors = embedder.embed(aligned)
+    first, second, same, fold = load_lfw_pairs()
+    similarity = (vectors[first] * vectors[second]).sum(1)
+    accuracy, error = lfw_accuracy(similarity, same, fold)
+    threshold = np.sort(similarity[~same])[::-1][int(0.001 * (~same).sum())]
+    tpr = float((similarity[same] > threshold).mean())
+    return {"accuracy": accuracy, "standard_error": error, "tpr_at_fpr_0.001": tpr}
+
+
+def choose_threshold(embedder: Embedder, landmarker: Landmarker) -> tuple[float, list[dict[str, float]]]:
+    """The cosine that one in 1,000 pairs of strangers in open_val is above, and the rates on open_val."""
+    rates = identification_rate(*open_set_embeddings(embedder, landmarker, "open_val"))
+    return next(row["threshold"] for row in rates if row["fpr"] == 0.001), rates
+
+
+def embedder_metrics(embedder: Embedder, landmarker: Landmarker) -> tuple[float, dict[str, Any]]:
+    """The threshold (cosine) that open_val chooses, and everything that is measured of an embedder."""
+    threshold, rates = choose_threshold(embedder, landmarker)
+    aligned, faces = aligned_open_set("open_test", landmarker)
+    return threshold, {
+        "open_val": rates,
+        "open_test": open_set_metrics(embedder.embed(aligned), faces.people),
+        "lfw": lfw_metrics(embedder, landmarker),
+        "alignment": alignment_metrics(embedder, landmarker),
+        "robustness": robustness_metrics(embedder, aligned, faces, threshold),
+        "relatives": relatives_metrics(embedder, landmarker, threshold),
+    }

@@ -1,0 +1,321 @@
+"""Any photo, from any source, as RGB uint8 (H, W, 3): upright, whole, or an error that names it."""
+
+import contextlib
+import os
+import stat
+import tempfile
+import warnings
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import BinaryIO
+
+import cv2
+import numpy as np
+from PIL import Image
+
+from facelib.files import printable
+
+Photo = str | Path | Image.Image | np.ndarray
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "AVIF", "JPEG2000")  # as Pillow calls them
+SUFFIXES = {
+    ".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".pgm",
+    ".ppm", ".pbm", ".pnm", ".avif", ".jp2", ".j2k",
+}  # fmt: skip
+MAX_PIXELS = 200_000_000
+# Formats whose decoders take 9 to 19 bytes a pixel: pixels that they may have, so that they need no more than others.
+COSTLY = {"AVIF": 120_000_000, "JPEG2000": 60_000_000, "animated WEBP": 60_000_000}
+MAX_SIDE = 65_535
+MAX_BYTES = 2_000_000_000  # of a file
+MAX_WHOLE_BYTES = 250_000_000  # of a file in a format that is read as a whole before it is decoded
+STRIP_PIXELS = 2**20  # converted at a time, so that a conversion holds no second copy of a large photo
+SPOOLED_PIXELS = 64_000_000  # from which a photo is converted through a file, see `_as_array`
+ORIENTATION = 0x0112  # EXIF tag
+
+
+def read_image(photo: Photo) -> np.ndarray:
+    """Any photo as RGB uint8 (H, W, 3), upright.
+
+    Takes a path, a PIL image or an array. EXIF orientation is applied, transparency is put on white,
+    grey becomes RGB. More than 8 bits become 8: values are divided so that the range of 8, 12, 16 or
+    more bits that the largest value needs becomes 0 to 255. Of an animated file the first frame counts, of
+    a PIL image the frame it stands at.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        PermissionError: the file may not be read.
+        ValueError: not an image, damaged, empty, a folder or a pipe, a side over 65,535 pixels or over 200
+            megapixels, or an array that is not uint8 (or uint16) of shape (H, W), (H, W, 1), (H, W, 3) or (H, W, 4).
+        OSError: the disk or the network drive fails while the file is read.
+        TypeError: neither path, PIL image nor array.
+    """
+    if isinstance(photo, np.ndarray):
+        return _from_array(photo)
+    if isinstance(photo, Image.Image):
+        return _from_pil(photo, f"the {photo.mode} image")
+    if not isinstance(photo, str | Path):
+        raise TypeError(f"a {type(photo).__name__} is no photo: give a path, a PIL image or an RGB array")
+    name = printable(photo)
+    with _open_file(Path(photo), name) as file:
+        image = _open_image(file, name)
+        _check_size(image, name)
+        if image.format == "WEBP" and not getattr(image, "is_animated", False):
+            try:
+                return _from_webp(file, image)
+            except Exception as error:
+                raise _broken(name, error) from None
+        return _from_pil(image, name, file)
+
+
+def _open_file(path: Path, name: str) -> BinaryIO:
+    """A regular file, opened; anything else (a pipe would wait for ever) and any failure becomes an error."""
+    if "\0" in str(path):
+        raise ValueError(f"{name}: no file name holds a zero byte")
+    try:
+        mode = os.stat(path).st_mode
+        if stat.S_ISDIR(mode):
+            raise ValueError(f"{name} is a folder: give a photo, or list its photos with find_photos")
+        if not stat.S_ISREG(mode):
+            raise ValueError(f"{name} is no regular file but a pipe, a socket or a device: give a photo")
+        return open(path, "rb")
+    except FileNotFoundError:
+        raise FileNotFoundError(f"{name}: no such file") from None
+    except PermissionError:
+        raise PermissionError(f"{name}: reading it is forbidden; change its permissions") from None
+    except OSError as error:  # a name that is too long, links in a circle, a drive that is gone
+        raise OSError(f"{name[:300]}: cannot be opened ({error.strerror})") from None
+
+
+def _open_image(file: BinaryIO, name: str) -> Image.Image:
+    """The image in a file, of one of `FORMATS`, its pixels not read yet.
+
+    As `Image.open` does it, but by our limits instead of those that this process has set for Pillow.
+    """
+    Image.init()
+    if os.fstat(file.fileno()).st_size > MAX_BYTES:
+        raise ValueError(f"{name} is a file of more than {MAX_BYTES / 1e9:g} GB: no photo of 200 megapixels is")
+    start, failure = file.read(16), None
+    for factory, accept in (Image.OPEN[kind] for kind in FORMATS if kind in Image.OPEN):
+        if accept is None or accept(start) is True:
+            file.seek(0)
+            if start[8:12] in (b"WEBP", b"avif") and os.fstat(file.fileno()).st_size > MAX_WHOLE_BYTES:
+                raise ValueError(f"{name} is a file of more than {MAX_WHOLE_BYTES / 1e6:g} MB: convert it to JPEG")
+            try:
+                return factory(file, "")
+            except Exception as error:  # every format has its own ways to fail on a broken header
+                failure = error
+    if failure is None:
+        raise ValueError(f"{name} is not an image that can be read; is its content what the name says?")
+    raise _broken(name, failure)
+
+
+def _broken(name: str, error: BaseException) -> Exception:
+    """What to raise when the pixels do not come."""
+    if isinstance(error, MemoryError):
+        return ValueError(f"{name} needs more memory than there is: shrink it first")
+    if isinstance(error, OSError) and error.errno is not None:  # of the system; Pillow's own have no number
+        return OSError(f"{name}: reading it failed ({error.strerror})")
+    return ValueError(f"{name} is damaged or cut short ({printable(error)[:200]}): fetch it again")
+
+
+def _check_size(image: Image.Image, name: str) -> None:
+    width, height = image.size
+    animated = "animated " if image.format == "WEBP" and getattr(image, "is_animated", False) else ""
+    most = min(MAX_PIXELS, COSTLY.get(f"{animated}{image.format}", MAX_PIXELS))
+    if width * height == 0:
+        raise ValueError(f"{name} is empty ({width} x {height} pixels)")
+    tags = getattr(image, "tag_v2", {})
+    tile = [tags.get(tag, 0) for tag in (322, 323)]  # of a TIFF, which may be larger than the picture
+    if all(isinstance(side, int) for side in tile) and tile[0] * tile[1] > MAX_PIXELS:
+        raise ValueError(f"{name} has tiles of {tile[0]:,} x {tile[1]:,} pixels: convert it")
+    if width * height > most or max(width, height) > MAX_SIDE:
+        raise ValueError(
+            f"{name} has {width:,} x {height:,} pixels: shrink it to sides of at most {MAX_SIDE:,} and "
+            f"{most / 1e6:g} megapixels" + (", or convert it to JPEG" if most < MAX_PIXELS else "")
+        )
+
+
+def _from_pil(image: Image.Image, name: str, file: BinaryIO | None = None) -> np.ndarray:
+    """`file`: what the image was opened from, if it is ours; then it may be closed."""
+    _check_size(image, name)
+    if image.mode == "F":
+        raise ValueError(f"{name} holds floating-point values: convert it to 8 bits")
+    try:
+        image.load()
+        turn = _orientation(image)
+        whole = image.format != "PNG" or file is None or _png_is_whole(file, image)
+        pixels = _upright(_as_array(image, may_close=file is not None), turn)
+    except Exception as error:
+        raise _broken(name, error) from None
+    if not whole:
+        raise ValueError(f"{name} is damaged or cut short (its last rows are missing): fetch it again")
+    return pixels
+
+
+def _from_webp(file: BinaryIO, image: Image.Image) -> np.ndarray:
+    """A WebP of one picture through OpenCV: the same pixels from the same library for a third of the memory."""
+    turn = _orientation(image)
+    file.seek(0)
+    content = np.frombuffer(file.read(), np.uint8)
+    image.close()
+    pixels = cv2.imdecode(content, cv2.IMREAD_UNCHANGED)
+    if pixels is None:
+        raise ValueError("its data end too early or are none")
+    if pixels.shape[2] == 3:
+        return _upright(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB, pixels), turn)
+    result = np.empty((*pixels.shape[:2], 3), np.uint8)
+    for top in range(0, len(pixels), rows := max(1, STRIP_PIXELS // pixels.shape[1])):
+        strip = Image.fromarray(cv2.cvtColor(pixels[top : top + rows], cv2.COLOR_BGRA2RGBA))
+        result[top : top + rows] = _on_white(strip)
+    return _upright(result, turn)
+
+
+def _on_white(strip: Image.Image) -> np.ndarray:
+    white = Image.new("RGBA", strip.size, "white")
+    return np.asarray(Image.alpha_composite(white, strip.convert("RGBA")).convert("RGB"))
+
+
+def _as_array(image: Image.Image, may_close: bool) -> np.ndarray:
+    """A loaded PIL image as RGB uint8 (H, W, 3).
+
+    Pillow takes 4 bytes a pixel and the array 3: of a vast photo they are not held at once, where there is room
+    for a file between them.
+    """
+    width, height = image.size
+    if may_close and width * height > SPOOLED_PIXELS:
+        with contextlib.suppress(OSError), tempfile.TemporaryFile() as spool:
+            for _, strip in _strips(image):
+                spool.write(strip.tobytes())
+            spool.seek(0)
+            image.close()
+            return np.fromfile(spool, np.uint8).reshape(height, width, 3)
+    pixels = np.empty((height, width, 3), np.uint8)
+    for top, strip in _strips(image):
+        pixels[top : top + len(strip)] = strip
+    return pixels
+
+
+def _strips(image: Image.Image) -> Iterator[tuple[int, np.ndarray]]:
+    """First row and RGB uint8 (h, W, 3) of one strip after the other."""
+    deep = image.mode.startswith("I")
+    highest = max(int(np.asarray(strip).max()) for _, strip in _parts(image)) if deep else 0
+    transparent = image.has_transparency_data
+    for top, strip in _parts(image):
+        if deep:
+            yield top, np.repeat(_eight_bits(np.asarray(strip), highest)[..., None], 3, axis=2)
+        else:
+            yield top, _on_white(strip) if transparent else np.asarray(strip.convert("RGB"))
+
+
+def _parts(image: Image.Image) -> Iterator[tuple[int, Image.Image]]:
+    """First row and picture of one strip after the other, in the mode of the image."""
+    width, height = image.size
+    rows = max(1, STRIP_PIXELS // width)
+    for top in range(0, height, rows):
+        box = (0, top, width, min(top + rows, height))
+        # Not crop(), which compares with the limit that this process has set for Pillow.
+        yield top, image.resize((width, box[3] - top), Image.Resampling.NEAREST, box)
+
+
+def _eight_bits(values: np.ndarray, highest: int) -> np.ndarray:
+    """Integers up to `highest` as uint8, by the number of bits that such values usually come in."""
+    bits = next((bits for bits in (8, 12, 16, 24) if highest < 2**bits), int(highest).bit_length())
+    return (np.maximum(values, 0) >> (bits - 8)).astype(np.uint8)
+
+
+def _orientation(image: Image.Image) -> int:
+    """1 to 8 as EXIF counts; 1 where the file says nothing or the note is broken, which spoils no pixel."""
+    try:
+        turn = image.getexif().get(ORIENTATION, 1)
+    except Exception:
+        return 1
+    return turn if turn in range(1, 9) else 1
+
+
+def _upright(pixels: np.ndarray, turn: int) -> np.ndarray:
+    if turn >= 5:
+        pixels = pixels.transpose(1, 0, 2)
+    if turn in (2, 3, 6, 7):
+        pixels = pixels[:, ::-1]
+    if turn in (3, 4, 7, 8):
+        pixels = pixels[::-1]
+    return np.ascontiguousarray(pixels)
+
+
+def _png_is_whole(file: BinaryIO, image: Image.Image) -> bool:
+    """Whether the compressed data of a PNG fill all its rows; Pillow leaves those at zero that are missing.
+
+    Counted only where the last row is zero, or the rows are interlaced.
+    """
+    file.seek(0)
+    header = file.read(33)
+    width, height = np.frombuffer(header[16:24], ">u4").tolist()
+    depth, kind, interlaced = header[24], header[25], header[28]
+    last = image.resize((width, 1), Image.Resampling.NEAREST, (0, height - 1, width, height))
+    if not interlaced and last.getbbox():
+        return True
+    bits = depth * {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}[kind]
+    passes = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
+    parts = [(-(-(width - x) // dx), -(-(height - y) // dy)) for x, y, dx, dy in passes if x < width and y < height]
+    needed = sum(rows * (1 + -(-columns * bits // 8)) for columns, rows in (parts if interlaced else [(width, height)]))
+    inflate, got = zlib.decompressobj(), 0
+    while got < needed and len(start := file.read(8)) == 8:
+        length = int.from_bytes(start[:4])
+        data = file.read(length) if start[4:] == b"IDAT" else b""
+        file.seek(4 if data else length + 4, os.SEEK_CUR)
+        while data and got < needed and not inflate.eof:
+            got += len(inflate.decompress(data, 2**20))
+            data = inflate.unconsumed_tail
+    return got >= needed
+
+
+def _from_array(array: np.ndarray) -> np.ndarray:
+    if array.size == 0:
+        raise ValueError(f"the array is empty, its shape is {array.shape}")
+    if array.ndim == 2:
+        array = array[:, :, None]
+    if array.ndim != 3 or array.shape[2] not in (1, 3, 4):
+        raise ValueError(f"an array of shape {array.shape} is no photo: expected RGB of shape (H, W, 3)")
+    if array.dtype == np.uint16:
+        array = _eight_bits(array, array.max())
+    if array.dtype != np.uint8:
+        nan = " with NaN" if np.issubdtype(array.dtype, np.floating) and np.isnan(array).any() else ""
+        raise ValueError(
+            f"an array of {array.dtype}{nan}: expected uint8, 0 to 255; values from 0 to 1 become that with "
+            "(255 * array).round().astype('uint8')"
+        )
+    if array.shape[2] == 1:
+        array = array.repeat(3, axis=2)
+    if array.shape[2] == 4:
+        return _from_pil(Image.fromarray(array, "RGBA"), "the RGBA array")
+    return np.ascontiguousarray(array)
+
+
+def find_photos(paths: Sequence[str | Path], leave_out: Callable[[Path], bool] = lambda folder: False) -> list[Path]:
+    """Photos named or lying in folders (searched to the bottom, in alphabetical order), each once.
+
+    A named file is kept whatever its ending, so that reading it gives the error, and so is a name
+    that does not exist. Links to folders are not followed. A folder that may not be listed is named in a warning.
+
+    Args:
+        leave_out: asked for each folder below a named one; True keeps it out.
+    """
+    photos: list[Path] = []
+    for path in map(Path, paths):
+        if not os.path.isdir(path):  # unlike path.is_dir() never an error
+            photos.append(path)
+            continue
+        found: list[Path] = []
+        for folder, folders, files in os.walk(path, onerror=_warn_of_folder):
+            folders[:] = [name for name in folders if not leave_out(Path(folder, name))]
+            named = [Path(folder, name) for name in files if Path(name).suffix.lower() in SUFFIXES]
+            found += [file for file in named if os.path.isfile(file)]
+        photos += sorted(found)
+    once: dict[str, Path] = {}
+    for photo in photos:
+        once.setdefault(str(photo) if "\0" in str(photo) else os.path.realpath(photo), photo)
+    return list(once.values())
+
+
+def _warn_of_folder(error: OSError) -> None:
+    warnings.warn(f"{printable(error.filename)}: its photos are left out ({error.strerror})", stacklevel=3)

@@ -1,0 +1,50 @@
+"""`python -m facelib.training RECIPE [--set KEY=VALUE ...]`: the only trainer."""
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+from facelib.settings import SPIN_COUNT
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        "python -m facelib.training",
+        description="Train by a recipe, or go on where the same recipe was interrupted. Weights, manifest, history and "
+        "the recipe as it was used are written beside each other. Several processes: accelerate launch -m "
+        "facelib.training RECIPE.",
+    )
+    parser.add_argument("recipe", type=Path, help="a TOML file, see models/recipes")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="another value for a key of the recipe"
+    )
+    parser.add_argument("--device", help="cpu, cuda or mps; the best there is if not given")
+    parser.add_argument("--workers", type=int, default=0, help="processes that prepare pictures beside the training")
+    parser.add_argument("--checkpoints", type=Path, help="their folder; default: FACELIB_DATA/checkpoints")
+    parser.add_argument("--stop-after", type=int, metavar="EPOCH", help="end after this epoch, as if interrupted")
+    return parser.parse_args()
+
+
+def main() -> int:
+    options = parse_arguments()
+    os.environ.setdefault("GOMP_SPINCOUNT", SPIN_COUNT)  # before PyTorch is loaded
+    os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # it would ask the network for its newest version
+    try:
+        from facelib.training.recipes import read_recipe
+        from facelib.training.run import run
+
+        recipe = read_recipe(options.recipe, options.set)
+        settings = {"device": options.device, "workers": options.workers, "stop_after": options.stop_after}
+        run(recipe, options.checkpoints, **settings)
+    except ModuleNotFoundError as error:
+        print(f'error: {error}; training needs the extra "train": pip install -e ".[train]"', file=sys.stderr)
+        return 1
+    except (OSError, ValueError, RuntimeError, FloatingPointError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

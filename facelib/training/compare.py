@@ -1,0 +1,123 @@
+"""Equal runs that differ in one thing: a recipe and a list of overrides, from models/recipes/comparisons.toml.
+
+`python -m facelib.training.compare [NAME ...]` trains what has no result yet (each run's is kept under
+FACELIB_DATA/comparisons, so an interrupted comparison goes on where it stopped) and writes
+models/results/comparison_NAME.csv, which keeps the rows of runs that are not made anew.
+"""
+
+import argparse
+import json
+import os
+import sys
+import time
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from facelib.settings import SPIN_COUNT
+
+os.environ.setdefault("GOMP_SPINCOUNT", SPIN_COUNT)  # before PyTorch is loaded
+
+import numpy as np
+
+from facelib.datasets.aligned import aligned_families
+from facelib.embedding import Embedder, TrainedNetwork
+from facelib.files import replacing
+from facelib.inference import network_cost
+from facelib.landmarks import load_landmarker
+from facelib.metrics import rates_of, triplet_accuracy
+from facelib.records import RESULTS, read_table, write_table
+from facelib.settings import data_folder
+from facelib.training import embedder, landmarks
+from facelib.training.recipes import RECIPES, Recipe, make_recipe, recipe_hash
+from facelib.training.run import named_by_hash, train
+
+COMPARISONS = RECIPES / "comparisons.toml"
+WORDS = ("table", "what")  # of a run; everything else in it is a key of the recipe
+
+
+def read_comparison(name: str, file: Path = COMPARISONS) -> dict[str, tuple[dict[str, str], Recipe]]:
+    """The runs of a comparison: name -> (what it is, its recipe).
+
+    Raises:
+        ValueError: no comparison of that name, or a recipe that is none, see `make_recipe`.
+    """
+    comparisons = tomllib.loads(file.read_text())
+    if name not in comparisons:
+        raise ValueError(f"{name}: {file} has {', '.join(comparisons)}")
+    comparison = comparisons[name]
+    base = tomllib.loads((file.parent / comparison["recipe"]).read_text()) | comparison["set"]
+    return {
+        run: (
+            {word: values[word] for word in WORDS if word in values},
+            make_recipe(
+                base | {key: value for key, value in values.items() if key not in WORDS}, name=f"{file}: {name}.{run}"
+            ),
+        )
+        for run, values in comparison["runs"].items()
+    }
+
+
+def measure(recipe: Recipe, training: landmarks.Training | embedder.Training) -> dict[str, Any]:
+    """A row of the table: what is compared."""
+    last = training.history[-1]
+    if isinstance(training, landmarks.Training):
+        errors = {key: value for key, value in last.items() if key.startswith("nme_") and "stack" not in key}
+        mean = {"nme_mean": float(np.mean(list(errors.values())))}
+        seen = {"faces_seen": len(training.history) * recipe.epoch_size, "input_size": training.size}
+        return seen | network_cost(training.model, training.size) | {"loss": last["loss"]} | errors | mean
+    rows, (seen, people) = training.material.rows("train"), training.material.unseen
+    row = {"photos_seen": len(training.history) * len(rows), "people": len(training.material.names)}
+    row |= {"input_size": recipe.sizes[-1], "loss": last["loss"]}
+    network = TrainedNetwork(training.model.network, recipe.sizes[-1])
+    for name, flip in (("open_val", False), ("open_val_flip", True)):
+        vectors = Embedder(network, flip=flip).embed(seen)
+        row |= {f"{name}_{fpr}": rate for fpr, rate in rates_of(vectors, people).items()}
+    row["triplets"] = triplet_accuracy(vectors, people)
+    if recipe.alignment == "five_points":
+        aligned, faces = aligned_families(load_landmarker())
+        rates = rates_of(Embedder(network).embed(aligned), faces.people)
+        row |= {f"families_{fpr}": rate for fpr, rate in rates.items()}
+    return row | {key: last[key] for key in ("top1",) if key in last}
+
+
+def run_comparison(name: str, only: list[str], settings: dict[str, Any], file: Path = COMPARISONS) -> Iterator[dict]:
+    """The rows of a comparison, those that are missing trained first."""
+    folder = data_folder() / "comparisons"
+    for run, (words, recipe) in read_comparison(name, file).items():
+        recipe = named_by_hash(recipe)
+        digits = recipe_hash(recipe)
+        kept = folder / f"{name}_{run}_{digits}.json"
+        if not kept.exists() and (not only or run in only):
+            start = time.time()
+            recipe, training = train(recipe, folder / f"{name}_{run}_{digits}", **settings)
+            row = {"seconds": round(time.time() - start)} | measure(recipe, training)
+            with replacing(kept) as path:
+                path.write_text(json.dumps(row))
+        if kept.exists():
+            yield {"run": run, **words, "recipe": digits, **json.loads(kept.read_text())}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser("python -m facelib.training.compare", description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="NAME", help="comparisons; default: all")
+    parser.add_argument("--only", nargs="+", default=[], metavar="RUN", help="train only these runs")
+    parser.add_argument("--device")
+    options = parser.parse_args()
+    try:
+        for name in options.names or tomllib.loads(COMPARISONS.read_text()):
+            path = RESULTS / f"comparison_{name}.csv"
+            rows = {row["run"]: row for row in read_table(path)} if path.exists() else {}
+            for row in run_comparison(name, options.only, {"device": options.device, "progress": False}):
+                print(name, row, flush=True)
+                rows[row["run"]] = row
+                write_table(path, list(rows.values()))
+    except (OSError, ValueError, RuntimeError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,329 @@
+"""Recipe -> embedding network."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+
+from facelib.alignment import SIZE
+from facelib.datasets.aligned import aligned_open_set, aligned_own_people, aligned_training_set, cut_faces
+from facelib.datasets.lists import FaceList, photo_key
+from facelib.datasets.splits import UNSEEN, equal_shares, in_hash_order, open_set_faces
+from facelib.embedding import Embedder, EmbeddingNetwork, TrainedNetwork, face_to_tensor, load_embedder
+from facelib.files import files_key
+from facelib.inference import batches
+from facelib.landmarks import Landmarker, load_landmarker
+from facelib.losses import IdentityLoss, MarginLoss, make_loss, margin_schedule
+from facelib.metrics import identification_rate, top_k_accuracy, triplet_accuracy
+from facelib.settings import data_folder
+from facelib.training.face_data import AlignedDataset
+from facelib.training.loop import Run, fit, make_accelerator
+from facelib.training.recipes import EmbedderRecipe
+from facelib.training.sampling import EpochSampler
+
+
+class EmbeddingClassifier(nn.Module):
+    """Embedding network and loss in one, so that checkpoints and optimizer hold both."""
+
+    def __init__(self, network: EmbeddingNetwork, loss: IdentityLoss):
+        super().__init__()
+        self.network, self.loss = network, loss
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(n, 3, s, s) -> embeddings (n, d), what the loss is given."""
+        return self.network(images)
+
+    def parameter_groups(self, learning_rate: float, head_rate: float = 4.0) -> list[dict]:
+        """The new layers, class vectors included, learn `head_rate` times as fast as the ImageNet backbone."""
+        new = [*self.network.head.parameters(), *self.loss.parameters()]
+        return [
+            {"params": list(self.network.backbone.parameters()), "lr": learning_rate},
+            {"params": new, "lr": head_rate * learning_rate},
+        ]
+
+
+def train_embedder(
+    model: EmbeddingClassifier,
+    dataset: AlignedDataset,
+    run: Run,
+    *,
+    margin: float = 0.4,
+    margin_before: float = 0.0,
+    sizes: list[int] | None = None,
+    head_rate: float = 4.0,
+    validate: Callable[[int], dict[str, float]] | None = None,
+    accelerator: Accelerator | None = None,
+) -> list[dict[str, float]]:
+    """Train, the margin going from `margin_before` to `margin`; gives the history, see `fit`.
+
+    `sizes`: side of the network's input in each epoch; None: that of the dataset. Small pictures first
+    save time. `head_rate`: see `EmbeddingClassifier.parameter_groups`.
+
+    Raises:
+        ValueError: not one size for each epoch; see also `fit`.
+    """
+    sizes = sizes or [dataset.size] * run.epochs
+    if len(sizes) != run.epochs:
+        raise ValueError(f"{len(sizes)} sizes for {run.epochs} epochs: give one for each")
+
+    def resize(epoch: int) -> None:
+        dataset.size = sizes[epoch]
+
+    def loss_of(embeddings: Tensor, batch: list[Tensor], progress: float) -> Tensor:
+        return model.loss(embeddings, batch[1], margin_schedule(progress, margin, before=margin_before))
+
+    together = model.loss.samples_per_class
+    sampler = EpochSampler(len(dataset), run.seed, labels=dataset.labels[dataset.rows], samples_per_class=together)
+    groups = model.parameter_groups(run.learning_rate, head_rate)
+    return fit(
+        model,
+        dataset,
+        loss_of,
+        run,
+        sampler=sampler,
+        groups=groups,
+        before_epoch=resize,
+        validate=validate,
+        accelerator=accelerator,
+    )
+
+
+@torch.inference_mode()
+def closed_set_logits(model: EmbeddingClassifier, aligned: np.ndarray, size: int = SIZE) -> np.ndarray:
+    """Margin-free logits (n, classes) of aligned faces (n, 112, 112, 3)."""
+    device = next(model.parameters()).device
+    rows = [np.zeros((0, model.loss.classes), np.float32)]
+    for part in batches(len(aligned), 64):
+        images = torch.stack([face_to_tensor(face, size) for face in aligned[part]])
+        vectors = model.network(images.to(device, memory_format=torch.channels_last))
+        rows.append(model.loss.logits(vectors).float().cpu().numpy())
+    return np.concatenate(rows)
+
+
+def class_centres(
+    network: EmbeddingNetwork, aligned: np.ndarray, labels: np.ndarray, classes: int, size: int = SIZE
+) -> Tensor:
+    """Mean unit vector (classes, d) of the aligned faces (n, 112, 112, 3) of each label (n,)."""
+    vectors = torch.from_numpy(Embedder(TrainedNetwork(network, size), flip=False).embed(aligned))
+    total = torch.zeros(classes, vectors.shape[1]).index_add_(0, torch.from_numpy(labels), vectors)
+    return total.to(next(network.parameters()).device)
+
+
+def sources_of(faces: FaceList) -> Tensor:
+    """`MarginLoss.groups`: (people,) number of the source of each person's first photo, in the order of
+    np.unique(faces.people).
+
+    Raises:
+        ValueError: the table of the faces has no column `source`.
+    """
+    if faces.sources is None:
+        raise ValueError("by_source: faces.csv has no column source")
+    first = np.unique(faces.people, return_index=True)[1]
+    return torch.from_numpy(np.unique(faces.sources, return_inverse=True)[1][first])
+
+
+@dataclass
+class Material:
+    """The photos of a recipe. aligned (n, 112, 112, 3); labels (n,): places in `names`; unseen: faces and people of
+    open_val, or none where faces_unseen is not there."""
+
+    aligned: np.ndarray
+    faces: FaceList
+    unseen: tuple[np.ndarray, np.ndarray]
+
+    def __post_init__(self):
+        self.names, self.labels = np.unique(self.faces.people, return_inverse=True)
+
+    def rows(self, split: str) -> np.ndarray:
+        """Of "train", "val" or "test"."""
+        return np.flatnonzero(self.faces.splits == split)
+
+
+def load_material(recipe: EmbedderRecipe, landmarker: Landmarker) -> Material:
+    """Aligned faces as the recipe wants them, cleaned and held apart.
+
+    Raises:
+        FileNotFoundError, ValueError: see `aligned_training_set` and `aligned_own_people`.
+    """
+    if recipe.folder:
+        aligned, faces = aligned_own_people(Path(recipe.folder), landmarker)
+    else:
+        aligned, faces = aligned_training_set(recipe.faces, landmarker)
+    if recipe.without_sources:
+        rows = np.flatnonzero(~np.isin(faces.sources, recipe.without_sources))
+        aligned, faces = aligned[rows], faces.where(rows)
+    if recipe.photos:
+        train = np.flatnonzero(faces.splits == "train")
+        if recipe.people:
+            chosen = train[equal_shares(faces.where(train), recipe.people, recipe.photos)]
+        else:
+            chosen = train[np.sort(in_hash_order(faces.where(train))[: recipe.photos])]
+        people = np.isin(faces.people, faces.people[chosen])
+        rows = np.union1d(chosen, np.flatnonzero((faces.splits != "train") & people))
+        aligned, faces = aligned[rows], faces.where(rows)
+    if recipe.alignment != "five_points":
+        aligned, faces = cut_faces(faces, recipe.alignment, landmarker)
+    return Material(aligned, faces, _unseen(recipe.alignment, landmarker))
+
+
+def _unseen(alignment: str, landmarker: Landmarker) -> tuple[np.ndarray, np.ndarray]:
+    if not (data_folder() / UNSEEN).is_dir():
+        return np.zeros((0, SIZE, SIZE, 3), np.uint8), np.zeros(0, str)
+    if alignment == "five_points":
+        aligned, faces = aligned_open_set("open_val", landmarker)
+    else:
+        aligned, faces = cut_faces(open_set_faces("open_val"), alignment, landmarker)
+    return aligned, faces.people
+
+
+@dataclass
+class Training:
+    """A recipe in work: the model, its photos, and what has been measured in each epoch."""
+
+    recipe: EmbedderRecipe
+    model: EmbeddingClassifier
+    material: Material
+    history: list[dict[str, float]]
+
+    def validate(self, epoch: int) -> dict[str, float]:
+        """Closed-set accuracy on held-out photos, TPR and triplets on open_val, at the size of the epoch; and the
+        margin that the epoch ends with. What has no photos has no figure."""
+        size, figures = self.recipe.sizes[epoch], {"input_size": self.recipe.sizes[epoch], "margin": self.margin(epoch)}
+        aligned, people = self.material.unseen
+        if len(aligned):
+            vectors = Embedder(TrainedNetwork(self.model.network, size), flip=False).embed(aligned)
+            figures |= {f"tpr_at_{row['fpr']:g}": row["tpr"] for row in identification_rate(vectors, people)}
+            figures["triplets"] = triplet_accuracy(vectors, people)
+        return figures | self.closed_set("val", size, {"top1": 1})
+
+    def closed_set(self, split: str, size: int, ranks: dict[str, int]) -> dict[str, float]:
+        """Top-k accuracy by name, from margin-free logits of the held-out photos of a split."""
+        rows = self.material.rows(split)
+        if not len(rows) or not self.model.loss.classes:
+            return {}
+        logits = closed_set_logits(self.model, self.material.aligned[rows], size)
+        return {name: top_k_accuracy(logits, self.material.labels[rows], k) for name, k in ranks.items()}
+
+    def margin(self, epoch: int) -> float:
+        """With which an epoch ends."""
+        if not isinstance(self.model.loss, MarginLoss):
+            return 0.0
+        share = (epoch + 1) / len(self.recipe.sizes)
+        return margin_schedule(share, self.recipe.margin, before=self.recipe.margin_before)
+
+
+def make_model(recipe: EmbedderRecipe, material: Material, start: Path | None, device: str) -> EmbeddingClassifier:
+    """Network and loss as the recipe wants them; `start`: the weights that it names by their hash."""
+    torch.manual_seed(recipe.seed)
+    if start:
+        network = load_embedder(start, device=device).networks[0].model
+    else:
+        network = EmbeddingNetwork(
+            recipe.backbone,
+            recipe.embedding_size,
+            recipe.dropout,
+            recipe.output_stride,
+            recipe.pooling,
+            pretrained=recipe.start == "imagenet",
+        )
+    groups = sources_of(material.faces) if recipe.by_source else None
+    size, classes = network.arguments["embedding_size"], len(material.names)
+    model = EmbeddingClassifier(network, make_loss(recipe.loss, size, classes, recipe.scale, groups))
+    model = model.to(device, memory_format=torch.channels_last)
+    if start:
+        rows = material.rows("train")
+        aligned, labels = material.aligned[rows], material.labels[rows]
+        model.loss.start_from(class_centres(network, aligned, labels, classes, recipe.sizes[0]))
+    return model
+
+
+def train(
+    recipe: EmbedderRecipe, weights: dict[str, Path | None], checkpoints: Path, settings: dict[str, Any]
+) -> Training:
+    """Everything that a recipe says.
+
+    Args:
+        weights: the file that the recipe names by its hash as "start", or None.
+        checkpoints: the checkpoint's path without ending.
+        settings: workers, device, progress, stop_after, about, as `Run` has them.
+
+    Raises:
+        FileNotFoundError, ValueError: see `load_material`, `load_embedder` and `fit`.
+    """
+    accelerator = make_accelerator(settings.get("device"), recipe.precision)
+    device = str(accelerator.device)
+    landmarker = load_landmarker(device=device)
+    with accelerator.main_process_first():  # which writes the caches
+        material = load_material(recipe, landmarker)
+    rows = material.rows("train")
+    training = Training(recipe, make_model(recipe, material, weights["start"], device), material, [])
+    say_what_to_watch(training)
+    # Few photos make small batches: a pass that is one step teaches nothing.
+    batch_size = min(recipe.batch_size, max(8, len(rows) // 50), len(rows))
+    # A checkpoint is of the same photos: of one's own by place, size and time, of prepared sets by name.
+    files, keys = material.faces.files, [photo_key(file) for file in material.faces.files]
+    data = (files_key(files) if recipe.folder else files_key([], keys))[:8]
+    run = Run(
+        epochs=len(recipe.sizes),
+        batch_size=batch_size,
+        learning_rate=recipe.learning_rate * batch_size / recipe.batch_size,
+        optimizer=recipe.optimizer,
+        weight_decay=recipe.weight_decay,
+        precision=recipe.precision,
+        seed=recipe.seed,
+        checkpoint=checkpoints.with_name(f"{checkpoints.name}.pt"),
+        **settings | {"about": f"{settings['about']}, {data_of(training)} ({data})"},
+    )
+    training.history = train_embedder(
+        training.model,
+        AlignedDataset(material.aligned, material.labels, rows, strength=recipe.strength, tight_crop=recipe.tight_crop),
+        run,
+        margin=recipe.margin,
+        margin_before=recipe.margin_before,
+        sizes=recipe.sizes,
+        head_rate=recipe.head_rate,
+        validate=training.validate,
+        accelerator=accelerator,
+    )
+    return training
+
+
+def say_what_to_watch(training: Training) -> None:
+    """What a reader of the first lines should know: why the loss may rise, and whether there is an accuracy."""
+    before, margin = training.recipe.margin_before, training.margin(len(training.recipe.sizes) - 1)
+    if margin > before:
+        print(
+            f"The margin rises to {margin:g} until the middle of the run, and the loss with it: that is no fault. "
+            "It falls once the margin stays."
+        )
+    if held_out := len(training.material.rows("val")):
+        print(f"top1: the share of {held_out} held-out photos that get the right name.")
+    else:
+        print("No photo is held out, because nobody has three: there is no accuracy to watch, only the loss.")
+
+
+def manifest_entry(training: Training) -> dict[str, Any]:
+    """What the manifest says of the weights, beside their hash."""
+    return {
+        "architecture": "facelib.embedding.EmbeddingNetwork",
+        "arguments": training.model.network.arguments,
+        "preprocessing": {
+            "input_size": training.recipe.sizes[-1],
+            "alignment": training.recipe.alignment,
+            "range": [-1, 1],
+            "colour": "RGB",
+        },
+    }
+
+
+def data_of(training: Training) -> str:
+    """The training data in words."""
+    recipe, rows = training.recipe, training.material.rows("train")
+    people = len(set(training.material.faces.people[rows].tolist()))
+    sets = Path(recipe.folder).name if recipe.folder else ", ".join(recipe.faces)
+    return f"{len(rows)} photos of {people} people of {sets}"

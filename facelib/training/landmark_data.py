@@ -1,0 +1,123 @@
+"""What the hourglass is trained on: faces with their points, moved, turned and spoiled together."""
+
+from pathlib import Path
+
+import albumentations as A
+import numpy as np
+import torch
+
+from facelib.datasets.aligned import decode_photos
+from facelib.datasets.lists import FaceList, load_faces
+from facelib.datasets.splits import pseudo_labelled
+from facelib.heatmaps import image_to_cells
+from facelib.hourglass import StackedHourglass
+from facelib.images import crop_matrix, image_to_tensor, transform_points, warp_image
+from facelib.landmarks import MIRRORED
+from facelib.reading import read_image
+from facelib.training.sampling import EpochDataset
+
+YTF_WEIGHT = 1 / 3  # YouTube frames repeat themselves
+
+
+class LandmarkDataset(EpochDataset):
+    """index -> (image (3, s, s) float32, landmarks (5, 2) float32 in heatmap cells).
+
+    With `augment` off, an item is exactly what `Landmarker.predict` shows to the network. With it on
+    the box is shifted and scaled like that of a sloppy detector, picture and points are turned and
+    mirrored together, and the crop is recoloured, blurred, made grey or partly covered.
+
+    `cache`: file to keep the decoded pictures in, see `decode_photos`; None: they are read each time.
+    """
+
+    def __init__(self, faces: FaceList, input_size: int = 128, augment: bool = True, cache: Path | None = None):
+        self.faces, self.input_size = faces, input_size
+        self.images = decode_photos(faces.files, cache) if cache else None
+        self.move, self.spoil = (move_augmentation(), spoil_augmentation()) if augment else (None, None)
+
+    def __len__(self) -> int:
+        return len(self.faces)
+
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, torch.Tensor]:
+        item, seed = index % len(self), self.augmentation_seed(index)
+        image = self.images[item] if self.images else read_image(self.faces.files[item])
+        box, points = self.faces.boxes[item], self.faces.points[item]
+        if self.move:
+            box = jitter_box(box, np.random.default_rng(seed))
+            self.move.set_random_seed(seed)
+            image, box, points = moved_together(self.move, image, box, points)
+        matrix = crop_matrix(box, self.input_size)
+        crop = warp_image(image, matrix, self.input_size)
+        if self.spoil:
+            self.spoil.set_random_seed(seed)
+            crop = self.spoil(image=crop)["image"]
+        points = torch.from_numpy(transform_points(points, matrix))
+        return image_to_tensor(crop), image_to_cells(points, StackedHourglass.STRIDE)
+
+
+def moved_together(
+    move: A.Compose, image: np.ndarray, box: np.ndarray, points: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Picture, box (4,) and landmarks (5, 2) after the same augmentation; landmarks in their order, also mirrored."""
+    # The box travels as its centre and two axes, whose order tells whether the picture was mirrored.
+    half, centre = (box[2:] - box[:2]) / 2, (box[:2] + box[2:]) / 2 - 0.5
+    moved = move(image=image, keypoints=np.vstack([points, centre, centre + [1, 0], centre + [0, 1]]))
+    points, (centre, x, y) = moved["keypoints"][:5], moved["keypoints"][5:]
+    if np.linalg.det([x - centre, y - centre]) < 0:
+        points = points[MIRRORED]
+    return moved["image"], np.concatenate([centre + 0.5 - half, centre + 0.5 + half]), points
+
+
+def jitter_box(box: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """The box shifted by up to 8 % of its side and scaled by 0.8 to 1.25."""
+    side = max(box[2] - box[0], box[3] - box[1])
+    centre = (box[:2] + box[2:]) / 2 + side * rng.uniform(-0.08, 0.08, 2)
+    half = side / 2 * np.exp(rng.uniform(np.log(0.8), np.log(1.25)))
+    return np.concatenate([centre - half, centre + half])
+
+
+def move_augmentation() -> A.Compose:
+    """Turns up to 40 degrees, a little shear, and mirroring, of picture and points together."""
+    return A.Compose(
+        [
+            A.Affine(rotate=(-40, 40), shear=(-4, 4), scale=1.0, border_mode=1, p=0.8),
+            A.HorizontalFlip(p=0.5),
+        ],
+        keypoint_params=A.KeypointParams("xy", remove_invisible=False),
+    )
+
+
+def spoil_augmentation() -> A.Compose:
+    """Colour, grey, blur, low resolution and occlusion: what moves no landmark."""
+    return A.Compose(
+        [
+            A.RandomBrightnessContrast(0.35, 0.35, p=0.6),
+            A.HueSaturationValue(8, 40, 0, p=0.2),
+            A.ToGray(p=0.15),
+            A.OneOf(
+                [
+                    A.Downscale(scale_range=(0.25, 0.6)),
+                    A.GaussianBlur(sigma_limit=(0.5, 3.0)),
+                    A.MotionBlur(blur_limit=(3, 9)),
+                    A.ImageCompression(quality_range=(20, 70)),
+                ],
+                p=0.4,
+            ),
+            A.CoarseDropout((1, 2), (0.1, 0.35), (0.1, 0.35), fill="random_uniform", p=0.2),
+        ]
+    )
+
+
+def training_faces(labelled: FaceList, pseudo: list[str], label_sets: list[str]) -> FaceList:
+    """The labelled training faces of the sets of labels `label_sets` (empty: all), and those of the face crops
+    `pseudo` with a detector's points (set "detector")."""
+    train = labelled.where(labelled.splits == "train")
+    if label_sets:
+        train = train.where(np.isin(train.sets, label_sets))
+    return FaceList.join([train, *(pseudo_labelled(load_faces(name), labelled) for name in pseudo)])
+
+
+def sampling_weights(faces: FaceList, pseudo_share: float = 0.0) -> np.ndarray:
+    """(n,) how often each face is drawn: pseudo-labelled ones `pseudo_share` of the time, YouTube frames seldom."""
+    pseudo = faces.sets == "detector"
+    labelled = np.where(pseudo, 0.0, np.where(faces.sets == "ytf", YTF_WEIGHT, 1.0))
+    return (1 - pseudo_share) * labelled / labelled.sum() + pseudo_share * pseudo / max(pseudo.sum(), 1)

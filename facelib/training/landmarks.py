@@ -1,0 +1,195 @@
+"""Recipe -> stacked hourglass."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from torch import Tensor
+
+from facelib.datasets.labels import find_landmarks, label_set_offsets, move_labels
+from facelib.datasets.lists import FaceList
+from facelib.datasets.sources import load_landmark_list
+from facelib.hourglass import StackedHourglass
+from facelib.images import CROP_SCALE
+from facelib.landmarks import Landmarker, load_landmarker
+from facelib.metrics import landmark_metrics
+from facelib.settings import data_folder
+from facelib.training.heatmap_losses import HEATMAP_LOSSES
+from facelib.training.landmark_data import LandmarkDataset, sampling_weights, training_faces
+from facelib.training.loop import Run, finished_epochs, fit, make_accelerator
+from facelib.training.recipes import LandmarkRecipe, Stage
+from facelib.training.sampling import EpochSampler
+
+
+def decoding_of(loss: str) -> tuple[str, str]:
+    """Activation and decoder (see `Landmarker`) that suit a network trained with this loss."""
+    return ("softmax", "soft_argmax") if loss == "distribution" else ("none", "gaussian")
+
+
+def train_landmarker(
+    model: StackedHourglass,
+    faces: FaceList,
+    input_size: int,
+    run: Run,
+    loss: str = "distribution",
+    weights: np.ndarray | None = None,
+    epoch_size: int | None = None,
+    cache: Path | None = None,
+    validate: Callable[[int], dict[str, float]] | None = None,
+    accelerator: Accelerator | None = None,
+) -> list[dict[str, float]]:
+    """Train on labelled faces; gives the history, see `fit`.
+
+    Args:
+        loss: a name in `HEATMAP_LOSSES`.
+        weights: (n,) how often a face is drawn, relative to the others; None: all alike.
+        epoch_size: faces drawn in an epoch; None: as many as there are.
+        cache: see `LandmarkDataset`.
+    """
+    heatmap_loss = HEATMAP_LOSSES[loss]
+
+    def loss_of(maps: Tensor, batch: list[Tensor], _: float) -> Tensor:
+        return heatmap_loss(maps, batch[1]).sum()  # over the stacks: intermediate supervision
+
+    dataset = LandmarkDataset(faces, input_size, cache=cache)
+    sampler = EpochSampler(len(faces), run.seed, weights, epoch_size)
+    return fit(model, dataset, loss_of, run, sampler=sampler, validate=validate, accelerator=accelerator)
+
+
+@dataclass
+class Training:
+    """A recipe in work: the network, its faces, and what the stages behind it left."""
+
+    recipe: LandmarkRecipe
+    model: StackedHourglass
+    labelled: FaceList
+    val: FaceList
+    accelerator: Accelerator
+    teacher: Landmarker | None = None  # finds points in place of the network itself
+    size: int = 0  # pixels, of the stage before
+    history: list[dict[str, float]] = field(default_factory=list)
+    offsets: dict[str, np.ndarray] = field(default_factory=dict)
+
+    def landmarker(self, size: int, flip: bool = False) -> Landmarker:
+        """The network as it is now."""
+        return Landmarker(self.model, size, *decoding_of(self.recipe.loss), flip=flip)
+
+    def run_stage(self, number: int, checkpoint: Path, settings: dict[str, Any]) -> None:
+        """One stage, its labels moved and made anew by the network as it is when the stage begins."""
+        recipe, stage = self.recipe, self.recipe.stages[number]
+        train, val = self._labels(stage, checkpoint)
+        run = Run(
+            epochs=stage.epochs,
+            batch_size=recipe.batch_size,
+            learning_rate=stage.learning_rate,
+            optimizer=recipe.optimizer,
+            weight_decay=recipe.weight_decay,
+            precision=recipe.precision,
+            seed=stage.seed,
+            checkpoint=checkpoint,
+            **settings,
+        )
+        self.history += train_landmarker(
+            self.model,
+            train,
+            stage.input_size,
+            run,
+            recipe.loss,
+            sampling_weights(train, stage.pseudo_share),
+            recipe.epoch_size,
+            data_folder() / "cache" / f"landmark_photos_{len(train)}.bin",
+            lambda _: self._validate(val, stage.input_size),
+            self.accelerator,
+        )
+        self.size = stage.input_size
+
+    def _labels(self, stage: Stage, checkpoint: Path) -> tuple[FaceList, FaceList]:
+        """Training and validation faces as this stage wants their labels."""
+        train, val = self.labelled, self.val
+        if not (stage.unify_labels or stage.relabel):
+            return train, val
+        teacher = self.teacher or self.landmarker(self.size, flip=True)
+        if stage.unify_labels:
+            self.offsets = label_set_offsets(teacher, val)
+            train, val = move_labels(train, self.offsets), move_labels(val, self.offsets)
+        if stage.relabel and stage.pseudo_share and finished_epochs(checkpoint) < stage.epochs:
+            rows = np.flatnonzero(train.sets == "detector")
+            points = train.points.copy()
+            points[rows] = find_landmarks(teacher, train.where(rows))
+            train = replace(train, points=points)
+        return train, val
+
+    def _validate(self, val: FaceList, size: int) -> dict[str, float]:
+        """Mean NME of each stack, and that of the last stack on each set."""
+        figures = {}
+        for stack in range(self.model.arguments["stacks"]):
+            found = find_landmarks(self.landmarker(size), val, stack)
+            results = landmark_metrics(found, val.points, val.sets)
+            figures[f"nme_stack{stack + 1}"] = float(np.mean([result["nme"] for result in results.values()]))
+        return figures | {f"nme_{name}": result["nme"] for name, result in results.items()}
+
+
+def train(
+    recipe: LandmarkRecipe, weights: dict[str, Path | None], checkpoints: Path, settings: dict[str, Any]
+) -> Training:
+    """All stages of a recipe.
+
+    Args:
+        weights: the files that the recipe names by their hash as "start" and "teacher", or None.
+        checkpoints: their path without ending; each stage has one.
+        settings: workers, device, progress, stop_after, about, as `Run` has them.
+
+    Raises:
+        FileNotFoundError, ValueError: see `load_landmark_list`; weights to start from were trained with another loss.
+    """
+    torch.manual_seed(0)
+    accelerator = make_accelerator(settings.get("device"), recipe.precision)
+    faces = FaceList.join([load_landmark_list(name=name) for name in recipe.sets])
+    labelled = training_faces(faces, recipe.pseudo, recipe.label_sets)
+    val = faces.where(faces.splits == "val")
+    device, size = str(accelerator.device), 0
+    teacher = load_landmarker(weights["teacher"], device, flip=True) if weights["teacher"] else None
+    if weights["start"]:
+        started = load_landmarker(weights["start"], device)
+        if (started.activation, started.decoder) != decoding_of(recipe.loss):
+            raise ValueError(f"start: {weights['start']} was not trained with the loss {recipe.loss}")
+        model, size = started.model, started.input_size
+    else:
+        model = StackedHourglass(5, recipe.stacks, recipe.channels, recipe.depth)
+    model.to(accelerator.device, memory_format=torch.channels_last)
+    training = Training(recipe, model, labelled, val, accelerator, teacher, size)
+    for number in range(len(recipe.stages)):
+        checkpoint = checkpoints.with_name(f"{checkpoints.name}_{number}.pt")
+        training.run_stage(number, checkpoint, settings)
+        if len(training.history) < sum(stage.epochs for stage in recipe.stages[: number + 1]):
+            break  # stop_after: as if interrupted
+    return training
+
+
+def manifest_entry(training: Training) -> dict[str, Any]:
+    """What the manifest says of the weights, beside their hash."""
+    activation, decoder = decoding_of(training.recipe.loss)
+    return {
+        "architecture": "facelib.hourglass.StackedHourglass",
+        "arguments": training.model.arguments,
+        "preprocessing": {
+            "input_size": training.size,
+            "crop_scale": CROP_SCALE,
+            "range": [-1, 1],
+            "colour": "RGB",
+            "activation": activation,
+            "decoder": decoder,
+        },
+    }
+
+
+def data_of(training: Training) -> str:
+    """The training data in words."""
+    pseudo = int((training.labelled.sets == "detector").sum())
+    sets = ", ".join(sorted(set(training.labelled.sets.tolist()) - {"detector"}))
+    words = f"{len(training.labelled) - pseudo} labelled faces of {sets}"
+    return words + (f"; {pseudo} pseudo-labelled faces of {', '.join(training.recipe.pseudo)}" if pseudo else "")

@@ -1,0 +1,80 @@
+"""Which photos an epoch shows, in which order, and how they are augmented: all a function of seed and epoch, so that
+a run that is resumed, or has another number of workers or processes, sees the same pictures."""
+
+import numpy as np
+import torch
+from torch.utils.data import Dataset, Sampler
+
+
+class EpochDataset(Dataset):
+    """A dataset indexed by whole numbers: `index % len(self)` is the item, and the rest tells apart the times that it
+    is shown in one epoch. The epoch is set from outside, by us: what is called set_epoch, Accelerate calls too, with
+    a count of its own that begins anew after a resume."""
+
+    epoch = 0
+
+    def start_epoch(self, epoch: int) -> None:
+        """Before an epoch begins; other epochs have other augmentations."""
+        self.epoch = epoch
+
+    def augmentation_seed(self, index: int) -> int:
+        """The seed of one picture's augmentation in this epoch."""
+        return int(np.random.SeedSequence([self.epoch, index]).generate_state(1)[0] >> 1)
+
+
+class EpochSampler(Sampler[int]):
+    """The indices of one epoch, see `EpochDataset`.
+
+    Args:
+        items: in the dataset.
+        weights: (items,) relative frequency of each; None: all equally often.
+        length: indices in an epoch; None: as many as there are items.
+        labels: (items,) people; with them, `samples_per_class` photos of a person follow each other.
+    """
+
+    def __init__(
+        self,
+        items: int,
+        seed: int = 0,
+        weights: np.ndarray | None = None,
+        length: int | None = None,
+        labels: np.ndarray | None = None,
+        samples_per_class: int = 1,
+    ):
+        self.items, self.seed, self.weights, self.length = items, seed, weights, length or items
+        self.labels, self.samples_per_class, self.epoch = labels, samples_per_class, 0
+
+    def start_epoch(self, epoch: int) -> None:
+        """Before an epoch begins."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __iter__(self):
+        generator = torch.Generator().manual_seed(self.seed * 100_003 + self.epoch)
+        if self.weights is None:
+            passes = -(-self.length // self.items)  # more than one where more are drawn than there are
+            order = torch.cat([torch.randperm(self.items, generator=generator) for _ in range(passes)]).numpy()
+            if self.samples_per_class > 1:
+                order = self._in_groups(order, generator)
+            order = order[: self.length]
+        else:
+            weights = torch.from_numpy(self.weights).double()
+            order = torch.multinomial(weights, self.length, replacement=True, generator=generator).numpy()
+        return iter((order + self.items * rank_among_equals(order)).tolist())
+
+    def _in_groups(self, order: np.ndarray, generator: torch.Generator) -> np.ndarray:
+        order = order[np.argsort(self.labels[order], kind="stable")]
+        starts = np.flatnonzero(rank_among_equals(self.labels[order]) % self.samples_per_class == 0)
+        groups = np.split(order, starts[1:])
+        return np.concatenate([groups[i] for i in torch.randperm(len(groups), generator=generator).tolist()])
+
+
+def rank_among_equals(values: np.ndarray) -> np.ndarray:
+    """(n,): how many equal values came before each, e.g. [5, 7, 5, 5] -> [0, 0, 1, 2]."""
+    order = np.argsort(values, kind="stable")
+    _, first, counts = np.unique(values[order], return_index=True, return_counts=True)
+    ranks = np.empty(len(values), int)
+    ranks[order] = np.arange(len(values)) - np.repeat(first, counts)
+    return ranks

@@ -1,0 +1,149 @@
+"""Who may be where."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from facelib.datasets.lists import FaceList, load_faces
+from facelib.datasets.sources import load_orl, load_people_folder
+from facelib.datasets.splits import (
+    assert_people_apart,
+    clean_faces,
+    equal_shares,
+    family,
+    hold_out_photos,
+    in_held_out_family,
+    landmark_splits,
+    open_set_faces,
+    pseudo_labelled,
+    training_list,
+)
+from facelib.settings import LISTS
+
+
+def faces_of(*keys):
+    files = [Path("crops") / key for key in keys]
+    return FaceList(files, np.array([f.parent.name for f in files]), np.full(len(files), "train"))
+
+
+def test_frozen_lists_are_applied(tmp_path):
+    (tmp_path / "excluded_people.txt").write_text("bad\n")
+    (tmp_path / "same_people.txt").write_text("anna anna_again\n")
+    (tmp_path / "dropped_photos.txt").write_text("anna/2.webp\n")
+    faces = faces_of("anna/1.webp", "anna/2.webp", "bad/1.webp", "anna_again/2.webp", "zoe/2.webp")
+    clean = clean_faces(faces, tmp_path)
+    assert [f"{f.parent.name}/{f.name}" for f in clean.files] == ["anna/1.webp", "anna_again/2.webp", "zoe/2.webp"]
+    assert clean.people.tolist() == ["anna", "anna", "zoe"]
+
+
+def test_the_shipped_lists_are_whole():
+    """Every line has its form, nobody is merged with somebody excluded, and no chain of merges is left."""
+    excluded = (LISTS / "excluded_people.txt").read_text().split()
+    same = [line.split() for line in (LISTS / "same_people.txt").read_text().splitlines()]
+    dropped = (LISTS / "dropped_photos.txt").read_text().split()
+    assert len(excluded) == len(set(excluded))
+    assert len(excluded) >= 14
+    assert all(len(pair) == 2 and pair[0] != pair[1] for pair in same)
+    kept, gone = {a for a, _ in same}, {b for _, b in same}
+    assert len(gone) == len(same)
+    assert not kept & gone
+    assert not (kept | gone) & set(excluded)
+    assert all(key.count("/") == 1 for key in dropped)
+    assert len(dropped) == len(set(dropped))
+
+
+def test_family():
+    assert family("fiw_0123_1") == family("fiw_0123_2") == "fiw_0123"
+    assert family("pins_001") == "pins_001"
+    held_out = [in_held_out_family(f"fiw_{number:04d}_1") for number in range(1200)]
+    assert 70 < sum(held_out) < 130  # a twelfth
+    assert not in_held_out_family("pins_0008_1")
+
+
+def test_a_photo_a_person_is_held_out_where_nobody_has_ten(tmp_path):
+    for person, count in (("a", 5), ("b", 3), ("c", 2)):
+        (tmp_path / person).mkdir()
+        for i in range(count):
+            (tmp_path / person / f"{i}.png").touch()
+    faces = hold_out_photos(load_people_folder(tmp_path), 0.1)
+    assert sorted(faces.people[faces.splits == "val"]) == ["a", "b"]
+
+
+def test_hold_out_photos_is_stable_and_spares_small_classes(tmp_path):
+    for person, count in (("many", 20), ("few", 9), ("one", 1)):
+        (tmp_path / person).mkdir()
+        for i in range(count):
+            (tmp_path / person / f"{i}.png").touch()
+    with pytest.warns(UserWarning, match="1 people have a single photo, e.g. one"):
+        faces = hold_out_photos(load_people_folder(tmp_path), 0.2)
+    held_out = faces.where(faces.splits == "val")
+    assert len(held_out) == 4
+    assert set(held_out.people) == {"many"}
+
+
+def test_people_must_not_meet(tmp_path):
+    faces = load_orl()
+    with pytest.raises(ValueError, match=r"training and unseen share 40 people, e.g. s1"):
+        assert_people_apart(training=faces, unseen=faces)
+
+
+def test_training_people_are_cleaned_and_kept_apart(prepared, tmp_path):
+    """A person in two sets, or in an evaluation set, stops the training; a held-out family is left out."""
+    prepared("some", {"s1": ("s1", 2), "s2": ("s2", 1), "fiw_0008_1": ("s5", 2)})
+    prepared("more", {"s3": ("s3", 2)})
+    sets = {name: load_faces(name) for name in ("some", "more")}
+    with pytest.warns(UserWarning, match=r"1 people have a single photo, e.g. s2"):
+        faces = training_list(sets)
+    assert faces.people.tolist() == ["s1", "s1", "s2", "s3", "s3"]
+    with pytest.raises(ValueError, match=r"some and again share 3 people"):
+        training_list(sets | {"again": sets["some"]})
+    prepared("faces_unseen", {"s3": ("s3", 1)}, "open_val")
+    with pytest.raises(ValueError, match=r"training and faces_unseen share 1 people.*s3"):
+        training_list(sets)
+
+
+def test_open_sets_have_one_door(prepared):
+    with pytest.raises(FileNotFoundError, match="faces_unseen"):
+        open_set_faces("open_val")
+    prepared("faces_unseen", {"s31": ("s31", 4)}, "open_val")
+    assert len(open_set_faces("open_val")) == 4
+    assert len(open_set_faces("open_test")) == 0
+    with pytest.raises(ValueError, match="split='val': expected 'open_val' or 'open_test'"):
+        open_set_faces("val")
+
+
+def test_landmark_faces_are_held_out_by_person():
+    rows = [
+        {"dataset": ("celeba", "ytf")[i % 2], "split": "train", "person_or_photo": f"p{i // 4}"} for i in range(400)
+    ]
+    splits = landmark_splits(rows)
+    held_out = {row["person_or_photo"] for row, split in zip(rows, splits) if split == "val"}
+    assert 10 < (splits == "val").sum() < 50
+    for row, split in zip(rows, splits):
+        if row["dataset"] == "ytf":
+            assert (row["person_or_photo"] in held_out) == (split == "val")
+        else:
+            assert split == "train"
+
+
+def test_pseudo_labels_leave_out_held_out_people():
+    crops = faces_of(*(f"{person}/{i}.webp" for person in "abc" for i in range(6)))
+    points = np.zeros((18, 5, 2), np.float32)
+    labelled = FaceList([Path("x"), Path("y")], np.array(["b", "c"]), np.array(["test", "train"]))
+    with pytest.raises(ValueError, match="no columns left_eye_x"):
+        pseudo_labelled(crops, labelled)
+    chosen = pseudo_labelled(FaceList(crops.files, crops.people, crops.splits, points=points), labelled, per_person=4)
+    assert np.unique(chosen.people, return_counts=True)[1].tolist() == [4, 4]
+    assert set(chosen.people) == {"a", "c"}
+    assert set(chosen.sets) == {"detector"}
+
+
+def test_equal_photos_for_any_number_of_people():
+    faces = faces_of(*(f"p{i % 8}/{i}.webp" for i in range(52)))
+    for count in (2, 4, 6):
+        rows = equal_shares(faces, count, 12)
+        assert np.unique(faces.people[rows], return_counts=True)[1].tolist() == [12 // count] * count
+        assert (rows == equal_shares(faces, count, 12)).all()
+    with pytest.raises(ValueError, match="only 8 people have 1 photos"):
+        equal_shares(faces, 12, 12)

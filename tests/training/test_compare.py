@@ -1,0 +1,75 @@
+"""Comparisons are overrides of a recipe, run by the same trainer."""
+
+import sys
+import tomllib
+
+import pytest
+
+from facelib.records import RESULTS, read_table
+from facelib.training import compare
+from facelib.training.compare import COMPARISONS, read_comparison, run_comparison
+
+NAMES = list(tomllib.loads(COMPARISONS.read_text()))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_run_is_a_recipe_that_differs_from_the_others(name):
+    runs = read_comparison(name)
+    recipes = [recipe for _, recipe in runs.values()]
+    assert len({str(recipe) for recipe in recipes}) == len(recipes)
+    made = {row["run"]: row["what"] for row in read_table(RESULTS / f"comparison_{name}.csv")}
+    assert {run: words["what"] for run, (words, _) in runs.items()} == {run: made[run] for run in runs}
+
+
+def test_a_comparison_that_is_none():
+    with pytest.raises(ValueError, match=r"nowhere: .* has landmarks, embedder_go_on"):
+        read_comparison("nowhere")
+
+
+SMALL = """
+[embedder]
+recipe = "RECIPES/model_arcface_all_sources.toml"
+
+[embedder.set]
+embedding_size = 16
+stages = [[32, 1]]
+batch_size = 4
+
+[embedder.runs]
+arcface = {table = "loss", what = "ArcFace"}
+triplet = {table = "loss", what = "triplets", loss = "triplet"}
+box = {table = "alignment", what = "no alignment", alignment = "box"}
+"""
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_runs_are_trained_measured_and_kept(prepared, tmp_path, monkeypatch, capsys):
+    prepared("faces_train", {person: (person, 6) for person in ("s1", "s2")})
+    prepared("faces_more", {"s3": ("s3", 6)} | {f"fiw_0008_{i}": (f"s{i}", 3) for i in (11, 12)})
+    prepared("faces_unseen", {"s31": ("s31", 4), "s32": ("s32", 4)}, "open_val")
+    file = tmp_path / "comparisons.toml"
+    file.write_text(SMALL.replace("RECIPES", str(compare.RECIPES)))
+    settings = {"device": "cpu", "progress": False}
+    rows = {row["run"]: row for row in run_comparison("embedder", ["arcface", "box"], settings, file)}
+    assert list(rows) == ["arcface", "box"]
+    assert (rows["arcface"]["photos_seen"], rows["arcface"]["people"], rows["arcface"]["what"]) == (18, 3, "ArcFace")
+    assert {"open_val_0.1", "open_val_flip_0.001", "families_0.01", "triplets", "loss"} <= set(rows["arcface"])
+    assert "families_0.01" not in rows["box"]
+    # Again, all of them: only what is missing is trained, and the table keeps what others made.
+    trained = []
+    monkeypatch.setattr(
+        compare, "train", lambda *a, real=compare.train, **k: trained.append(a[0].loss) or real(*a, **k)
+    )
+    monkeypatch.setattr(compare, "COMPARISONS", file)
+    monkeypatch.setattr(compare.run_comparison, "__defaults__", (file,))
+    monkeypatch.setattr(compare, "RESULTS", tmp_path)
+    (tmp_path / "comparison_embedder.csv").write_text("run,what,loss\nearlier,an earlier run,3\n")
+    monkeypatch.setattr(sys, "argv", ["compare", "embedder", "--device", "cpu"])
+    assert compare.main() == 0
+    assert trained == ["triplet"]
+    table = {row["run"]: row for row in read_table(tmp_path / "comparison_embedder.csv")}
+    assert list(table) == ["earlier", "arcface", "triplet", "box"]
+    assert table["arcface"]["loss"] == pytest.approx(rows["arcface"]["loss"], rel=1e-3)
+    monkeypatch.setattr(sys, "argv", ["compare", "nothing"])
+    assert compare.main() == 1
+    assert "nothing: " in capsys.readouterr().err

@@ -1,0 +1,184 @@
+"""The embedder's trainer: a recipe in, weights out."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import tomllib
+
+import numpy as np
+import pytest
+import torch
+
+from facelib.datasets.aligned import align_photos
+from facelib.datasets.sources import load_orl
+from facelib.embedding import Embedder, EmbeddingNetwork, TrainedNetwork, load_embedder
+from facelib.losses import ArcFace, margin_schedule
+from facelib.metrics import identification_rate, top_k_accuracy
+from facelib.records import read_table
+from facelib.training import embedder
+from facelib.training.embedder import EmbeddingClassifier, closed_set_logits, train_embedder
+from facelib.training.face_data import AlignedDataset
+from facelib.training.loop import Run
+from facelib.training.recipes import RECIPES, make_recipe, read_recipe
+from facelib.training.run import run, train
+from facelib.weights import read_manifest
+
+
+def small_recipe(folder, out, *overrides):
+    """The recipe for one's own people, cut to two passes over small pictures."""
+    base = tomllib.loads((RECIPES / "own_people.toml").read_text())
+    values = {"folder": str(folder), "out": str(out), "stages": [[32, 1], [40, 1]], "batch_size": 4, "margin": 0.2}
+    return make_recipe(base | values | {"learning_rate": 1e-3, "embedding_size": 64}, overrides)
+
+
+@pytest.mark.filterwarnings("ignore:.*single photo")
+def test_a_folder_of_people_becomes_weights(own_folder, tmp_path, capsys):
+    """Photos by person in, weights out, the broken photo named, and it can be loaded."""
+    recipe = small_recipe(own_folder, tmp_path / "my.pt")
+    with pytest.warns(UserWarning, match=r"(?s)1 of 6 photos left out.*s3/1\.png"):
+        run(recipe, device="cpu", progress=False)
+    said = capsys.readouterr().out
+    assert "The margin rises to 0.2" in said
+    assert "No photo is held out" in said
+    entry = read_manifest(tmp_path)["my.pt"]
+    assert read_recipe(tmp_path / entry["recipe"]) == recipe
+    assert "5 photos of 3 people of mine" in (tmp_path / "my_training.json").read_text()
+    history = read_table(tmp_path / "my_history.csv")
+    assert [row["input_size"] for row in history] == [32, 40]
+    assert [row["margin"] for row in history] == [0.2, 0.2]
+    assert entry["preprocessing"]["input_size"] == 40
+    vectors = load_embedder(tmp_path / "my.pt", device="cpu").embed(np.zeros((2, 112, 112, 3), np.uint8))
+    assert vectors.shape == (2, 64)
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_going_on_from_weights(own_folder, tmp_path, monkeypatch):
+    """They are named by their hash, the margin is full at once, and class vectors start at the people's centres."""
+    run(small_recipe(own_folder, tmp_path / "my.pt"), device="cpu", progress=False)
+    margins, started = [], []
+    monkeypatch.setattr(
+        embedder, "margin_schedule", lambda *a, **k: margins.append(margin_schedule(*a, **k)) or margins[-1]
+    )
+    monkeypatch.setattr(ArcFace, "start_from", lambda self, centres: started.append(centres.shape))
+    second = small_recipe(own_folder, tmp_path / "second.pt", f"start={tmp_path / 'my.pt'}", "margin_before=0.2")
+    run(second, device="cpu", progress=False)
+    assert set(margins) == {0.2}
+    assert started == [(3, 64)]
+    saved = read_recipe(tmp_path / "second.toml")
+    assert saved.start == read_manifest(tmp_path)["my.pt"]["sha256"]
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_a_checkpoint_of_other_photos_is_refused_and_stays(own_folder, tmp_path):
+    recipe = small_recipe(own_folder, tmp_path / "my.pt")
+    train(recipe, device="cpu", progress=False, stop_after=1)
+    checkpoint = next((tmp_path / "data/checkpoints").glob("*.pt"))
+    before = checkpoint.read_bytes()
+    (own_folder / "s2/1.png").unlink()
+    with pytest.raises(ValueError, match=r"my\.pt is of another run"):
+        train(recipe, device="cpu", progress=False)
+    with pytest.raises(ValueError, match=r"my\.pt is of another run"):
+        train(small_recipe(own_folder, tmp_path / "my.pt", "strength=0.1"), device="cpu", progress=False)
+    assert checkpoint.read_bytes() == before
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_sources_are_asked_for(own_folder, tmp_path):
+    with pytest.raises(ValueError, match=r"faces\.csv has no column source"):
+        train(small_recipe(own_folder, tmp_path / "my.pt", "by_source=true"), device="cpu", progress=False)
+
+
+def test_prepared_sets_are_cleaned_cut_and_measured(prepared, tmp_path):
+    """Two sets with their sources, fewer people and photos than there are, and held-out photos of those people."""
+    prepared("faces_train", {person: (person, 6) for person in ("s1", "s2", "s3")})
+    prepared("faces_more", {person: (person, 6) for person in ("s4", "s5")} | {"fiw_0008_1": ("s11", 3)})
+    prepared("faces_unseen", {"s31": ("s31", 4), "s32": ("s32", 4)}, "open_val")
+    table = tmp_path / "faces_train/faces.csv"
+    table.write_text(table.read_text().replace("s1/5.webp,s1,orl,train", "s1/5.webp,s1,orl,test"))
+    base = tomllib.loads((RECIPES / "model_arcface_all_sources.toml").read_text())
+    values = {"out": str(tmp_path / "my.pt"), "stages": [[32, 1]], "batch_size": 4, "embedding_size": 32}
+    recipe = make_recipe(base | values | {"by_source": True, "people": 4, "photos": 16})
+    _, training = train(recipe, device="cpu", progress=False)
+    faces = training.material.faces
+    assert set(faces.people) <= {"s1", "s2", "s3", "s4", "s5"}  # the family is held out
+    rows = training.material.rows("train")
+    assert sorted(np.unique(faces.people[rows], return_counts=True)[1]) == [4, 4, 4, 4]
+    assert training.model.loss.groups.shape == (4,)
+    assert {"tpr_at_0.1", "triplets", "loss", "waiting"} <= set(training.history[0])
+    assert ("top1" in training.history[0]) is False  # no photo is "val"
+    test = training.closed_set("test", 32, {"closed_set_top1": 1})
+    assert test == {} or 0 <= test["closed_set_top1"] <= 1
+    assert bool(test) == ("s1" in faces.people)
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="this system does not kill")
+def test_killed_in_the_middle_of_an_epoch_it_goes_on_from_the_last(own_folder, tmp_path):
+    """kill -9 while an epoch is under way: the epochs before are kept, and the run ends as one that nothing hit."""
+    recipe = RECIPES / "own_people.toml"
+    sets = {"folder": own_folder, "embedding_size": 32, "learning_rate": 1e-3, "batch_size": 4, "seed": 1}
+    long = ["stages=[[32, 6]]", *(f"{key}={value}" for key, value in sets.items())]
+
+    def command(out):
+        options = [part for one in [*long, f"out={out}"] for part in ("--set", one)]
+        return [sys.executable, "-m", "facelib.training", str(recipe), "--device", "cpu", *options]
+
+    checkpoint = tmp_path / "data/checkpoints/killed.pt"
+    with subprocess.Popen(command(tmp_path / "killed.pt"), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as job:
+        deadline = time.monotonic() + 120
+        while not checkpoint.exists() and time.monotonic() < deadline:
+            time.sleep(0.005)
+        os.kill(job.pid, signal.SIGKILL)
+    done = len(torch.load(checkpoint, weights_only=True)["history"])
+    assert 1 <= done < 6
+    for out in ("killed.pt", "whole.pt"):
+        finished = subprocess.run(command(tmp_path / out), capture_output=True, text=True)
+        assert finished.returncode == 0, finished.stderr
+    ends = [torch.load(tmp_path / out, weights_only=True) for out in ("killed.pt", "whole.pt")]
+    assert all(torch.equal(a, b) for a, b in zip(*(end.values() for end in ends)))
+    losses = [[row["loss"] for row in read_table(tmp_path / f"{name}_history.csv")] for name in ("killed", "whole")]
+    assert losses[0] == losses[1]
+    assert json.loads((tmp_path / "killed_training.json").read_text())["measured"]["command"].startswith("python -m")
+
+
+def test_errors_name_what_is_wrong_and_what_to_do(tmp_path, monkeypatch, capsys):
+    from facelib.training.__main__ import main
+
+    monkeypatch.setenv("FACELIB_DATA", str(tmp_path))
+    for options, says in (
+        (["nowhere.toml"], "nowhere.toml: no such recipe"),
+        (["--set", "stages=[[64]]"], "expected pairs of input size and epochs"),
+        (["--set", f"folder={tmp_path / 'gone'}"], "gone: no such folder"),
+        (["--set", "margn=0.3"], "margn=0.3: no such key"),
+    ):
+        recipe = [] if options[0].endswith("toml") else [str(RECIPES / "own_people.toml")]
+        monkeypatch.setattr("sys.argv", ["training", *recipe, *options])
+        assert main() == 1
+        assert says in capsys.readouterr().err
+
+
+def test_arcface_learns_orl_and_tells_unseen_people_apart(pipeline):
+    """Twelve people, a minute on two cores: held-out photos above 0.7, unseen people far above chance."""
+    faces = load_orl()
+    few = [f"s{i}" for i in range(1, 13)]
+    known = faces.where(np.isin(faces.people, few))
+    unseen = faces.where(faces.splits == "unseen")
+    aligned, known = align_photos(known, pipeline.landmarker, progress=False)
+    unseen_faces, unseen = align_photos(unseen, pipeline.landmarker, progress=False)
+    _, labels = np.unique(known.people, return_inverse=True)
+    train, test = known.splits == "train", known.splits == "test"
+    torch.manual_seed(0)
+    model = EmbeddingClassifier(EmbeddingNetwork(embedding_size=64, pretrained=True), ArcFace(64, 12, scale=16))
+    dataset = AlignedDataset(aligned, labels, np.flatnonzero(train), size=64)
+    run = Run(epochs=45, batch_size=16, optimizer="sgd", weight_decay=5e-4, learning_rate=0.01, progress=False)
+    history = train_embedder(model, dataset, run, margin=0.3)
+    # The loss rises while the margin does, and falls once the margin stays.
+    assert history[-1]["loss"] < history[0]["loss"] / 2
+    accuracy = top_k_accuracy(closed_set_logits(model, aligned[test], 64), labels[test])
+    assert accuracy > 0.7
+    rate = identification_rate(
+        Embedder(TrainedNetwork(model.network, 64)).embed(unseen_faces), unseen.people, fprs=[0.1]
+    )[0]["tpr"]
+    assert rate > 0.4

@@ -1,0 +1,182 @@
+"""The loop that trains all networks."""
+
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import torch
+
+from facelib.embedding import EmbeddingNetwork
+from facelib.losses import ArcFace
+from facelib.training.embedder import EmbeddingClassifier, train_embedder
+from facelib.training.face_data import AlignedDataset
+from facelib.training.loop import Run, fit
+from facelib.training.sampling import EpochDataset
+
+
+def small_model(classes=4):
+    torch.manual_seed(0)
+    return EmbeddingClassifier(EmbeddingNetwork(embedding_size=16), ArcFace(16, classes))
+
+
+def small_run(**options):
+    return Run(**{"epochs": 1, "batch_size": 8, "learning_rate": 1e-3, "device": "cpu", "progress": False} | options)
+
+
+@pytest.fixture(scope="module")
+def noise():
+    rng = np.random.default_rng(0)
+    return rng.integers(0, 255, (16, 112, 112, 3), dtype=np.uint8), np.arange(16) % 4
+
+
+@pytest.mark.parametrize("precision", ["no", "bf16"])
+def test_resume_continues_exactly(noise, tmp_path, precision):
+    """Two epochs of two steps at once equal one and one."""
+    whole, parts = small_model(), small_model()
+    dataset = AlignedDataset(*noise, size=32)
+    history = train_embedder(whole, dataset, small_run(epochs=2, precision=precision))
+    resumable = {"epochs": 2, "precision": precision, "checkpoint": tmp_path / "run.pt"}
+    assert len(train_embedder(parts, dataset, small_run(stop_after=1, **resumable))) == 1
+    torch.manual_seed(99)  # a new process starts anywhere
+    parts = small_model()
+    second = train_embedder(parts, dataset, small_run(**resumable))
+    for row in (*second, *history):
+        del row["images_per_s"], row["waiting"]  # times differ
+    assert second == history
+    for a, b in zip(whole.state_dict().values(), parts.state_dict().values()):
+        torch.testing.assert_close(a, b, rtol=0, atol=0)
+
+
+def test_precision_is_that_of_the_training_alone(noise):
+    """bfloat16 reaches the network while it trains, and the model that comes back computes in float32 again."""
+    model, kinds = small_model(), []
+    model.network.register_forward_hook(lambda _, inputs, output: kinds.append(output.dtype))
+    for precision in ("bf16", "no"):
+        train_embedder(model, AlignedDataset(*noise, size=32), small_run(precision=precision))
+    model(torch.zeros(2, 3, 32, 32))
+    assert kinds == [torch.bfloat16] * 2 + [torch.float32] * 3
+
+
+def test_a_size_for_each_epoch(noise):
+    """Each epoch trains at its own input size, and a run must say one for each."""
+    model, seen = small_model(), []
+    model.network.register_forward_pre_hook(lambda _, inputs: seen.append(tuple(inputs[0].shape[2:])))
+    dataset = AlignedDataset(*noise, size=112)
+    train_embedder(model, dataset, small_run(epochs=3), sizes=[32, 32, 48])
+    assert seen == [(32, 32)] * 4 + [(48, 48)] * 2
+    with pytest.raises(ValueError, match="2 sizes for 3 epochs"):
+        train_embedder(model, dataset, small_run(epochs=3), sizes=[32, 48])
+
+
+def test_checkpoint_of_another_run_is_refused(noise, tmp_path):
+    dataset, run = AlignedDataset(*noise, size=32), {"checkpoint": tmp_path / "run.pt"}
+    train_embedder(small_model(), dataset, small_run(**run))
+    for other in ({"epochs": 3}, {"about": "other photos"}, {"learning_rate": 0.5}):
+        with pytest.raises(ValueError, match=r"run\.pt is of another run"):
+            train_embedder(small_model(), dataset, small_run(**run | other))
+    larger = EmbeddingClassifier(EmbeddingNetwork(embedding_size=16), ArcFace(16, 9))
+    with pytest.raises(ValueError, match=r"run\.pt is of another"):
+        train_embedder(larger, dataset, small_run(**run))
+
+
+class Numbers(EpochDataset):
+    """Eight items, each a one; `slow` seconds to prepare each."""
+
+    def __init__(self, slow=0.0):
+        self.slow = slow
+
+    def __len__(self):
+        return 8
+
+    def __getitem__(self, index):
+        time.sleep(self.slow)
+        return (torch.ones(1),)
+
+
+def test_nan_stops_with_step_and_rate_and_keeps_the_checkpoint(tmp_path):
+    model = torch.nn.Linear(1, 1)
+
+    def loss_of(outputs, batch, progress):
+        return outputs.mean() * (float("nan") if progress > 0.7 else 1.0)
+
+    run = small_run(epochs=2, batch_size=4, learning_rate=0.1, checkpoint=tmp_path / "run.pt")
+    with pytest.raises(FloatingPointError, match=r"epoch 2, step 2, at learning rate 4e-07"):
+        fit(model, Numbers(), loss_of, run)
+    saved = torch.load(tmp_path / "run.pt", weights_only=True)
+    assert len(saved["history"]) == 1
+    assert torch.isfinite(saved["model"]["weight"]).all()
+
+
+def test_too_few_photos_for_a_batch(noise):
+    with pytest.raises(ValueError, match="16 items are fewer than one batch of 64"):
+        train_embedder(small_model(), AlignedDataset(*noise), small_run(batch_size=64))
+
+
+def test_class_vectors_learn(noise):
+    """The mistake that spoils many ArcFace trainings: class vectors that no optimizer holds."""
+    model = small_model()
+    held = [p for group in model.parameter_groups(0.1) for p in group["params"]]
+    assert {id(p) for p in held} == {id(p) for p in model.parameters()}
+    before = model.loss.class_vectors().clone()
+    train_embedder(model, AlignedDataset(*noise, size=32), small_run(optimizer="sgd", learning_rate=0.05))
+    assert (model.loss.class_vectors() - before).norm(dim=1).min() > 1e-3
+
+
+def test_the_waiting_share_is_that_of_slow_photos():
+    """A loader that takes nearly all of the time, and one that takes hardly any."""
+    model, shares = torch.nn.Linear(1, 1), []
+    for slow, work in ((0.02, 0.0), (0.0, 0.04)):
+
+        def loss_of(outputs, batch, progress, work=work):
+            time.sleep(work)
+            return outputs.mean()
+
+        shares.append(fit(model, Numbers(slow), loss_of, small_run(batch_size=4))[0]["waiting"])
+    assert shares[0] > 0.8
+    assert shares[1] < 0.2
+
+
+TWO_PROCESSES = """
+import sys, torch
+torch.set_num_threads(1)
+from facelib.training.loop import Run, fit
+from facelib.training.sampling import EpochDataset
+torch.manual_seed(0)
+model = torch.nn.Sequential(torch.nn.Linear(6, 8), torch.nn.ReLU(), torch.nn.Linear(8, 3))
+inputs = torch.randn(64, 6)
+
+class Rows(EpochDataset):
+    def __len__(self):
+        return 64
+
+    def __getitem__(self, index):
+        return inputs[index], index % 3
+
+def loss_of(outputs, batch, progress):
+    return torch.nn.functional.cross_entropy(outputs, batch[1])
+
+run = Run(epochs=4, batch_size=16, learning_rate=0.05, progress=False, device="cpu", checkpoint=sys.argv[1])
+if len(sys.argv) > 2:
+    run = Run(epochs=4, batch_size=15, learning_rate=0.05, progress=False, device="cpu")
+fit(model, Rows(), loss_of, run)
+"""
+
+
+def launch(processes, *arguments):
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
+    return subprocess.run([*command, *map(str, arguments)], capture_output=True, text=True)
+
+
+def test_two_processes_give_the_curve_of_one(tmp_path):
+    (tmp_path / "job.py").write_text(TWO_PROCESSES)
+    curves = []
+    for count in (1, 2):
+        done = launch(count, tmp_path / "job.py", tmp_path / f"{count}.pt")
+        assert done.returncode == 0, done.stderr
+        curves.append([row["loss"] for row in torch.load(tmp_path / f"{count}.pt", weights_only=True)["history"]])
+    assert curves[0][-1] < curves[0][0]
+    np.testing.assert_allclose(*curves, rtol=1e-4)
+    done = launch(2, tmp_path / "job.py", "-", "15 a batch")
+    assert "a batch of 15 cannot be shared equally by 2 processes" in done.stderr

@@ -1,0 +1,110 @@
+"""Recipes leave nothing open and nothing unchecked."""
+
+import dataclasses
+import tomllib
+
+import pytest
+
+from facelib.settings import MODELS
+from facelib.training.recipes import RECIPES, make_recipe, read_recipe, recipe_hash, write_recipe
+from facelib.weights import read_manifest
+
+SHIPPED = sorted(path for path in RECIPES.glob("*.toml") if path.name != "comparisons.toml")
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
+def test_shipped_recipes_are_whole_and_come_back_as_they_are(path, tmp_path):
+    recipe = read_recipe(path)
+    write_recipe(recipe, tmp_path / "again.toml")
+    assert read_recipe(tmp_path / "again.toml") == recipe
+    assert set(tomllib.loads(path.read_text())) == {field.name for field in dataclasses.fields(recipe)}
+
+
+def test_shipped_recipes_make_what_the_manifest_says():
+    """The networks' arguments and the size of the pictures."""
+    for name, entry in read_manifest().items():
+        if "recipe" not in entry:
+            continue
+        recipe = read_recipe(MODELS / entry["recipe"])
+        assert recipe.out == f"models/{name}"
+        for key, value in entry["arguments"].items():
+            assert getattr(recipe, key, value) == value, key
+        last = recipe.stages[-1]
+        assert entry["preprocessing"]["input_size"] == (last[0] if isinstance(last, list) else last.input_size)
+
+
+def values(name="own_people"):
+    return tomllib.loads((RECIPES / f"{name}.toml").read_text())
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"margn": 0.3}, "margn: unknown key; expected kind, out"),
+        ({"margin": None}, "margin: missing key"),
+        ({"margin": "much"}, "margin: 'much', expected float"),
+        ({"seed": 1.5}, "seed: 1.5, expected int"),
+        ({"by_source": 1}, "by_source: 1, expected bool"),
+        ({"faces": "faces_train"}, "faces: 'faces_train', expected a list"),
+        ({"stages": [[64, 6], [112]]}, "expected pairs of input size and epochs"),
+        ({"stages": []}, "stages: none"),
+        ({"loss": "softmax"}, "loss: 'softmax', expected one of arcface"),
+        ({"optimizer": "adam"}, "optimizer: 'adam', expected one of adamw, sgd"),
+        ({"precision": "half"}, "precision: 'half', expected one of no, bf16, fp16"),
+        ({"alignment": "nose"}, "alignment: 'nose'"),
+        ({"faces": ["faces_train"]}, "prepared sets, or a folder of your own people, not both"),
+        ({"loss": "cross_entropy", "by_source": True}, "cross_entropy has no class margins"),
+        ({"kind": "detector"}, "kind is 'detector', expected one of landmarks, embedder"),
+    ],
+)
+def test_what_is_wrong_is_named(change, says):
+    given = {key: value for key, value in (values() | change).items() if value is not None}
+    with pytest.raises(ValueError, match=says):
+        make_recipe(given)
+
+
+def test_stages_are_checked_to_their_keys():
+    given = values("hourglass_keypoints")
+    del given["stages"][1]["seed"]
+    with pytest.raises(ValueError, match=r"stages\.1\.seed: missing key"):
+        make_recipe(given)
+    given = values("hourglass_keypoints")
+    given["stages"][0]["relabel"] = True
+    with pytest.raises(ValueError, match=r"stages\.0: relabel and unify_labels need a network"):
+        make_recipe(given)
+    with pytest.raises(ValueError, match="a pseudo_share above 0 needs folders under pseudo"):
+        make_recipe(values("hourglass_keypoints") | {"pseudo": []})
+
+
+def test_overrides():
+    recipe = make_recipe(
+        values(),
+        ["margin=0.3", "folder=my people/here", 'out="x.pt"', "stages=[[64, 2]]", "by_source=true", "scale=16"],
+    )
+    assert (recipe.margin, recipe.folder, recipe.out, recipe.sizes) == (0.3, "my people/here", "x.pt", [64, 64])
+    assert (recipe.by_source, recipe.scale) == (True, 16.0)
+    assert make_recipe(values("hourglass_keypoints"), ["stages.3.epochs=1"]).epochs == 11 + 10 + 3 + 1
+    for override, says in (
+        ("margn=1", "margn=1: no such key; there are kind, out"),
+        ("margin", "expected key=value"),
+        ("margin=much", "'much' is no TOML value"),
+        ("stages.9.epochs=1", "no such key"),
+        ("margin.x=1", "no such key"),
+    ):
+        with pytest.raises(ValueError, match=says):
+            make_recipe(values(), [override])
+
+
+def test_files_that_are_none(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"nowhere\.toml: no such recipe; .*own_people\.toml"):
+        read_recipe(tmp_path / "nowhere.toml")
+    (tmp_path / "bad.toml").write_text("margin = = 3")
+    with pytest.raises(ValueError, match=r"bad\.toml is not valid TOML"):
+        read_recipe(tmp_path / "bad.toml")
+
+
+def test_a_hash_tells_recipes_apart_but_not_where_the_weights_go():
+    recipe = make_recipe(values())
+    assert recipe_hash(recipe) == recipe_hash(dataclasses.replace(recipe, out="elsewhere.pt"))
+    assert recipe_hash(recipe) != recipe_hash(dataclasses.replace(recipe, margin=0.5))
+    assert recipe_hash(recipe) != recipe_hash(recipe, "other photos")

@@ -63,7 +63,7 @@ def head_turn(points: np.ndarray) -> np.ndarray:
 
 
 def top_k_accuracy(logits: np.ndarray, labels: np.ndarray, k: int = 1) -> float:
-    """Share of rows of (n, classes) margin-free logits whose label (n,) is among the k highest (of fewer classes: all)."""
+    """Share of rows of (n, classes) margin-free logits whose label (n,) is among the k highest, or all if fewer."""
     k = min(k, logits.shape[1])
     best = np.argpartition(-logits, k - 1, axis=1)[:, :k]
     return float((best == np.asarray(labels)[:, None]).any(1).mean())

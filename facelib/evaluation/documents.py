@@ -81,9 +81,9 @@ def network(name: str) -> str:
     test, lfw = metrics["open_test"], metrics["lfw"]
     again = {row["networks"]: row for row in read_table("closed_set.csv")}[name]
     return (
-        f"open_test: TPR {rates[0.1]}, {rates[0.01]}, {rates[0.001]} at FPR 0.1, 0.01, 0.001; AUC {rate(test['auc'])}, "
-        f"EER {rate(test['eer'])}, rank-1 {rate(test['rank_1'])}. LFW View 2: {percent(lfw['accuracy'])} ± "
-        f"{percent(lfw['standard_error'])}. Closed set, held-out photos of training people: as the training ended, by "
+        f"open_test: TPR {rates[0.1]}, {rates[0.01]}, {rates[0.001]} at FPR 0.1, 0.01, 0.001; "
+        f"AUC {rate(test['auc'])}, EER {rate(test['eer'])}, rank-1 {rate(test['rank_1'])}. "
+        f"LFW View 2: {percent(lfw['accuracy'])} ± {percent(lfw['standard_error'])}. Closed set, held-out photos of training people: as the training ended, by "
         f"its own logits, top-1 {rate(training['closed_set_top1'])}, top-5 {rate(training['closed_set_top5'])}; on the "
         f"photos as they are stored now, by the nearest class centre of {again['people']:,} people, "
         f"{rate(again['top1'])} and {rate(again['top5'])}."
@@ -94,8 +94,8 @@ def threshold() -> str:
     distance = read_manifest()["embedder"]["threshold"]["cosine_distance"]
     return (
         f"Cosine distance **{distance:.3f}**: below it, one in 1,000 pairs of strangers among the people of open_val "
-        "would be called the same person. Where a false match costs more, take a smaller one. It was chosen on pairs from "
-        "different photos; people within one photo share its light and camera, and in the sample photo two of the six "
+        "would be called the same person. Where a false match costs more, take a smaller one. It was chosen on pairs "
+        "from different photos; people within one photo share its light and camera, and in the sample photo two of the six "
         "come below it (notebook 3)."
     )
 

@@ -1,13 +1,11 @@
 """Recipe -> embedding network."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from accelerate import Accelerator
 from torch import Tensor, nn
 
 from facelib.alignment import SIZE
@@ -22,7 +20,7 @@ from facelib.losses import IdentityLoss, MarginLoss, make_loss, margin_schedule
 from facelib.metrics import identification_rate, top_k_accuracy, triplet_accuracy
 from facelib.settings import data_folder
 from facelib.training.face_data import AlignedDataset
-from facelib.training.loop import Run, fit, make_accelerator
+from facelib.training.loop import Run, Task, fit, make_accelerator
 from facelib.training.recipes import EmbedderRecipe
 from facelib.training.sampling import EpochSampler
 
@@ -38,38 +36,25 @@ class EmbeddingClassifier(nn.Module):
         """(n, 3, s, s) -> embeddings (n, d), what the loss is given."""
         return self.network(images)
 
-    def parameter_groups(self, learning_rate: float, head_rate: float = 4.0) -> list[dict]:
+    def parameter_groups(self, head_rate: float = 4.0) -> list[dict]:
         """The new layers, class vectors included, learn `head_rate` times as fast as the ImageNet backbone."""
         new = [*self.network.head.parameters(), *self.loss.parameters()]
-        return [
-            {"params": list(self.network.backbone.parameters()), "lr": learning_rate},
-            {"params": new, "lr": head_rate * learning_rate},
-        ]
+        return [{"params": list(self.network.backbone.parameters()), "lr": 1.0}, {"params": new, "lr": head_rate}]
 
 
-def train_embedder(
+def embedding_task(
     model: EmbeddingClassifier,
     dataset: AlignedDataset,
-    run: Run,
-    *,
     margin: float = 0.4,
     margin_before: float = 0.0,
     sizes: list[int] | None = None,
     head_rate: float = 4.0,
-    validate: Callable[[int], dict[str, float]] | None = None,
-    accelerator: Accelerator | None = None,
-) -> list[dict[str, float]]:
-    """Train, the margin going from `margin_before` to `margin`; gives the history, see `fit`.
+) -> Task:
+    """What `fit` trains: the model on these faces, the margin going from `margin_before` to `margin`.
 
     `sizes`: side of the network's input in each epoch; None: that of the dataset. Small pictures first
     save time. `head_rate`: see `EmbeddingClassifier.parameter_groups`.
-
-    Raises:
-        ValueError: not one size for each epoch; see also `fit`.
     """
-    sizes = sizes or [dataset.size] * run.epochs
-    if len(sizes) != run.epochs:
-        raise ValueError(f"{len(sizes)} sizes for {run.epochs} epochs: give one for each")
 
     def resize(epoch: int) -> None:
         dataset.size = sizes[epoch]
@@ -77,19 +62,15 @@ def train_embedder(
     def loss_of(embeddings: Tensor, batch: list[Tensor], progress: float) -> Tensor:
         return model.loss(embeddings, batch[1], margin_schedule(progress, margin, before=margin_before))
 
-    together = model.loss.samples_per_class
-    sampler = EpochSampler(len(dataset), run.seed, labels=dataset.labels[dataset.rows], samples_per_class=together)
-    groups = model.parameter_groups(run.learning_rate, head_rate)
-    return fit(
-        model,
-        dataset,
-        loss_of,
-        run,
-        sampler=sampler,
-        groups=groups,
-        before_epoch=resize,
-        validate=validate,
-        accelerator=accelerator,
+    labels, together = dataset.labels[dataset.rows], model.loss.samples_per_class
+    return Task(
+        model=model,
+        dataset=dataset,
+        loss_of=loss_of,
+        sampler=EpochSampler(len(dataset), labels=labels, samples_per_class=together),
+        groups=model.parameter_groups(head_rate),
+        before_epoch=resize if sizes else None,
+        epochs=len(sizes) if sizes else None,
     )
 
 
@@ -279,17 +260,9 @@ def train(
         checkpoint=checkpoints.with_name(f"{checkpoints.name}.pt"),
         **settings | {"about": f"{settings['about']}, {data_of(training)} ({data})"},
     )
-    training.history = train_embedder(
-        training.model,
-        AlignedDataset(material.aligned, material.labels, rows, strength=recipe.strength, tight_crop=recipe.tight_crop),
-        run,
-        margin=recipe.margin,
-        margin_before=recipe.margin_before,
-        sizes=recipe.sizes,
-        head_rate=recipe.head_rate,
-        validate=training.validate,
-        accelerator=accelerator,
-    )
+    dataset = AlignedDataset(material.aligned, material.labels, rows, SIZE, recipe.strength, recipe.tight_crop)
+    task = embedding_task(training.model, dataset, recipe.margin, recipe.margin_before, recipe.sizes, recipe.head_rate)
+    training.history = fit(replace(task, validate=training.validate), run, accelerator)
     return training
 
 

@@ -1,6 +1,5 @@
 """Recipe -> stacked hourglass."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,7 @@ from facelib.metrics import landmark_metrics
 from facelib.settings import data_folder
 from facelib.training.heatmap_losses import HEATMAP_LOSSES
 from facelib.training.landmark_data import LandmarkDataset, sampling_weights, training_faces
-from facelib.training.loop import Run, finished_epochs, fit, make_accelerator
+from facelib.training.loop import Run, Task, finished_epochs, fit, make_accelerator
 from facelib.training.recipes import LandmarkRecipe, Stage
 from facelib.training.sampling import EpochSampler
 
@@ -30,34 +29,27 @@ def decoding_of(loss: str) -> tuple[str, str]:
     return ("softmax", "soft_argmax") if loss == "distribution" else ("none", "gaussian")
 
 
-def train_landmarker(
+def landmark_task(
     model: StackedHourglass,
-    faces: FaceList,
-    input_size: int,
-    run: Run,
+    dataset: LandmarkDataset,
     loss: str = "distribution",
     weights: np.ndarray | None = None,
     epoch_size: int | None = None,
-    cache: Path | None = None,
-    validate: Callable[[int], dict[str, float]] | None = None,
-    accelerator: Accelerator | None = None,
-) -> list[dict[str, float]]:
-    """Train on labelled faces; gives the history, see `fit`.
+) -> Task:
+    """What `fit` trains: the model on labelled faces, its loss summed over the stacks (intermediate supervision).
 
     Args:
         loss: a name in `HEATMAP_LOSSES`.
         weights: (n,) how often a face is drawn, relative to the others; None: all alike.
         epoch_size: faces drawn in an epoch; None: as many as there are.
-        cache: see `LandmarkDataset`.
     """
     heatmap_loss = HEATMAP_LOSSES[loss]
 
     def loss_of(maps: Tensor, batch: list[Tensor], _: float) -> Tensor:
-        return heatmap_loss(maps, batch[1]).sum()  # over the stacks: intermediate supervision
+        return heatmap_loss(maps, batch[1]).sum()
 
-    dataset = LandmarkDataset(faces, input_size, cache=cache)
-    sampler = EpochSampler(len(faces), run.seed, weights, epoch_size)
-    return fit(model, dataset, loss_of, run, sampler=sampler, validate=validate, accelerator=accelerator)
+    sampler = EpochSampler(len(dataset), weights, epoch_size)
+    return Task(model=model, dataset=dataset, loss_of=loss_of, sampler=sampler)
 
 
 @dataclass
@@ -93,18 +85,12 @@ class Training:
             checkpoint=checkpoint,
             **settings,
         )
-        self.history += train_landmarker(
-            self.model,
-            train,
-            stage.input_size,
-            run,
-            recipe.loss,
-            sampling_weights(train, stage.pseudo_share),
-            recipe.epoch_size,
-            data_folder() / "cache" / f"landmark_photos_{len(train)}.bin",
-            lambda _: self._validate(val, stage.input_size),
-            self.accelerator,
-        )
+        cache = data_folder() / "cache" / f"landmark_photos_{len(train)}.bin"
+        dataset = LandmarkDataset(train, stage.input_size, cache=cache)
+        weights = sampling_weights(train, stage.pseudo_share)
+        task = landmark_task(self.model, dataset, recipe.loss, weights, recipe.epoch_size)
+        task = replace(task, validate=lambda _: self._validate(val, stage.input_size))
+        self.history += fit(task, run, self.accelerator)
         self.size = stage.input_size
 
     def _labels(self, stage: Stage, checkpoint: Path) -> tuple[FaceList, FaceList]:

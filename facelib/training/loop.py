@@ -28,6 +28,25 @@ LossOf = Callable[[Tensor, list[Tensor], float], Tensor]
 
 
 @dataclass(frozen=True, kw_only=True)
+class Task:
+    """What is trained on what.
+
+    model: what is saved and resumed; holds every trained parameter. sampler: None: every item once. groups: of
+    parameters, "lr" as a factor of the run's rate; None: all at that rate. before_epoch: called with each epoch before
+    it starts. validate: epoch -> figures that go into the history. epochs: that it is made for; None: any number.
+    """
+
+    model: nn.Module
+    dataset: EpochDataset
+    loss_of: LossOf
+    sampler: EpochSampler | None = None
+    groups: list[dict[str, Any]] | None = None
+    before_epoch: Callable[[int], None] | None = None
+    validate: Callable[[int], dict[str, float]] | None = None
+    epochs: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Run:
     """How long and how fast to train, on what, and where the checkpoint lies.
 
@@ -77,92 +96,90 @@ def make_accelerator(device: str | None = None, precision: str = "no") -> Accele
     )
 
 
-def fit(
-    model: nn.Module,
-    dataset: EpochDataset,
-    loss_of: LossOf,
-    run: Run,
-    *,
-    sampler: EpochSampler | None = None,
-    groups: list[dict] | None = None,
-    before_epoch: Callable[[int], None] | None = None,
-    validate: Callable[[int], dict[str, float]] | None = None,
-    accelerator: Accelerator | None = None,
-) -> list[dict[str, float]]:
+def fit(task: Task, run: Run, accelerator: Accelerator | None = None) -> list[dict[str, float]]:
     """Train; go on where `run.checkpoint` left off. The first of several processes validates and writes.
-
-    Args:
-        model: what is saved and resumed; holds every trained parameter.
-        groups: of the optimizer, each with its own "lr"; None: all parameters at `run.learning_rate`.
-        before_epoch: called with each epoch before it starts.
-        validate: epoch -> figures that go into the history.
 
     Returns:
         One dict per epoch: "epoch", "loss", "learning_rate", "images_per_s", "waiting" (share of the time
-        in which the training waited for data) and what `validate` gave.
+        in which the training waited for data) and what `task.validate` gave.
 
     Raises:
         FloatingPointError: the loss is not finite; the checkpoint of the epoch before stays.
-        ValueError: the checkpoint is of another run, the data are fewer than one batch, or the batch
-            cannot be shared equally by the processes.
+        ValueError: the checkpoint is of another run, the task is made for another number of epochs, the data are
+            fewer than one batch, or the batch cannot be shared equally by the processes.
     """
+    if task.epochs not in (None, run.epochs):
+        raise ValueError(f"{task.epochs} sizes for {run.epochs} epochs: give one for each")
     accelerator = accelerator or make_accelerator(run.device, run.precision)
-    sampler = sampler or EpochSampler(len(dataset), run.seed)
-    loader = accelerator.prepare(_loader(dataset, sampler, run, accelerator.num_processes))
+    model, sampler = task.model, task.sampler or EpochSampler(len(task.dataset))
     model.to(accelerator.device, memory_format=torch.channels_last)
-    optimizer = _optimizer(groups or [{"params": list(model.parameters()), "lr": run.learning_rate}], run)
-    schedule = _schedule(optimizer, run, len(loader))
-    network, stepper = accelerator.prepare(Wrapped(model), optimizer)
-    state = {"model": model, "optimizer": stepper, "schedule": schedule}
-    state |= {"scaler": accelerator.scaler} if accelerator.scaler else {}
-    name = _name(model, groups, run, len(loader))
-    history = _resume(run.checkpoint, name, state)
+    loader = accelerator.prepare(_loader(task.dataset, sampler, run, accelerator.num_processes))
+    optimizer, schedule = _stepping(task, run, len(loader))
+    network, optimizer = accelerator.prepare(Wrapped(model), optimizer)
+    parts = {"model": model, "optimizer": optimizer, "schedule": schedule}
+    checkpoint = Checkpoint(run, len(loader), parts | ({"scaler": accelerator.scaler} if accelerator.scaler else {}))
+    history = checkpoint.resume()
     for epoch in range(len(history), min(run.epochs, run.stop_after or run.epochs)):
-        _begin(epoch, run.seed, dataset, sampler)
-        if before_epoch:
-            before_epoch(epoch)
+        # Whatever chance decides in an epoch (order, augmentation, dropout) continues the same after a resume.
+        for part in (sampler.start_epoch, task.dataset.start_epoch, torch.manual_seed):
+            part(run.seed * 100_003 + epoch)
+        if task.before_epoch:
+            task.before_epoch(epoch)
         model.train()
-        row = _train_epoch(accelerator, network, loader, loss_of, (stepper, schedule), run, epoch)
+        row = _train_epoch(Stepper(accelerator, network, optimizer, schedule, task.loss_of), loader, run, epoch)
         model.eval()
         if accelerator.is_main_process:
-            history.append(row | (validate(epoch) if validate else {}))
-            _save(run.checkpoint, name, state, history)
+            row |= task.validate(epoch) if task.validate else {}
+            checkpoint.save([*history, row])
             if run.progress:
-                print("  ".join(f"{key} {value:.4g}" for key, value in history[-1].items()), flush=True)
-        else:
-            history.append(row)
+                print("  ".join(f"{key} {value:.4g}" for key, value in row.items()), flush=True)
+        history.append(row)
         accelerator.wait_for_everyone()
     model.eval()
     return history
 
 
-def _train_epoch(
-    accelerator: Accelerator,
-    network: nn.Module,
-    loader: DataLoader,
-    loss_of: LossOf,
-    stepping: tuple[Any, Any],
-    run: Run,
-    epoch: int,
-) -> dict[str, float]:
-    optimizer, schedule = stepping
-    steps, total, waited = len(loader), torch.zeros((), device=accelerator.device), 0.0
-    shown = run.progress and accelerator.is_main_process
+@dataclass(frozen=True)
+class Stepper:
+    """What one step of the training needs."""
+
+    accelerator: Accelerator
+    network: nn.Module
+    optimizer: Any
+    schedule: Any
+    loss_of: LossOf
+
+    def step(self, batch: list[Tensor], progress: float) -> Tensor:
+        """Forward, backward, update; gives the loss.
+
+        Raises:
+            FloatingPointError: the loss is not finite; nothing is updated.
+        """
+        loss = self.loss_of(self.network(batch[0]), batch, progress)
+        if not torch.isfinite(loss):
+            raise FloatingPointError(f"loss is {loss.item()}")
+        self.optimizer.zero_grad(set_to_none=True)
+        self.accelerator.backward(loss)
+        self.optimizer.step()
+        self.schedule.step()
+        return loss.detach()
+
+
+def _train_epoch(stepper: Stepper, loader: DataLoader, run: Run, epoch: int) -> dict[str, float]:
+    steps, total, waited = len(loader), 0.0, 0.0
+    shown = run.progress and stepper.accelerator.is_main_process
     bar = tqdm(loader, f"epoch {epoch + 1}/{run.epochs}", unit="batch", disable=not shown, leave=False)
     start = asked = time.perf_counter()
     for step, batch in enumerate(bar):
         waited += time.perf_counter() - asked
-        loss = loss_of(network(batch[0]), batch, (epoch * steps + step) / (run.epochs * steps))
-        if not torch.isfinite(loss):
+        try:
+            loss = stepper.step(batch, (epoch * steps + step) / (run.epochs * steps))
+        except FloatingPointError as error:
             raise FloatingPointError(
-                f"loss is {loss.item()} in epoch {epoch + 1}, step {step + 1}, at learning rate "
-                f"{schedule.get_last_lr()[0]:.2g}: lower the rate; the last checkpoint is unharmed"
-            )
-        optimizer.zero_grad(set_to_none=True)
-        accelerator.backward(loss)
-        optimizer.step()
-        schedule.step()
-        total += loss.detach()
+                f"{error} in epoch {epoch + 1}, step {step + 1}, at learning rate "
+                f"{stepper.schedule.get_last_lr()[0]:.2g}: lower the rate; the last checkpoint is unharmed"
+            ) from None
+        total = total + loss
         if step % 20 == 0:
             rate = (step + 1) * run.batch_size / (time.perf_counter() - start)
             bar.set_postfix(loss=f"{loss.item():.4g}", images_per_s=f"{rate:.0f}")
@@ -170,8 +187,8 @@ def _train_epoch(
     seconds = time.perf_counter() - start
     return {
         "epoch": epoch + 1,
-        "loss": accelerator.reduce(total / steps, "mean").item(),
-        "learning_rate": schedule.get_last_lr()[0],
+        "loss": stepper.accelerator.reduce(total / steps, "mean").item(),
+        "learning_rate": stepper.schedule.get_last_lr()[0],
         "images_per_s": steps * run.batch_size / seconds,
         "waiting": waited / seconds,
     }
@@ -186,31 +203,55 @@ def _loader(dataset: EpochDataset, sampler: EpochSampler, run: Run, processes: i
     return DataLoader(dataset, batch_sampler=parts, num_workers=run.workers)
 
 
-def _optimizer(groups: list[dict], run: Run) -> torch.optim.Optimizer:
+def _stepping(task: Task, run: Run, steps: int) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.OneCycleLR]:
+    """Optimizer and one cycle of its learning rates."""
+    groups = task.groups or [{"params": list(task.model.parameters()), "lr": 1.0}]
+    groups = [group | {"lr": group["lr"] * run.learning_rate} for group in groups]
     if run.optimizer == "sgd":
-        return torch.optim.SGD(groups, run.learning_rate, 0.9, weight_decay=run.weight_decay, nesterov=True)
-    return torch.optim.AdamW(groups, run.learning_rate, weight_decay=run.weight_decay)
+        optimizer = torch.optim.SGD(groups, run.learning_rate, 0.9, weight_decay=run.weight_decay, nesterov=True)
+    else:
+        optimizer = torch.optim.AdamW(groups, run.learning_rate, weight_decay=run.weight_decay)
+    peaks = [group["lr"] for group in groups]
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, peaks, total_steps=run.epochs * steps, pct_start=0.2)
+    return optimizer, schedule
 
 
-def _schedule(optimizer: torch.optim.Optimizer, run: Run, steps: int) -> torch.optim.lr_scheduler.OneCycleLR:
-    peaks = [group["lr"] for group in optimizer.param_groups]
-    return torch.optim.lr_scheduler.OneCycleLR(optimizer, peaks, total_steps=run.epochs * steps, pct_start=0.2)
+@dataclass(frozen=True)
+class Checkpoint:
+    """The file of a run, where it has one, and the parts that are kept in it: name -> what has a state_dict."""
 
+    run: Run
+    steps: int
+    parts: dict[str, Any]
 
-def _begin(epoch: int, seed: int, dataset: EpochDataset, sampler: EpochSampler) -> None:
-    """Whatever chance decides in an epoch (order, augmentation, dropout) continues the same after a resume."""
-    sampler.start_epoch(epoch)
-    dataset.start_epoch(seed * 100_003 + epoch)
-    torch.manual_seed(seed * 100_003 + epoch)
+    @property
+    def name(self) -> str:
+        """What makes the run what it is; a checkpoint of another is refused."""
+        size, run = sum(p.numel() for p in self.parts["model"].parameters()), self.run
+        rate = f"{run.optimizer}, rate {run.learning_rate:g}"
+        return f"{size} parameters, {run.epochs} epochs of {self.steps} steps of {run.batch_size}, {rate}, {run.about}"
 
+    def resume(self) -> list[dict[str, float]]:
+        """Fill the parts from the file, where there is one; gives its history."""
+        if not self.run.checkpoint or not Path(self.run.checkpoint).exists():
+            return []
+        saved = torch.load(self.run.checkpoint, map_location="cpu", weights_only=True)
+        if saved["run"] != self.name:
+            raise ValueError(
+                f"{self.run.checkpoint} is of another run ({saved['run']}, not {self.name}): move it away to start anew"
+            )
+        for name, part in self.parts.items():
+            part.load_state_dict(saved[name])
+        return saved["history"]
 
-def _name(model: nn.Module, groups: list[dict] | None, run: Run, steps: int) -> str:
-    size = sum(p.numel() for p in model.parameters())
-    rates = [group["lr"] for group in groups] if groups else [run.learning_rate]
-    name = (
-        f"{size} parameters, {run.epochs} epochs of {steps} steps of {run.batch_size}, {run.optimizer}, rates {rates}"
-    )
-    return f"{name}, {run.about}" if run.about else name
+    def save(self, history: list[dict[str, float]]) -> None:
+        """Write the file, whole or not at all."""
+        if not self.run.checkpoint:
+            return
+        Path(self.run.checkpoint).parent.mkdir(parents=True, exist_ok=True)
+        states = {name: part.state_dict() for name, part in self.parts.items()}
+        with replacing(self.run.checkpoint) as path:
+            torch.save({"run": self.name, "history": history, **states}, path)
 
 
 def finished_epochs(checkpoint: str | Path) -> int:
@@ -218,25 +259,3 @@ def finished_epochs(checkpoint: str | Path) -> int:
     if not Path(checkpoint).exists():
         return 0
     return len(torch.load(checkpoint, map_location="cpu", weights_only=True)["history"])
-
-
-def _resume(checkpoint: Path | None, name: str, state: dict[str, Any]) -> list[dict[str, float]]:
-    """Fill model, optimizer and schedule from the checkpoint, where there is one; gives its history."""
-    if not checkpoint or not Path(checkpoint).exists():
-        return []
-    saved = torch.load(checkpoint, map_location="cpu", weights_only=True)
-    if saved["run"] != name:
-        raise ValueError(f"{checkpoint} is of another run ({saved['run']}, not {name}): move it away to start anew")
-    for part, holder in state.items():
-        holder.load_state_dict(saved[part])
-    return saved["history"]
-
-
-def _save(checkpoint: Path | None, name: str, state: dict[str, Any], history: list[dict[str, float]]) -> None:
-    if not checkpoint:
-        return
-    Path(checkpoint).parent.mkdir(parents=True, exist_ok=True)
-    with replacing(checkpoint) as path:
-        torch.save(
-            {"run": name, "history": history} | {part: holder.state_dict() for part, holder in state.items()}, path
-        )

@@ -14,7 +14,7 @@ class EpochDataset(Dataset):
     epoch = 0
 
     def start_epoch(self, epoch: int) -> None:
-        """Before an epoch begins; other epochs have other augmentations."""
+        """Before an epoch begins: a number that no other epoch, of this seed or another, has."""
         self.epoch = epoch
 
     def augmentation_seed(self, index: int) -> int:
@@ -35,24 +35,23 @@ class EpochSampler(Sampler[int]):
     def __init__(
         self,
         items: int,
-        seed: int = 0,
         weights: np.ndarray | None = None,
         length: int | None = None,
         labels: np.ndarray | None = None,
         samples_per_class: int = 1,
     ):
-        self.items, self.seed, self.weights, self.length = items, seed, weights, length or items
+        self.items, self.weights, self.length = items, weights, length or items
         self.labels, self.samples_per_class, self.epoch = labels, samples_per_class, 0
 
     def start_epoch(self, epoch: int) -> None:
-        """Before an epoch begins."""
+        """As `EpochDataset.start_epoch`."""
         self.epoch = epoch
 
     def __len__(self) -> int:
         return self.length
 
     def __iter__(self):
-        generator = torch.Generator().manual_seed(self.seed * 100_003 + self.epoch)
+        generator = torch.Generator().manual_seed(self.epoch)
         if self.weights is None:
             passes = -(-self.length // self.items)  # more than one where more are drawn than there are
             order = torch.cat([torch.randperm(self.items, generator=generator) for _ in range(passes)]).numpy()

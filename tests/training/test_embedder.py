@@ -19,9 +19,9 @@ from facelib.losses import ArcFace, margin_schedule
 from facelib.metrics import identification_rate, top_k_accuracy
 from facelib.records import read_table
 from facelib.training import embedder
-from facelib.training.embedder import EmbeddingClassifier, closed_set_logits, train_embedder
+from facelib.training.embedder import EmbeddingClassifier, closed_set_logits, embedding_task
 from facelib.training.face_data import AlignedDataset
-from facelib.training.loop import Run
+from facelib.training.loop import Run, fit
 from facelib.training.recipes import RECIPES, make_recipe, read_recipe
 from facelib.training.run import run, train
 from facelib.weights import read_manifest
@@ -173,7 +173,7 @@ def test_arcface_learns_orl_and_tells_unseen_people_apart(pipeline):
     model = EmbeddingClassifier(EmbeddingNetwork(embedding_size=64, pretrained=True), ArcFace(64, 12, scale=16))
     dataset = AlignedDataset(aligned, labels, np.flatnonzero(train), size=64)
     run = Run(epochs=45, batch_size=16, optimizer="sgd", weight_decay=5e-4, learning_rate=0.01, progress=False)
-    history = train_embedder(model, dataset, run, margin=0.3)
+    history = fit(embedding_task(model, dataset, margin=0.3), run)
     # The loss rises while the margin does, and falls once the margin stays.
     assert history[-1]["loss"] < history[0]["loss"] / 2
     accuracy = top_k_accuracy(closed_set_logits(model, aligned[test], 64), labels[test])

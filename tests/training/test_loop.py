@@ -10,9 +10,9 @@ import torch
 
 from facelib.embedding import EmbeddingNetwork
 from facelib.losses import ArcFace
-from facelib.training.embedder import EmbeddingClassifier, train_embedder
+from facelib.training.embedder import EmbeddingClassifier, embedding_task
 from facelib.training.face_data import AlignedDataset
-from facelib.training.loop import Run, fit
+from facelib.training.loop import Run, Task, fit
 from facelib.training.sampling import EpochDataset
 
 
@@ -36,12 +36,12 @@ def test_resume_continues_exactly(noise, tmp_path, precision):
     """Two epochs of two steps at once equal one and one."""
     whole, parts = small_model(), small_model()
     dataset = AlignedDataset(*noise, size=32)
-    history = train_embedder(whole, dataset, small_run(epochs=2, precision=precision))
+    history = fit(embedding_task(whole, dataset), small_run(epochs=2, precision=precision))
     resumable = {"epochs": 2, "precision": precision, "checkpoint": tmp_path / "run.pt"}
-    assert len(train_embedder(parts, dataset, small_run(stop_after=1, **resumable))) == 1
+    assert len(fit(embedding_task(parts, dataset), small_run(stop_after=1, **resumable))) == 1
     torch.manual_seed(99)  # a new process starts anywhere
     parts = small_model()
-    second = train_embedder(parts, dataset, small_run(**resumable))
+    second = fit(embedding_task(parts, dataset), small_run(**resumable))
     for row in (*second, *history):
         del row["images_per_s"], row["waiting"]  # times differ
     assert second == history
@@ -54,7 +54,7 @@ def test_precision_is_that_of_the_training_alone(noise):
     model, kinds = small_model(), []
     model.network.register_forward_hook(lambda _, inputs, output: kinds.append(output.dtype))
     for precision in ("bf16", "no"):
-        train_embedder(model, AlignedDataset(*noise, size=32), small_run(precision=precision))
+        fit(embedding_task(model, AlignedDataset(*noise, size=32)), small_run(precision=precision))
     model(torch.zeros(2, 3, 32, 32))
     assert kinds == [torch.bfloat16] * 2 + [torch.float32] * 3
 
@@ -64,21 +64,21 @@ def test_a_size_for_each_epoch(noise):
     model, seen = small_model(), []
     model.network.register_forward_pre_hook(lambda _, inputs: seen.append(tuple(inputs[0].shape[2:])))
     dataset = AlignedDataset(*noise, size=112)
-    train_embedder(model, dataset, small_run(epochs=3), sizes=[32, 32, 48])
+    fit(embedding_task(model, dataset, sizes=[32, 32, 48]), small_run(epochs=3))
     assert seen == [(32, 32)] * 4 + [(48, 48)] * 2
     with pytest.raises(ValueError, match="2 sizes for 3 epochs"):
-        train_embedder(model, dataset, small_run(epochs=3), sizes=[32, 48])
+        fit(embedding_task(model, dataset, sizes=[32, 48]), small_run(epochs=3))
 
 
 def test_checkpoint_of_another_run_is_refused(noise, tmp_path):
     dataset, run = AlignedDataset(*noise, size=32), {"checkpoint": tmp_path / "run.pt"}
-    train_embedder(small_model(), dataset, small_run(**run))
+    fit(embedding_task(small_model(), dataset), small_run(**run))
     for other in ({"epochs": 3}, {"about": "other photos"}, {"learning_rate": 0.5}):
         with pytest.raises(ValueError, match=r"run\.pt is of another run"):
-            train_embedder(small_model(), dataset, small_run(**run | other))
+            fit(embedding_task(small_model(), dataset), small_run(**run | other))
     larger = EmbeddingClassifier(EmbeddingNetwork(embedding_size=16), ArcFace(16, 9))
     with pytest.raises(ValueError, match=r"run\.pt is of another"):
-        train_embedder(larger, dataset, small_run(**run))
+        fit(embedding_task(larger, dataset), small_run(**run))
 
 
 class Numbers(EpochDataset):
@@ -103,7 +103,7 @@ def test_nan_stops_with_step_and_rate_and_keeps_the_checkpoint(tmp_path):
 
     run = small_run(epochs=2, batch_size=4, learning_rate=0.1, checkpoint=tmp_path / "run.pt")
     with pytest.raises(FloatingPointError, match=r"epoch 2, step 2, at learning rate 4e-07"):
-        fit(model, Numbers(), loss_of, run)
+        fit(Task(model=model, dataset=Numbers(), loss_of=loss_of), run)
     saved = torch.load(tmp_path / "run.pt", weights_only=True)
     assert len(saved["history"]) == 1
     assert torch.isfinite(saved["model"]["weight"]).all()
@@ -111,16 +111,16 @@ def test_nan_stops_with_step_and_rate_and_keeps_the_checkpoint(tmp_path):
 
 def test_too_few_photos_for_a_batch(noise):
     with pytest.raises(ValueError, match="16 items are fewer than one batch of 64"):
-        train_embedder(small_model(), AlignedDataset(*noise), small_run(batch_size=64))
+        fit(embedding_task(small_model(), AlignedDataset(*noise)), small_run(batch_size=64))
 
 
 def test_class_vectors_learn(noise):
     """The mistake that spoils many ArcFace trainings: class vectors that no optimizer holds."""
     model = small_model()
-    held = [p for group in model.parameter_groups(0.1) for p in group["params"]]
+    held = [p for group in model.parameter_groups() for p in group["params"]]
     assert {id(p) for p in held} == {id(p) for p in model.parameters()}
     before = model.loss.class_vectors().clone()
-    train_embedder(model, AlignedDataset(*noise, size=32), small_run(optimizer="sgd", learning_rate=0.05))
+    fit(embedding_task(model, AlignedDataset(*noise, size=32)), small_run(optimizer="sgd", learning_rate=0.05))
     assert (model.loss.class_vectors() - before).norm(dim=1).min() > 1e-3
 
 
@@ -133,7 +133,9 @@ def test_the_waiting_share_is_that_of_slow_photos():
             time.sleep(work)
             return outputs.mean()
 
-        shares.append(fit(model, Numbers(slow), loss_of, small_run(batch_size=4))[0]["waiting"])
+        shares.append(
+            fit(Task(model=model, dataset=Numbers(slow), loss_of=loss_of), small_run(batch_size=4))[0]["waiting"]
+        )
     assert shares[0] > 0.8
     assert shares[1] < 0.2
 
@@ -141,7 +143,7 @@ def test_the_waiting_share_is_that_of_slow_photos():
 TWO_PROCESSES = """
 import sys, torch
 torch.set_num_threads(1)
-from facelib.training.loop import Run, fit
+from facelib.training.loop import Run, Task, fit
 from facelib.training.sampling import EpochDataset
 torch.manual_seed(0)
 model = torch.nn.Sequential(torch.nn.Linear(6, 8), torch.nn.ReLU(), torch.nn.Linear(8, 3))
@@ -160,7 +162,7 @@ def loss_of(outputs, batch, progress):
 run = Run(epochs=4, batch_size=16, learning_rate=0.05, progress=False, device="cpu", checkpoint=sys.argv[1])
 if len(sys.argv) > 2:
     run = Run(epochs=4, batch_size=15, learning_rate=0.05, progress=False, device="cpu")
-fit(model, Rows(), loss_of, run)
+fit(Task(model=model, dataset=Rows(), loss_of=loss_of), run)
 """
 
 

@@ -34,6 +34,11 @@ def open_set_faces(split: str) -> FaceList:
     return faces.where(faces.splits == split)
 
 
+def open_set_is_here() -> bool:
+    """Whether there are people of open_val to validate on."""
+    return (data_folder() / UNSEEN).is_dir()
+
+
 def stable_hash(key: str) -> bytes:
     """32 bytes that look random and are always the same."""
     return hashlib.sha256(key.encode("utf-8", "surrogatepass")).digest()

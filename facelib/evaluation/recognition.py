@@ -128,22 +128,19 @@ def relatives_metrics(embedder: Embedder, landmarker: Landmarker, threshold: flo
     return metrics | {"people": len(set(faces.people)), "families": len(set(families))}
 
 
-def choice_metrics(embedders: dict[str, Embedder], landmarker: Landmarker) -> dict[str, dict[str, dict[str, float]]]:
+def choice_rows(embedders: dict[str, Embedder], landmarker: Landmarker) -> list[dict[str, Any]]:
     """What the choice of the pipeline's embedder rests on: each of the networks alone and every selection of them
-    as an ensemble, on open_val and on the held-out families.
-
-    Returns:
-        "name + name" -> {"open_val": FPR -> TPR, "families": FPR -> TPR}.
-    """
+    as an ensemble, on open_val and on the held-out families: "networks", "open_val_0.1", ..., "families_0.0001"."""
     sets = {"open_val": aligned_open_set("open_val", landmarker), "families": aligned_families(landmarker)}
-    metrics: dict[str, dict[str, dict[str, float]]] = {}
+    rows: dict[str, dict[str, Any]] = {}
     for key, (aligned, faces) in sets.items():
         vectors = {name: embedder.embed(aligned) for name, embedder in embedders.items()}
         for count in range(1, len(vectors) + 1):
             for names in combinations(vectors, count):
                 together = np.concatenate([vectors[name] for name in names], axis=1) / count**0.5
-                metrics.setdefault(" + ".join(names), {})[key] = rates_of(together, faces.people)
-    return metrics
+                row = rows.setdefault(" + ".join(names), {"networks": " + ".join(names)})
+                row |= {f"{key}_{fpr}": rate for fpr, rate in rates_of(together, faces.people).items()}
+    return list(rows.values())
 
 
 def lfw_metrics(embedder: Embedder, landmarker: Landmarker) -> dict[str, float]:

@@ -7,7 +7,8 @@ landmarks        recipe -> stacked hourglass
 landmark_data    its faces and their augmentation
 heatmap_losses   its losses
 embedder         recipe -> embedding network
-face_data        its faces and their augmentation
+material         the photos that its recipe names
+face_data        their augmentation
 run              recipe -> weights, manifest, history: what the command does
 compare          a recipe and a list of overrides: equal short runs, one table
 """

@@ -70,7 +70,7 @@ def measure(recipe: Recipe, training: landmarks.Training | embedder.Training) ->
     rows, (seen, people) = training.material.rows("train"), training.material.unseen
     row = {"photos_seen": len(training.history) * len(rows), "people": len(training.material.names)}
     row |= {"input_size": recipe.sizes[-1], "loss": last["loss"]}
-    network = TrainedNetwork(training.model.network, recipe.sizes[-1])
+    network = TrainedNetwork(training.network, recipe.sizes[-1])
     for name, flip in (("open_val", False), ("open_val_flip", True)):
         vectors = Embedder(network, flip=flip).embed(seen)
         row |= {f"{name}_{fpr}": rate for fpr, rate in rates_of(vectors, people).items()}
@@ -92,7 +92,7 @@ def run_comparison(name: str, only: list[str], settings: dict[str, Any], file: P
         if not kept.exists() and (not only or run in only):
             start = time.time()
             recipe, training = train(recipe, folder / f"{name}_{run}_{digits}", **settings)
-            row = {"seconds": round(time.time() - start)} | measure(recipe, training)
+            row = {"seconds": round(time.time() - start)} | measure(recipe, training) | {"data": training.data()}
             with replacing(kept) as path:
                 path.write_text(json.dumps(row))
         if kept.exists():

@@ -9,18 +9,16 @@ import torch
 from torch import Tensor, nn
 
 from facelib.alignment import SIZE
-from facelib.datasets.aligned import aligned_open_set, aligned_own_people, aligned_training_set, cut_faces
-from facelib.datasets.lists import FaceList, photo_key
-from facelib.datasets.splits import UNSEEN, equal_shares, in_hash_order, open_set_faces
+from facelib.datasets.lists import photo_key
 from facelib.embedding import Embedder, EmbeddingNetwork, TrainedNetwork, face_to_tensor, load_embedder
 from facelib.files import files_key
 from facelib.inference import batches
-from facelib.landmarks import Landmarker, load_landmarker
+from facelib.landmarks import load_landmarker
 from facelib.losses import IdentityLoss, MarginLoss, make_loss, margin_schedule
 from facelib.metrics import identification_rate, top_k_accuracy, triplet_accuracy
-from facelib.settings import data_folder
 from facelib.training.face_data import AlignedDataset
 from facelib.training.loop import Run, Task, fit, make_accelerator
+from facelib.training.material import Material, load_material, sources_of
 from facelib.training.recipes import EmbedderRecipe
 from facelib.training.sampling import EpochSampler
 
@@ -95,73 +93,6 @@ def class_centres(
     return total.to(next(network.parameters()).device)
 
 
-def sources_of(faces: FaceList) -> Tensor:
-    """`MarginLoss.groups`: (people,) number of the source of each person's first photo, in the order of
-    np.unique(faces.people).
-
-    Raises:
-        ValueError: the table of the faces has no column `source`.
-    """
-    if faces.sources is None:
-        raise ValueError("by_source: faces.csv has no column source")
-    first = np.unique(faces.people, return_index=True)[1]
-    return torch.from_numpy(np.unique(faces.sources, return_inverse=True)[1][first])
-
-
-@dataclass
-class Material:
-    """The photos of a recipe. aligned (n, 112, 112, 3); labels (n,): places in `names`; unseen: faces and people of
-    open_val, or none where faces_unseen is not there."""
-
-    aligned: np.ndarray
-    faces: FaceList
-    unseen: tuple[np.ndarray, np.ndarray]
-
-    def __post_init__(self):
-        self.names, self.labels = np.unique(self.faces.people, return_inverse=True)
-
-    def rows(self, split: str) -> np.ndarray:
-        """Of "train", "val" or "test"."""
-        return np.flatnonzero(self.faces.splits == split)
-
-
-def load_material(recipe: EmbedderRecipe, landmarker: Landmarker) -> Material:
-    """Aligned faces as the recipe wants them, cleaned and held apart.
-
-    Raises:
-        FileNotFoundError, ValueError: see `aligned_training_set` and `aligned_own_people`.
-    """
-    if recipe.folder:
-        aligned, faces = aligned_own_people(Path(recipe.folder), landmarker)
-    else:
-        aligned, faces = aligned_training_set(recipe.faces, landmarker)
-    if recipe.without_sources:
-        rows = np.flatnonzero(~np.isin(faces.sources, recipe.without_sources))
-        aligned, faces = aligned[rows], faces.where(rows)
-    if recipe.photos:
-        train = np.flatnonzero(faces.splits == "train")
-        if recipe.people:
-            chosen = train[equal_shares(faces.where(train), recipe.people, recipe.photos)]
-        else:
-            chosen = train[np.sort(in_hash_order(faces.where(train))[: recipe.photos])]
-        people = np.isin(faces.people, faces.people[chosen])
-        rows = np.union1d(chosen, np.flatnonzero((faces.splits != "train") & people))
-        aligned, faces = aligned[rows], faces.where(rows)
-    if recipe.alignment != "five_points":
-        aligned, faces = cut_faces(faces, recipe.alignment, landmarker)
-    return Material(aligned, faces, _unseen(recipe.alignment, landmarker))
-
-
-def _unseen(alignment: str, landmarker: Landmarker) -> tuple[np.ndarray, np.ndarray]:
-    if not (data_folder() / UNSEEN).is_dir():
-        return np.zeros((0, SIZE, SIZE, 3), np.uint8), np.zeros(0, str)
-    if alignment == "five_points":
-        aligned, faces = aligned_open_set("open_val", landmarker)
-    else:
-        aligned, faces = cut_faces(open_set_faces("open_val"), alignment, landmarker)
-    return aligned, faces.people
-
-
 @dataclass
 class Training:
     """A recipe in work: the model, its photos, and what has been measured in each epoch."""
@@ -189,6 +120,31 @@ class Training:
             return {}
         logits = closed_set_logits(self.model, self.material.aligned[rows], size)
         return {name: top_k_accuracy(logits, self.material.labels[rows], k) for name, k in ranks.items()}
+
+    @property
+    def network(self) -> EmbeddingNetwork:
+        """What is saved."""
+        return self.model.network
+
+    def metrics(self) -> dict[str, float]:
+        """Measured once, at the end."""
+        return self.closed_set("test", self.recipe.sizes[-1], {"closed_set_top1": 1, "closed_set_top5": 5})
+
+    def entry(self) -> dict[str, Any]:
+        """What the manifest says of the weights, beside their hash."""
+        fields = {"input_size": self.recipe.sizes[-1], "alignment": self.recipe.alignment}
+        return {
+            "architecture": "facelib.embedding.EmbeddingNetwork",
+            "arguments": self.network.arguments,
+            "preprocessing": fields | {"range": [-1, 1], "colour": "RGB"},
+        }
+
+    def data(self) -> str:
+        """The training data in words."""
+        rows = self.material.rows("train")
+        people = len(set(self.material.faces.people[rows].tolist()))
+        sets = Path(self.recipe.folder).name if self.recipe.folder else ", ".join(self.recipe.faces)
+        return f"{len(rows)} photos of {people} people of {sets}"
 
     def margin(self, epoch: int) -> float:
         """With which an epoch ends."""
@@ -243,7 +199,8 @@ def train(
         material = load_material(recipe, landmarker)
     rows = material.rows("train")
     training = Training(recipe, make_model(recipe, material, weights["start"], device), material, [])
-    say_what_to_watch(training)
+    if accelerator.is_main_process:
+        say_what_to_watch(training)
     # Few photos make small batches: a pass that is one step teaches nothing.
     batch_size = min(recipe.batch_size, max(8, len(rows) // 50), len(rows))
     # A checkpoint is of the same photos: of one's own by place, size and time, of prepared sets by name.
@@ -258,7 +215,7 @@ def train(
         precision=recipe.precision,
         seed=recipe.seed,
         checkpoint=checkpoints.with_name(f"{checkpoints.name}.pt"),
-        **settings | {"about": f"{settings['about']}, {data_of(training)} ({data})"},
+        **settings | {"about": f"{settings['about']}, {training.data()} ({data})"},
     )
     dataset = AlignedDataset(material.aligned, material.labels, rows, SIZE, recipe.strength, recipe.tight_crop)
     task = embedding_task(training.model, dataset, recipe.margin, recipe.margin_before, recipe.sizes, recipe.head_rate)
@@ -278,25 +235,3 @@ def say_what_to_watch(training: Training) -> None:
         print(f"top1: the share of {held_out} held-out photos that get the right name.")
     else:
         print("No photo is held out, because nobody has three: there is no accuracy to watch, only the loss.")
-
-
-def manifest_entry(training: Training) -> dict[str, Any]:
-    """What the manifest says of the weights, beside their hash."""
-    return {
-        "architecture": "facelib.embedding.EmbeddingNetwork",
-        "arguments": training.model.network.arguments,
-        "preprocessing": {
-            "input_size": training.recipe.sizes[-1],
-            "alignment": training.recipe.alignment,
-            "range": [-1, 1],
-            "colour": "RGB",
-        },
-    }
-
-
-def data_of(training: Training) -> str:
-    """The training data in words."""
-    recipe, rows = training.recipe, training.material.rows("train")
-    people = len(set(training.material.faces.people[rows].tolist()))
-    sets = Path(recipe.folder).name if recipe.folder else ", ".join(recipe.faces)
-    return f"{len(rows)} photos of {people} people of {sets}"

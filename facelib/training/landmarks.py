@@ -66,6 +66,32 @@ class Training:
     history: list[dict[str, float]] = field(default_factory=list)
     offsets: dict[str, np.ndarray] = field(default_factory=dict)
 
+    @property
+    def network(self) -> StackedHourglass:
+        """What is saved."""
+        return self.model
+
+    def metrics(self) -> dict[str, Any]:
+        """Measured on the way: by how much the labels of each set were moved."""
+        return {"label_offsets": {name: offset.tolist() for name, offset in self.offsets.items()}}
+
+    def entry(self) -> dict[str, Any]:
+        """What the manifest says of the weights, beside their hash."""
+        fields = {"input_size": self.size, "crop_scale": CROP_SCALE, "range": [-1, 1], "colour": "RGB"}
+        activation, decoder = decoding_of(self.recipe.loss)
+        return {
+            "architecture": "facelib.hourglass.StackedHourglass",
+            "arguments": self.model.arguments,
+            "preprocessing": fields | {"activation": activation, "decoder": decoder},
+        }
+
+    def data(self) -> str:
+        """The training data in words."""
+        pseudo = int((self.labelled.sets == "detector").sum())
+        sets = ", ".join(sorted(set(self.labelled.sets.tolist()) - {"detector"}))
+        words = f"{len(self.labelled) - pseudo} labelled faces of {sets}"
+        return words + (f"; {pseudo} pseudo-labelled faces of {', '.join(self.recipe.pseudo)}" if pseudo else "")
+
     def landmarker(self, size: int, flip: bool = False) -> Landmarker:
         """The network as it is now."""
         return Landmarker(self.model, size, *decoding_of(self.recipe.loss), flip=flip)
@@ -154,28 +180,3 @@ def train(
         if len(training.history) < sum(stage.epochs for stage in recipe.stages[: number + 1]):
             break  # stop_after: as if interrupted
     return training
-
-
-def manifest_entry(training: Training) -> dict[str, Any]:
-    """What the manifest says of the weights, beside their hash."""
-    activation, decoder = decoding_of(training.recipe.loss)
-    return {
-        "architecture": "facelib.hourglass.StackedHourglass",
-        "arguments": training.model.arguments,
-        "preprocessing": {
-            "input_size": training.size,
-            "crop_scale": CROP_SCALE,
-            "range": [-1, 1],
-            "colour": "RGB",
-            "activation": activation,
-            "decoder": decoder,
-        },
-    }
-
-
-def data_of(training: Training) -> str:
-    """The training data in words."""
-    pseudo = int((training.labelled.sets == "detector").sum())
-    sets = ", ".join(sorted(set(training.labelled.sets.tolist()) - {"detector"}))
-    words = f"{len(training.labelled) - pseudo} labelled faces of {sets}"
-    return words + (f"; {pseudo} pseudo-labelled faces of {', '.join(training.recipe.pseudo)}" if pseudo else "")

@@ -25,44 +25,44 @@ def train(recipe: Recipe, checkpoints: Path | None = None, **settings: Any) -> t
         checkpoints: their folder; None: <FACELIB_DATA>/checkpoints.
         settings: workers, device, progress, stop_after, as `Run` has them.
 
+    Raises:
+        FileNotFoundError, ValueError: what the recipe names is not there, or does not fit; before the first step.
+
     Returns:
         The recipe, its start named by hash where it was a file; and what came out.
     """
+    if Path(recipe.out).is_dir():
+        raise ValueError(f"out: {recipe.out} is a folder: name the file that the weights should become")
+    files = weights_files(recipe)
     recipe = named_by_hash(recipe)
-    room = embedder if isinstance(recipe, EmbedderRecipe) else landmarks
-    folders = [MODELS, Path(recipe.out).parent, Path()]
+    folders = [MODELS, Path(recipe.out).parent, Path(), *(file.parent for file in files.values())]
     weights = {key: find_weights(getattr(recipe, key, ""), folders) for key in WEIGHTS}
     path = (checkpoints or data_folder() / "checkpoints") / Path(recipe.out).stem
-    about = {"about": f"recipe {recipe_hash(recipe)}"}
-    return recipe, room.train(recipe, weights, path, settings | about)
+    room = embedder if isinstance(recipe, EmbedderRecipe) else landmarks
+    return recipe, room.train(recipe, weights, path, settings | {"about": f"recipe {recipe_hash(recipe)}"})
+
+
+def weights_files(recipe: Recipe) -> dict[str, Path]:
+    """The weights that a recipe names by their files instead of their hashes."""
+    named = {key: Path(getattr(recipe, key, "")) for key in WEIGHTS}
+    return {key: file for key, file in named.items() if file.is_file()}
 
 
 def named_by_hash(recipe: Recipe) -> Recipe:
     """The recipe with hashes where it names weights by their files."""
-    files = {key: getattr(recipe, key, "") for key in WEIGHTS}
-    return dataclasses.replace(recipe, **{key: file_hash(file) for key, file in files.items() if Path(file).is_file()})
+    return dataclasses.replace(recipe, **{key: file_hash(file) for key, file in weights_files(recipe).items()})
 
 
 def save(recipe: Recipe, training: Training, command: str) -> Path:
     """Write the weights and their manifest entry, and beside them the recipe, the history and what it was made of."""
     out = Path(recipe.out)
     results = results_folder(out.parent)
-    recipes = RECIPES if results == RESULTS else out.parent
-    model, metrics = training.model, {}
-    room = embedder if isinstance(recipe, EmbedderRecipe) else landmarks
-    if isinstance(training, embedder.Training):
-        model = training.model.network
-        metrics = training.closed_set("test", recipe.sizes[-1], {"closed_set_top1": 1, "closed_set_top5": 5})
-    else:
-        metrics = {"label_offsets": {name: offset.tolist() for name, offset in training.offsets.items()}}
-    path = recipes / f"{out.stem}.toml"
+    path = (RECIPES if results == RESULTS else out.parent) / f"{out.stem}.toml"
     write_recipe(recipe, path)
-    save_weights(model, out, **room.manifest_entry(training), recipe=os.path.relpath(path, out.parent))
+    save_weights(training.network, out, **training.entry(), recipe=os.path.relpath(path, out.parent))
     write_table(results / f"{out.stem}_history.csv", training.history)
-    weights = {out.name: file_hash(out)[:8]}
-    write_record(
-        results / f"{out.stem}_training.json", metrics, command=command, weights=weights, data=room.data_of(training)
-    )
+    made = {"command": command, "weights": {out.name: file_hash(out)[:8]}, "data": training.data()}
+    write_record(results / f"{out.stem}_training.json", training.metrics(), **made)
     return out
 
 

@@ -50,14 +50,10 @@ def test_choice_by_hand(monkeypatch):
             embed=lambda seen: np.stack([np.cos(np.radians(seen[:, k])), np.sin(np.radians(seen[:, k]))], 1)
         )
 
-    metrics = recognition.choice_metrics({"first": sees(0), "second": sees(1)}, None)
-    assert list(metrics) == ["first", "second", "first + second"]
-    assert {name: rates["families"]["0.001"] for name, rates in metrics.items()} == {
-        "first": 0.0,
-        "second": 0.0,
-        "first + second": 1.0,
-    }
-    assert metrics["first + second"]["open_val"] == metrics["first + second"]["families"]
+    rows = recognition.choice_rows({"first": sees(0), "second": sees(1)}, None)
+    assert [row["networks"] for row in rows] == ["first", "second", "first + second"]
+    assert [row["families_0.001"] for row in rows] == [0.0, 0.0, 1.0]
+    assert [row["open_val_0.001"] for row in rows] == [0.0, 0.0, 1.0]
 
 
 def test_robustness_by_hand():

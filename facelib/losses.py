@@ -11,11 +11,12 @@ class IdentityLoss(nn.Module):
     """What all losses share: embeddings and labels in, a number out. Give its parameters to the optimizer.
 
     classes: people that it tells apart, 0 for a loss that compares photos with each other only.
-    samples_per_class: photos of one person that should lie together in a batch.
+    samples_per_class: photos of one person that should lie together in a batch. has_margin: whether `forward` uses it.
     """
 
     classes = 0
     samples_per_class = 1
+    has_margin = False
 
     def class_vectors(self) -> Tensor:
         """(classes, d): the direction in which the embeddings of each class should lie."""
@@ -50,6 +51,8 @@ class MarginLoss(IdentityLoss):
     Raises (in `forward`):
         ValueError: a label outside the classes.
     """
+
+    has_margin = True
 
     def __init__(
         self, embedding_size: int, classes: int, scale: float = 32.0, sub_centres: int = 1, groups: Tensor | None = None
@@ -224,7 +227,7 @@ def make_loss(
     """
     if name not in LOSSES:
         raise ValueError(f"loss {name!r}: expected one of {', '.join(LOSSES)}")
-    if groups is not None and name in ("cross_entropy", "triplet"):
+    if groups is not None and name not in MARGIN_LOSSES:
         raise ValueError(f"by_source: the loss {name} has no class margins to confine to a source")
     return LOSSES[name](embedding_size, classes, scale, groups)
 
@@ -239,3 +242,6 @@ LOSSES: dict[str, Callable[..., IdentityLoss]] = {
     "triplet": lambda size, classes, scale, groups: Triplet(),
     "arcface_triplet": lambda size, classes, scale, groups: ArcFaceTriplet(size, classes, scale, 1, groups),
 }
+MARGIN_LOSSES = tuple(
+    name for name in LOSSES if name not in ("cross_entropy", "triplet")
+)  # those that can compare in groups

@@ -129,7 +129,12 @@ def save_weights(model: nn.Module, path: str | Path, **entry: Any) -> None:
     with replacing(path) as new:
         torch.save(state, new)
     manifest = read_manifest(path.parent)
-    manifest[path.name] = {"sha256": file_hash(path), "date": datetime.date.today().isoformat(), **entry}
+    new, old = (
+        {"sha256": file_hash(path), "date": datetime.date.today().isoformat(), **entry},
+        manifest.get(path.name, {}),
+    )
+    kept = {"threshold": old["threshold"]} if old.get("sha256") == new["sha256"] and "threshold" in old else {}
+    manifest[path.name] = new | kept
     write_manifest(manifest, path.parent)
 
 
@@ -152,6 +157,23 @@ def load_weights(
     """
     one_process()
     path = Path(path)
+    entry, state = _checked(path)
+    arguments = manifest_value(path, entry, "arguments")
+    try:
+        with torch.device("meta"):  # before memory is taken for numbers that may be absurd
+            shapes = {name: value.shape for name, value in build(**arguments).state_dict().items()}
+        if shapes != {name: value.shape for name, value in state.items()}:
+            raise ValueError("names or shapes differ")
+        model = build(**arguments)
+        model.load_state_dict(state)
+    except Exception as error:  # whatever a network raises that is built with the wrong arguments
+        reason = textwrap.shorten(str(error), 200, placeholder=" ...")
+        raise ValueError(f"{path} holds weights of another architecture than {arguments}: {reason}") from None
+    return model.to(pick_device(device), memory_format=torch.channels_last).eval(), entry
+
+
+def _checked(path: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
+    """The manifest entry of a weights file, and the state dict in it, which is the one that the entry describes."""
     if not path.exists():
         raise FileNotFoundError(
             f"{path}: no such weights; restore them from the repository or train them (see models/README.md)"
@@ -165,18 +187,6 @@ def load_weights(
             "short or replaced; restore it, or train again, which writes both"
         )
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        return entry, torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, OSError) as error:
         raise ValueError(f"{path} is not a state dict that PyTorch can read: {error}") from None
-    arguments = manifest_value(path, entry, "arguments")
-    try:
-        with torch.device("meta"):  # before memory is taken for numbers that may be absurd
-            shapes = {name: value.shape for name, value in build(**arguments).state_dict().items()}
-        if shapes != {name: value.shape for name, value in state.items()}:
-            raise ValueError("names or shapes differ")
-        model = build(**arguments)
-        model.load_state_dict(state)
-    except Exception as error:  # whatever a network raises that is built with the wrong arguments
-        reason = textwrap.shorten(str(error), 200, placeholder=" ...")
-        raise ValueError(f"{path} holds weights of another architecture than {arguments}: {reason}") from None
-    return model.to(pick_device(device), memory_format=torch.channels_last).eval(), entry

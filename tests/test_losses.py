@@ -155,6 +155,7 @@ def test_all_losses_have_one_interface(name):
         torch.testing.assert_close(loss.class_vectors(), centres, atol=0.05, rtol=0)
         assert loss.logits(centres).argmax(1).tolist() == [0, 1, 2, 3]
     assert loss.samples_per_class in (1, 4)
+    assert loss.has_margin == bool(loss(embeddings, labels, 0.0) != loss(embeddings, labels, 0.5))
     assert loss(embeddings, labels).ndim == loss(embeddings, labels, 0.2).ndim == 0
 
 

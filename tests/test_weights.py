@@ -138,6 +138,8 @@ def test_a_threshold_holds_for_the_weights_it_was_chosen_with(weights):
         manifest[name] = {"networks": networks, "threshold": threshold}
     write_manifest(manifest, path.parent)
     assert threshold_of(path.parent) == 0.4
+    save_weights(model, path)  # the same once more
+    assert threshold_of(path.parent) == 0.4
     torch.nn.init.ones_(model.heads[0].weight)
     save_weights(model, path)
     assert threshold_of(path.parent) is None

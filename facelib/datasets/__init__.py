@@ -10,3 +10,9 @@ crops      photos to prepared crops, and the downloads
 
 `python -m facelib.datasets lfw | celeba | prepare | clean`
 """
+
+import os
+
+from facelib.settings import SPIN_COUNT
+
+os.environ.setdefault("GOMP_SPINCOUNT", SPIN_COUNT)  # heeded where PyTorch is not loaded yet

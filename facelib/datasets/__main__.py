@@ -7,7 +7,7 @@ from pathlib import Path
 from facelib.datasets import cleaning, crops
 from facelib.datasets.sources import load_people_folder
 from facelib.datasets.splits import hold_out_photos
-from facelib.settings import LISTS, MODELS
+from facelib.settings import MODELS
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -23,7 +23,7 @@ def parse_arguments() -> argparse.Namespace:
     clean.add_argument("--weights", type=Path, default=MODELS / "model_arcface.pt", help="of one network")
     clean.add_argument("--same", type=float, default=cleaning.SAME, help="cosine of the centres of one person")
     clean.add_argument("--photo", type=float, default=cleaning.WRONG, help="least cosine to one's own")
-    clean.add_argument("--out", type=Path, default=LISTS, help="folder of the lists")
+    clean.add_argument("--out", type=Path, help="folder to write dropped_photos.txt into; default: only print")
     clean.add_argument("--device")
     return parser.parse_args()
 

@@ -152,42 +152,46 @@ def decode_photos(files: list[Path], cache: Path) -> list[np.ndarray]:
     return [np.asarray(part).reshape(shape) for part, shape in zip(parts, shapes)]
 
 
-def cache_file(name: str) -> Path:
+def cache_file(name: str, method: str = "five_points") -> Path:
     """Where the aligned faces of a set are kept."""
-    return data_folder() / "cache" / f"{name}.npy"
+    return data_folder() / "cache" / (f"{name}.npy" if method == "five_points" else f"{name}_{method}.npy")
 
 
-def aligned_set(name: str, landmarker: Landmarker) -> tuple[np.ndarray, FaceList]:
-    """Aligned faces of a whole prepared set, kept."""
-    return align_photos(load_faces(name), landmarker, cache=cache_file(name))
+def aligned_set(name: str, landmarker: Landmarker, method: str = "five_points") -> tuple[np.ndarray, FaceList]:
+    """Aligned faces of a whole prepared set, kept; `method`: see `align_faces`."""
+    return align_photos(load_faces(name), landmarker, method=method, cache=cache_file(name, method))
 
 
-def aligned_open_set(split: str, landmarker: Landmarker) -> tuple[np.ndarray, FaceList]:
+def aligned_open_set(split: str, landmarker: Landmarker, method: str = "five_points") -> tuple[np.ndarray, FaceList]:
     """Aligned faces of "open_val" or "open_test", and who they are, see `open_set_faces`."""
-    return align_photos(open_set_faces(split), landmarker, cache=cache_file(split))
+    return align_photos(open_set_faces(split), landmarker, method=method, cache=cache_file(split, method))
 
 
-def aligned_families(landmarker: Landmarker) -> tuple[np.ndarray, FaceList]:
+def aligned_families(landmarker: Landmarker, method: str = "five_points") -> tuple[np.ndarray, FaceList]:
     """Aligned faces of the held-out families: people who look alike, photographed decades apart."""
-    aligned, faces = aligned_set(FAMILIES, landmarker)
+    aligned, faces = aligned_set(FAMILIES, landmarker, method)
     rows = np.flatnonzero([in_held_out_family(person) for person in faces.people])
     return aligned[rows], faces.where(rows)
 
 
-def aligned_training_set(names: list[str], landmarker: Landmarker) -> tuple[np.ndarray, FaceList]:
+def aligned_training_set(
+    names: list[str], landmarker: Landmarker, method: str = "five_points"
+) -> tuple[np.ndarray, FaceList]:
     """Aligned faces of prepared sets and who they are, without whom `training_list` leaves out.
 
     Raises:
         ValueError: see `training_list`.
     """
-    aligned, lists = zip(*(aligned_set(name, landmarker) for name in names))
+    aligned, lists = zip(*(aligned_set(name, landmarker, method) for name in names))
     faces = training_list(dict(zip(names, lists)))
     places = [{file: i for i, file in enumerate(part.files)} for part in lists]
     rows = [np.array([place[file] for file in faces.files if file in place], int) for place in places]
     return np.concatenate([part[chosen] for part, chosen in zip(aligned, rows)]), faces
 
 
-def aligned_own_people(folder: Path, landmarker: Landmarker) -> tuple[np.ndarray, FaceList]:
+def aligned_own_people(
+    folder: Path, landmarker: Landmarker, method: str = "five_points"
+) -> tuple[np.ndarray, FaceList]:
     """Aligned faces of <folder>/<person>/<photo>, the largest of each photo, some held out as "val", see
     `hold_out_photos`.
 
@@ -196,8 +200,8 @@ def aligned_own_people(folder: Path, landmarker: Landmarker) -> tuple[np.ndarray
     """
     faces = load_people_folder(folder)
     place = hashlib.sha256(os.fsencode(folder.resolve())).hexdigest()[:8]  # folders of one name do not share a cache
-    cache = cache_file(f"own_{folder.resolve().name}_{place}")
-    aligned, faces = align_photos(faces, landmarker, load_detector(), cache=cache)
+    cache = cache_file(f"own_{folder.resolve().name}_{place}", method)
+    aligned, faces = align_photos(faces, landmarker, load_detector(), method, cache)
     if len(set(faces.people.tolist())) < 2:
         raise ValueError(f"{folder} holds photos of one person only: two people are the least to tell apart")
     return aligned, hold_out_photos(faces, 0.1)

@@ -1,7 +1,7 @@
 """Find training people under two keys, training people who are in an evaluation set, and photos that do not
 show their person, with an embedder of our own: `python -m facelib.datasets clean`.
 
-Prints candidates and writes data/dropped_photos.txt. Whoever it names as one person, or as perhaps in an
+Prints candidates, and with --out writes dropped_photos.txt. Whoever it names as one person, or as perhaps in an
 evaluation set, is to be looked at before the pair goes into data/same_people.txt or data/excluded_people.txt:
 an embedder that is not yet good takes people who look alike for one.
 """
@@ -14,6 +14,7 @@ from facelib.datasets.aligned import aligned_set
 from facelib.datasets.lists import photo_key
 from facelib.datasets.splits import EVALUATION_SETS
 from facelib.embedding import load_embedder
+from facelib.files import replacing
 from facelib.landmarks import load_landmarker
 from facelib.settings import LISTS
 
@@ -72,18 +73,19 @@ def same_people(vectors: np.ndarray, people: np.ndarray, threshold: float) -> li
     return sorted(pairs, key=lambda pair: -pair[2])
 
 
-def clean(weights: Path, same: float, least: float, out: Path, device: str | None = None) -> None:
-    """Print who may be one person, or in an evaluation set, and write `out`/dropped_photos.txt.
+def clean(weights: Path, same: float, least: float, out: Path | None, device: str | None = None) -> None:
+    """Print who may be one person, or in an evaluation set, and which photos show somebody else.
 
     Args:
         weights: of one network, see `load_embedder`.
         same: cosine of the centres of two keys from which they may be one person.
-        least: cosine of a photo to its person's others, below which it is dropped.
+        least: cosine of a photo to its person's others, below which it shows somebody else.
+        out: folder to write dropped_photos.txt into; None: nothing is written.
     """
     landmarker, embedder = load_landmarker(device=device), load_embedder(weights, device, flip=False)
 
     def embed(name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        aligned, faces = aligned_set(name, landmarker)
+        aligned, faces = aligned_set(name, landmarker, embedder.alignment)
         return embedder.embed(aligned), faces.people, np.array([photo_key(file) for file in faces.files])
 
     vectors, people, keys = (np.concatenate(columns) for columns in zip(*map(embed, SETS)))
@@ -94,8 +96,10 @@ def clean(weights: Path, same: float, least: float, out: Path, device: str | Non
     # Relatives' photos lie decades apart: far from their own centre, and right.
     aged = np.array([source(person) == "fiw" for person in people])
     wrong = np.sort(keys[(own_cosines(vectors, people) < least) & ~aged])
-    (out / "dropped_photos.txt").write_text("".join(f"{key}\n" for key in wrong))
-    print(f"{len(wrong)} of {len(keys)} photos dropped")
+    print(f"{len(wrong)} of {len(keys)} photos do not show their person", *wrong, sep="\n")
+    if out:
+        with replacing(out / "dropped_photos.txt") as path:
+            path.write_text("".join(f"{key}\n" for key in wrong))
     names, points, _ = centres(vectors, people)
     for name in EVALUATION_SETS:
         others, theirs, _ = centres(*embed(name)[:2])

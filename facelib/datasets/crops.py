@@ -12,6 +12,7 @@ from tqdm.auto import tqdm
 
 from facelib.datasets.lists import CROP_SIDE, FaceList
 from facelib.datasets.sources import load_celeba, load_people_folder
+from facelib.datasets.splits import hold_out_photos
 from facelib.detection import Detector, load_detector
 from facelib.files import printable, replacing, unique_names
 from facelib.images import crop_matrix, warp_image
@@ -48,13 +49,9 @@ def prepare_crops(faces: FaceList, name: str, detector: Detector | None = None, 
         if len(boxes) == 0:
             left_out.append(f"{printable(file)}: no face found")
             continue
-        off = np.linalg.norm((boxes[:, :2] + boxes[:, 2:]) / 2 - np.array(image.shape[1::-1]) / 2, axis=1)
-        best = int(off.argmin()) if central else 0
-        crop = warp_image(image, crop_matrix(boxes[best], CROP_SIDE), CROP_SIDE)
+        best = _most_central(boxes, image) if central else 0
         target = folder / str(person) / f"{names[i]}.webp"
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(target) as path:
-            path.write_bytes(cv2.imencode(".webp", crop[:, :, ::-1], [cv2.IMWRITE_WEBP_QUALITY, 95])[1].tobytes())
+        _write_crop(warp_image(image, crop_matrix(boxes[best], CROP_SIDE), CROP_SIDE), target)
         width = boxes[best, 2] - boxes[best, 0]
         rows.append([f"{person}/{target.name}", person, name, split, f"{width:.1f}", f"{scores[best]:.3f}"])
     if left_out:
@@ -66,6 +63,17 @@ def prepare_crops(faces: FaceList, name: str, detector: Detector | None = None, 
         writer.writerow(["file", "person", "source", "split", "face_width", "det_score"])
         writer.writerows(rows)
     return folder
+
+
+def _most_central(boxes: np.ndarray, image: np.ndarray) -> int:
+    middle = np.array(image.shape[1::-1]) / 2
+    return int(np.linalg.norm((boxes[:, :2] + boxes[:, 2:]) / 2 - middle, axis=1).argmin())
+
+
+def _write_crop(crop: np.ndarray, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(target) as path:
+        path.write_bytes(cv2.imencode(".webp", crop[:, :, ::-1], [cv2.IMWRITE_WEBP_QUALITY, 95])[1].tobytes())
 
 
 def crop_names(faces: FaceList) -> list[str]:
@@ -109,4 +117,6 @@ def fetch_celeba() -> Path:
             f"CelebA could not be downloaded ({error}): its host limits downloads a day; put the files of "
             f"img_align_celeba and its lists into {data_folder() / 'celeba'} by hand"
         ) from error
-    return prepare_crops(load_celeba(), "celeba_crops")
+    faces = load_celeba()  # whose own splits hold out people, not photos
+    faces = hold_out_photos(replace(faces, splits=np.full(len(faces), "train")), 0.1)
+    return prepare_crops(faces, "celeba_crops")

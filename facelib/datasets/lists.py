@@ -63,19 +63,25 @@ def read_table(path: Path, what: str) -> list[dict[str, str]]:
     return rows
 
 
-def files_of(rows: list[dict[str, str]], table: Path) -> list[Path]:
-    """The column `file` as paths beside the table.
+def files_of(rows: list[dict[str, str]], table: Path, *columns: str) -> list[Path]:
+    """The column `file` as paths beside the table; `columns` must have something in every row too.
 
     Raises:
         ValueError: a column is missing, or a file lies elsewhere.
     """
     files = []
     for number, row in enumerate(rows, 2):
-        missing = [name for name in ("file", "split") if not row.get(name)]
+        missing = [name for name in ("file", "split", *columns) if not row.get(name)]
         if missing:
             raise ValueError(f"{table}, line {number}: nothing under {missing[0]}")
         place = PurePosixPath(row["file"].replace("\\", "/"))
-        if place.is_absolute() or ".." in place.parts or ":" in place.parts[0] or "\0" in row["file"]:
+        if (
+            not place.parts
+            or place.is_absolute()
+            or ".." in place.parts
+            or ":" in place.parts[0]
+            or "\0" in row["file"]
+        ):
             raise ValueError(f"{table}, line {number}: {row['file']!r} is no path below {table.parent}")
         files.append(table.parent / row["file"])
     return files
@@ -98,7 +104,7 @@ def load_faces(name: str, root: Path | None = None) -> FaceList:
     """
     folder = (root or data_folder()) / name
     rows = read_table(folder / "faces.csv", "face crops")
-    files = files_of(rows, folder / "faces.csv")
+    files = files_of(rows, folder / "faces.csv", "person")
     half = CROP_SIDE / CROP_SCALE / 2
     box = np.array([CROP_SIDE / 2 - half] * 2 + [CROP_SIDE / 2 + half] * 2, np.float32)
     return FaceList(

@@ -27,7 +27,7 @@ def load_landmark_list(root: Path | None = None, name: str = "landmarks") -> Fac
     """
     folder = (root or data_folder()) / name
     rows = read_table(folder / "landmarks.csv", "landmark labels")
-    files = files_of(rows, folder / "landmarks.csv")
+    files = files_of(rows, folder / "landmarks.csv", "dataset", "person_or_photo")
     return FaceList(
         files,
         np.array([row["person_or_photo"] for row in rows]),

@@ -74,6 +74,12 @@ def clean_faces(faces: FaceList, lists: Path = LISTS) -> FaceList:
     return faces.where(~np.isin(faces.people, excluded) & ~np.isin(keys, dropped))
 
 
+def other_keys(people: set[str], lists: Path = LISTS) -> set[str]:
+    """The keys under which `same_people.txt` knows these people too."""
+    pairs = [line.split() for line in (lists / "same_people.txt").read_text().splitlines()]
+    return {a for a, b in pairs if b in people} | {b for a, b in pairs if a in people}
+
+
 def training_list(sets: dict[str, FaceList]) -> FaceList:
     """What of these sets may be trained on: cleaned by the frozen lists, without the held-out families.
 
@@ -81,8 +87,9 @@ def training_list(sets: dict[str, FaceList]) -> FaceList:
         ValueError: a person is in two of the sets, or in an evaluation set that is here.
     """
     assert_people_apart(**sets)
-    faces = clean_faces(FaceList.join(list(sets.values())))
-    faces = faces.where(~np.array([in_held_out_family(person) for person in faces.people], bool))
+    faces = FaceList.join(list(sets.values()))
+    held_out = {person for person in faces.people.tolist() if in_held_out_family(person)}
+    faces = clean_faces(faces.where(~np.isin(faces.people, list(held_out | other_keys(held_out)))))
     there = [name for name in EVALUATION_SETS if (data_folder() / name).is_dir()]
     assert_people_apart(training=faces, **{name: load_faces(name) for name in there})
     warn_of_single_photos(faces)

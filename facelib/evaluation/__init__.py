@@ -7,3 +7,9 @@ detectors      faces found and made up
 speed          how quick the networks are on this machine
 documents      the figures in README.md and models/README.md, made from models/results
 """
+
+import os
+
+from facelib.settings import SPIN_COUNT
+
+os.environ.setdefault("GOMP_SPINCOUNT", SPIN_COUNT)  # heeded where PyTorch is not loaded yet

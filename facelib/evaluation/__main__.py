@@ -1,25 +1,20 @@
 """Measure weights on the test sets and write models/results: `python -m facelib.evaluation [NAME ...]`."""
 
 import argparse
-import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-from facelib.settings import LISTS, MODELS, SPIN_COUNT
-
-os.environ.setdefault("GOMP_SPINCOUNT", SPIN_COUNT)  # before PyTorch is loaded
 
 from facelib.datasets.splits import EVALUATION_SETS, FAMILIES
 from facelib.embedding import Embedder, load_embedder
 from facelib.evaluation import closed_set, landmarks, recognition
 from facelib.landmarks import SHIPPED, load_landmarker
 from facelib.records import results_folder, write_record, write_table
-from facelib.settings import data_folder
+from facelib.settings import LISTS, MODELS, data_folder
 from facelib.weights import file_hash, hashes_of, read_manifest, write_manifest
 
-TRAINED_ON = ["faces_train", "faces_more"]  # of the shipped networks, for the closed set
+TRAINED_ON = ["faces_train", "faces_more"]  # what the shipped networks learned from, for the closed set
 TABLES = {"landmarks": "landmarks.csv"}  # of the other sets it is faces.csv
 
 
@@ -39,21 +34,24 @@ class Evaluation:
     @property
     def networks(self) -> list[str]:
         """The embedding networks that the manifest lists."""
+        return self._of("EmbeddingNetwork")
+
+    def _of(self, architecture: str) -> list[str]:
         entries = read_manifest(self.models).items()
-        return [name for name, e in entries if str(e.get("architecture")).endswith("EmbeddingNetwork")]
+        return [name for name, entry in entries if str(entry.get("architecture")).endswith(architecture)]
 
     @property
     def names(self) -> list[str]:
         """What can be measured, all but the closed set by default."""
-        manifest = read_manifest(self.models)
-        there = [SHIPPED] * (SHIPPED in manifest) + self.networks + ["embedder"] * ("embedder" in manifest)
-        return there + ["closed_set"] * bool(self.networks)
+        there = self._of("StackedHourglass") + self.networks
+        there += ["embedder"] * ("embedder" in read_manifest(self.models))
+        return there + ["closed_set"] * (self.models.resolve() == MODELS.resolve())
 
     def run(self, name: str) -> None:
         """Measure one of `names`, and write what comes out."""
-        if name == SHIPPED:
-            plain, flipped = (load_landmarker(self.hourglass, self.device, flip=flip) for flip in (False, True))
-            self.write(name, landmarks.test_set_metrics(plain, flipped), [SHIPPED], ["landmarks"])
+        if name in self._of("StackedHourglass"):
+            plain, flipped = (load_landmarker(self.models / name, self.device, flip=flip) for flip in (False, True))
+            self.write(name, landmarks.test_set_metrics(plain, flipped), [name], ["landmarks"])
         elif name == "closed_set":
             self.closed_set()
         else:
@@ -113,7 +111,7 @@ def described(name: str) -> str:
 
 
 def frozen_lists() -> str:
-    """The hash of who is left out of the training sets, and so of the families."""
+    """The hash of who is left out of the training sets."""
     return " ".join(file_hash(path)[:8] for path in sorted(LISTS.glob("*.txt")))
 
 
@@ -130,6 +128,8 @@ def main() -> int:
     parser.add_argument("--device")
     options = parser.parse_args()
     evaluation = Evaluation(options.models, options.device)
+    if not evaluation.names:
+        parser.error(f"{options.models / 'manifest.json'} lists no weights")
     if unknown := [name for name in options.names if name not in evaluation.names]:
         manifest = options.models / "manifest.json"
         parser.error(f"{' '.join(unknown)}: {manifest} has {', '.join(evaluation.names) or 'nothing'}")

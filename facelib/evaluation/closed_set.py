@@ -20,11 +20,11 @@ def closed_set_rows(embedders: dict[str, Embedder], sets: list[str], landmarker:
     Args:
         sets: what they were trained on; the photos of the split "test" are named.
     """
-    aligned, faces = aligned_training_set(sets, landmarker)
-    names, labels = np.unique(faces.people, return_inverse=True)
-    train, test = (np.flatnonzero(faces.splits == split) for split in ("train", "test"))
     cosines = {}
     for name, embedder in embedders.items():
+        aligned, faces = aligned_training_set(sets, landmarker, embedder.alignment)
+        names, labels = np.unique(faces.people, return_inverse=True)
+        train, test = (np.flatnonzero(faces.splits == split) for split in ("train", "test"))
         vectors = embedder.embed(aligned[train])
         centres = np.zeros((len(names), vectors.shape[1]), np.float32)
         np.add.at(centres, labels[train], vectors)

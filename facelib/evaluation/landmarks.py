@@ -1,4 +1,4 @@
-"""The hourglass on labelled faces: `python -m facelib.evaluation landmarks`."""
+"""The hourglass on labelled faces: `python -m facelib.evaluation hourglass_keypoints.pt`."""
 
 from typing import Any
 

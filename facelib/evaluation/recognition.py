@@ -60,7 +60,7 @@ def alignment_metrics(embedder: Embedder, landmarker: Landmarker) -> dict[str, d
 
 def open_set_embeddings(embedder: Embedder, landmarker: Landmarker, split: str) -> tuple[np.ndarray, np.ndarray]:
     """Embeddings (n, d) and people (n,) of "open_val" or "open_test"."""
-    aligned, faces = aligned_open_set(split, landmarker)
+    aligned, faces = aligned_open_set(split, landmarker, embedder.alignment)
     return embedder.embed(aligned), faces.people
 
 
@@ -118,7 +118,7 @@ def robustness_metrics(
 def relatives_metrics(embedder: Embedder, landmarker: Landmarker, threshold: float) -> dict[str, float]:
     """Of the held-out families, the share of pairs above the threshold (cosine): photos of one person, of
     relatives, and of people of two families."""
-    aligned, faces = aligned_families(landmarker)
+    aligned, faces = aligned_families(landmarker, embedder.alignment)
     vectors, families = embedder.embed(aligned), np.array([family(person) for person in faces.people])
     i, j = np.triu_indices(len(vectors), 1)
     above = (vectors @ vectors.T)[i, j] > threshold
@@ -131,10 +131,16 @@ def relatives_metrics(embedder: Embedder, landmarker: Landmarker, threshold: flo
 def choice_rows(embedders: dict[str, Embedder], landmarker: Landmarker) -> list[dict[str, Any]]:
     """What the choice of the pipeline's embedder rests on: each of the networks alone and every selection of them
     as an ensemble, on open_val and on the held-out families: "networks", "open_val_0.1", ..., "families_0.0001"."""
-    sets = {"open_val": aligned_open_set("open_val", landmarker), "families": aligned_families(landmarker)}
+    sets = {
+        "open_val": lambda method: aligned_open_set("open_val", landmarker, method),
+        "families": lambda method: aligned_families(landmarker, method),
+    }
     rows: dict[str, dict[str, Any]] = {}
-    for key, (aligned, faces) in sets.items():
-        vectors = {name: embedder.embed(aligned) for name, embedder in embedders.items()}
+    for key, load in sets.items():
+        vectors = {}
+        for name, embedder in embedders.items():
+            aligned, faces = load(embedder.alignment)
+            vectors[name] = embedder.embed(aligned)
         for count in range(1, len(vectors) + 1):
             for names in combinations(vectors, count):
                 together = np.concatenate([vectors[name] for name in names], axis=1) / count**0.5
@@ -145,7 +151,7 @@ def choice_rows(embedders: dict[str, Embedder], landmarker: Landmarker) -> list[
 
 def lfw_metrics(embedder: Embedder, landmarker: Landmarker) -> dict[str, float]:
     """LFW View 2: mean accuracy, its standard error, and TPR at FPR 0.001 over the 6,000 pairs."""
-    aligned, kept = aligned_set("lfw", landmarker)
+    aligned, kept = aligned_set("lfw", landmarker, embedder.alignment)
     if len(kept) != len(load_faces("lfw")):
         raise ValueError("some photos of LFW could not be read: prepare them again, View 2 needs them all")
     vectors = embedder.embed(aligned)
@@ -166,7 +172,7 @@ def choose_threshold(embedder: Embedder, landmarker: Landmarker) -> tuple[float,
 def embedder_metrics(embedder: Embedder, landmarker: Landmarker) -> tuple[float, dict[str, Any]]:
     """The threshold (cosine) that open_val chooses, and everything that is measured of an embedder."""
     threshold, rates = choose_threshold(embedder, landmarker)
-    aligned, faces = aligned_open_set("open_test", landmarker)
+    aligned, faces = aligned_open_set("open_test", landmarker, embedder.alignment)
     return threshold, {
         "open_val": rates,
         "open_test": open_set_metrics(embedder.embed(aligned), faces.people),

@@ -1,11 +1,8 @@
 """`python -m facelib.training RECIPE [--set KEY=VALUE ...]`: the only trainer."""
 
 import argparse
-import os
 import sys
 from pathlib import Path
-
-from facelib.settings import SPIN_COUNT
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -28,8 +25,6 @@ def parse_arguments() -> argparse.Namespace:
 
 def main() -> int:
     options = parse_arguments()
-    os.environ.setdefault("GOMP_SPINCOUNT", SPIN_COUNT)  # before PyTorch is loaded
-    os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # it would ask the network for its newest version
     try:
         from facelib.training.recipes import read_recipe
         from facelib.training.run import run

@@ -7,17 +7,12 @@ models/results/comparison_NAME.csv, which keeps the rows of runs that are not ma
 
 import argparse
 import json
-import os
 import sys
 import time
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-
-from facelib.settings import SPIN_COUNT
-
-os.environ.setdefault("GOMP_SPINCOUNT", SPIN_COUNT)  # before PyTorch is loaded
 
 import numpy as np
 
@@ -46,7 +41,7 @@ def read_comparison(name: str, file: Path = COMPARISONS) -> dict[str, tuple[dict
     comparisons = tomllib.loads(file.read_text())
     if name not in comparisons:
         raise ValueError(f"{name}: {file} has {', '.join(comparisons)}")
-    comparison = comparisons[name]
+    comparison = {"set": {}, "runs": {}} | comparisons[name]
     base = tomllib.loads((file.parent / comparison["recipe"]).read_text()) | comparison["set"]
     return {
         run: (
@@ -66,6 +61,7 @@ def measure(recipe: Recipe, training: landmarks.Training | embedder.Training) ->
         errors = {key: value for key, value in last.items() if key.startswith("nme_") and "stack" not in key}
         mean = {"nme_mean": float(np.mean(list(errors.values())))}
         seen = {"faces_seen": len(training.history) * recipe.epoch_size, "input_size": training.size}
+        seen |= {"stacks": training.model.arguments["stacks"], "channels": training.model.arguments["channels"]}
         return seen | network_cost(training.model, training.size) | {"loss": last["loss"]} | errors | mean
     rows, (seen, people) = training.material.rows("train"), training.material.unseen
     row = {"photos_seen": len(training.history) * len(rows), "people": len(training.material.names)}
@@ -84,10 +80,11 @@ def measure(recipe: Recipe, training: landmarks.Training | embedder.Training) ->
 
 def run_comparison(name: str, only: list[str], settings: dict[str, Any], file: Path = COMPARISONS) -> Iterator[dict]:
     """The rows of a comparison, those that are missing trained first."""
-    folder = data_folder() / "comparisons"
-    for run, (words, recipe) in read_comparison(name, file).items():
-        recipe = named_by_hash(recipe)
-        digits = recipe_hash(recipe)
+    folder, runs = data_folder() / "comparisons", read_comparison(name, file)
+    if unknown := [run for run in only if run not in runs]:
+        raise ValueError(f"--only {unknown[0]}: {name} has {', '.join(runs)}")
+    for run, (words, recipe) in runs.items():
+        digits = recipe_hash(named_by_hash(recipe))
         kept = folder / f"{name}_{run}_{digits}.json"
         if not kept.exists() and (not only or run in only):
             start = time.time()
@@ -113,7 +110,7 @@ def main() -> int:
                 print(name, row, flush=True)
                 rows[row["run"]] = row
                 write_table(path, list(rows.values()))
-    except (OSError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, RuntimeError, FloatingPointError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     return 0

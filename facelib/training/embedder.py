@@ -14,12 +14,12 @@ from facelib.embedding import Embedder, EmbeddingNetwork, TrainedNetwork, face_t
 from facelib.files import files_key
 from facelib.inference import batches
 from facelib.landmarks import load_landmarker
-from facelib.losses import IdentityLoss, MarginLoss, make_loss, margin_schedule
+from facelib.losses import LOSSES, IdentityLoss, make_loss, margin_schedule
 from facelib.metrics import identification_rate, top_k_accuracy, triplet_accuracy
 from facelib.training.face_data import AlignedDataset
 from facelib.training.loop import Run, Task, fit, make_accelerator
 from facelib.training.material import Material, load_material, sources_of
-from facelib.training.recipes import EmbedderRecipe
+from facelib.training.recipes import EmbedderRecipe, same_arguments
 from facelib.training.sampling import EpochSampler
 
 
@@ -148,10 +148,16 @@ class Training:
 
     def margin(self, epoch: int) -> float:
         """With which an epoch ends."""
-        if not isinstance(self.model.loss, MarginLoss):
+        if not self.model.loss.has_margin:
             return 0.0
         share = (epoch + 1) / len(self.recipe.sizes)
         return margin_schedule(share, self.recipe.margin, before=self.recipe.margin_before)
+
+
+def make_network(recipe: EmbedderRecipe, pretrained: bool) -> EmbeddingNetwork:
+    """The network that the recipe describes."""
+    arguments = (recipe.backbone, recipe.embedding_size, recipe.dropout, recipe.output_stride, recipe.pooling)
+    return EmbeddingNetwork(*arguments, pretrained=pretrained)
 
 
 def make_model(recipe: EmbedderRecipe, material: Material, start: Path | None, device: str) -> EmbeddingClassifier:
@@ -159,15 +165,9 @@ def make_model(recipe: EmbedderRecipe, material: Material, start: Path | None, d
     torch.manual_seed(recipe.seed)
     if start:
         network = load_embedder(start, device=device).networks[0].model
+        same_arguments(network.arguments, recipe)
     else:
-        network = EmbeddingNetwork(
-            recipe.backbone,
-            recipe.embedding_size,
-            recipe.dropout,
-            recipe.output_stride,
-            recipe.pooling,
-            pretrained=recipe.start == "imagenet",
-        )
+        network = make_network(recipe, pretrained=recipe.start == "imagenet")
     groups = sources_of(material.faces) if recipe.by_source else None
     size, classes = network.arguments["embedding_size"], len(material.names)
     model = EmbeddingClassifier(network, make_loss(recipe.loss, size, classes, recipe.scale, groups))
@@ -177,6 +177,19 @@ def make_model(recipe: EmbedderRecipe, material: Material, start: Path | None, d
         aligned, labels = material.aligned[rows], material.labels[rows]
         model.loss.start_from(class_centres(network, aligned, labels, classes, recipe.sizes[0]))
     return model
+
+
+def check_network(recipe: EmbedderRecipe, start: Path | None, processes: int) -> None:
+    """Before anything is aligned: is there such a network, and does the loss allow as many processes?
+
+    Raises:
+        ValueError: no.
+    """
+    if processes > 1 and LOSSES[recipe.loss](2, 2, 1.0, None).samples_per_class > 1:
+        raise ValueError(f"loss: {recipe.loss} compares the photos of a whole batch, so it is trained in one process")
+    if not start:
+        with torch.device("meta"):
+            make_network(recipe, pretrained=False)
 
 
 def train(
@@ -194,6 +207,7 @@ def train(
     """
     accelerator = make_accelerator(settings.get("device"), recipe.precision)
     device = str(accelerator.device)
+    check_network(recipe, weights["start"], accelerator.num_processes)
     landmarker = load_landmarker(device=device)
     with accelerator.main_process_first():  # which writes the caches
         material = load_material(recipe, landmarker)
@@ -203,6 +217,7 @@ def train(
         say_what_to_watch(training)
     # Few photos make small batches: a pass that is one step teaches nothing.
     batch_size = min(recipe.batch_size, max(8, len(rows) // 50), len(rows))
+    batch_size = max(batch_size // accelerator.num_processes, 1) * accelerator.num_processes
     # A checkpoint is of the same photos: of one's own by place, size and time, of prepared sets by name.
     files, keys = material.faces.files, [photo_key(file) for file in material.faces.files]
     data = (files_key(files) if recipe.folder else files_key([], keys))[:8]
@@ -233,5 +248,7 @@ def say_what_to_watch(training: Training) -> None:
         )
     if held_out := len(training.material.rows("val")):
         print(f"top1: the share of {held_out} held-out photos that get the right name.")
-    else:
+    elif training.recipe.folder:
         print("No photo is held out, because nobody has three: there is no accuracy to watch, only the loss.")
+    else:
+        print("The tables hold no photo out (split val): there is no accuracy to watch, only the loss.")

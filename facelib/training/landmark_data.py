@@ -111,6 +111,8 @@ def training_faces(labelled: FaceList, pseudo: list[str], label_sets: list[str])
     """The labelled training faces of the sets of labels `label_sets` (empty: all), and those of the face crops
     `pseudo` with a detector's points (set "detector")."""
     train = labelled.where(labelled.splits == "train")
+    if unknown := sorted(set(label_sets) - set(train.sets.tolist())):
+        raise ValueError(f"label_sets: no labels of {unknown[0]!r}; there are {', '.join(sorted(set(train.sets)))}")
     if label_sets:
         train = train.where(np.isin(train.sets, label_sets))
     return FaceList.join([train, *(pseudo_labelled(load_faces(name), labelled) for name in pseudo)])

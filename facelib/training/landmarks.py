@@ -10,8 +10,9 @@ from accelerate import Accelerator
 from torch import Tensor
 
 from facelib.datasets.labels import find_landmarks, label_set_offsets, move_labels
-from facelib.datasets.lists import FaceList
+from facelib.datasets.lists import FaceList, photo_key
 from facelib.datasets.sources import load_landmark_list
+from facelib.files import files_key
 from facelib.hourglass import StackedHourglass
 from facelib.images import CROP_SCALE
 from facelib.landmarks import Landmarker, load_landmarker
@@ -20,7 +21,7 @@ from facelib.settings import data_folder
 from facelib.training.heatmap_losses import HEATMAP_LOSSES
 from facelib.training.landmark_data import LandmarkDataset, sampling_weights, training_faces
 from facelib.training.loop import Run, Task, finished_epochs, fit, make_accelerator
-from facelib.training.recipes import LandmarkRecipe, Stage
+from facelib.training.recipes import LandmarkRecipe, Stage, same_arguments
 from facelib.training.sampling import EpochSampler
 
 
@@ -112,7 +113,8 @@ class Training:
             **settings,
         )
         cache = data_folder() / "cache" / f"landmark_photos_{len(train)}.bin"
-        dataset = LandmarkDataset(train, stage.input_size, cache=cache)
+        with self.accelerator.main_process_first():  # which writes the cache
+            dataset = LandmarkDataset(train, stage.input_size, cache=cache)
         weights = sampling_weights(train, stage.pseudo_share)
         task = landmark_task(self.model, dataset, recipe.loss, weights, recipe.epoch_size)
         task = replace(task, validate=lambda _: self._validate(val, stage.input_size))
@@ -163,20 +165,30 @@ def train(
     faces = FaceList.join([load_landmark_list(name=name) for name in recipe.sets])
     labelled = training_faces(faces, recipe.pseudo, recipe.label_sets)
     val = faces.where(faces.splits == "val")
+    if any(stage.unify_labels for stage in recipe.stages) and "celeba" not in val.sets:
+        raise ValueError("unify_labels: no validation faces of celeba, whose convention the labels are moved to")
+    keys = [*map(photo_key, labelled.files), labelled.points.tobytes()]
+    settings = settings | {"about": f"{settings['about']}, data {files_key([], keys)[:8]}"}
     device, size = str(accelerator.device), 0
     teacher = load_landmarker(weights["teacher"], device, flip=True) if weights["teacher"] else None
     if weights["start"]:
         started = load_landmarker(weights["start"], device)
         if (started.activation, started.decoder) != decoding_of(recipe.loss):
             raise ValueError(f"start: {weights['start']} was not trained with the loss {recipe.loss}")
+        same_arguments(started.model.arguments, recipe)
         model, size = started.model, started.input_size
     else:
         model = StackedHourglass(5, recipe.stacks, recipe.channels, recipe.depth)
     model.to(accelerator.device, memory_format=torch.channels_last)
+    stop = settings.get("stop_after")
     training = Training(recipe, model, labelled, val, accelerator, teacher, size)
     for number in range(len(recipe.stages)):
         checkpoint = checkpoints.with_name(f"{checkpoints.name}_{number}.pt")
-        training.run_stage(number, checkpoint, settings)
-        if len(training.history) < sum(stage.epochs for stage in recipe.stages[: number + 1]):
-            break  # stop_after: as if interrupted
+        behind = len(training.history)
+        rest = None if stop is None else stop - behind
+        if rest is not None and rest <= 0:
+            break
+        training.run_stage(number, checkpoint, settings | {"stop_after": rest})
+        if len(training.history) - behind < recipe.stages[number].epochs:
+            break  # as if interrupted
     return training

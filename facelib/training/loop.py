@@ -119,7 +119,7 @@ def fit(task: Task, run: Run, accelerator: Accelerator | None = None) -> list[di
     parts = {"model": model, "optimizer": optimizer, "schedule": schedule}
     checkpoint = Checkpoint(run, len(loader), parts | ({"scaler": accelerator.scaler} if accelerator.scaler else {}))
     history = checkpoint.resume()
-    for epoch in range(len(history), min(run.epochs, run.stop_after or run.epochs)):
+    for epoch in range(len(history), run.epochs if run.stop_after is None else min(run.epochs, run.stop_after)):
         # Whatever chance decides in an epoch (order, augmentation, dropout) continues the same after a resume.
         for part in (sampler.start_epoch, task.dataset.start_epoch, torch.manual_seed):
             part(run.seed * 100_003 + epoch)
@@ -235,7 +235,7 @@ class Checkpoint:
         """Fill the parts from the file, where there is one; gives its history."""
         if not self.run.checkpoint or not Path(self.run.checkpoint).exists():
             return []
-        saved = torch.load(self.run.checkpoint, map_location="cpu", weights_only=True)
+        saved = read_checkpoint(self.run.checkpoint)
         if saved["run"] != self.name:
             raise ValueError(
                 f"{self.run.checkpoint} is of another run ({saved['run']}, not {self.name}): move it away to start anew"
@@ -256,6 +256,19 @@ class Checkpoint:
 
 def finished_epochs(checkpoint: str | Path) -> int:
     """Epochs that the run of this checkpoint has behind it; 0 where there is no such file."""
-    if not Path(checkpoint).exists():
-        return 0
-    return len(torch.load(checkpoint, map_location="cpu", weights_only=True)["history"])
+    return len(read_checkpoint(checkpoint)["history"]) if Path(checkpoint).exists() else 0
+
+
+def read_checkpoint(path: str | Path) -> dict[str, Any]:
+    """What `Checkpoint.save` wrote.
+
+    Raises:
+        ValueError: something else, or damaged.
+    """
+    try:
+        saved = torch.load(path, map_location="cpu", weights_only=True)
+        if {"run", "history", "model"} <= set(saved):
+            return saved
+    except Exception as error:  # a broken file has many ways to fail
+        raise ValueError(f"{path} is no checkpoint, or damaged ({str(error)[:80]}): remove it to start anew") from None
+    raise ValueError(f"{path} is no checkpoint but another file: remove it to start anew")

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from facelib.alignment import SIZE
+from facelib.alignment import METHODS, SIZE
 from facelib.datasets.aligned import aligned_open_set, aligned_own_people, aligned_training_set, cut_faces
 from facelib.datasets.lists import FaceList
 from facelib.datasets.splits import equal_shares, in_hash_order, open_set_faces, open_set_is_here
@@ -51,11 +51,17 @@ def load_material(recipe: EmbedderRecipe, landmarker: Landmarker) -> Material:
     Raises:
         FileNotFoundError, ValueError: see `aligned_training_set` and `aligned_own_people`.
     """
+    method = recipe.alignment if recipe.alignment in METHODS else "five_points"  # others are cut below
     if recipe.folder:
-        aligned, faces = aligned_own_people(Path(recipe.folder), landmarker)
+        aligned, faces = aligned_own_people(Path(recipe.folder), landmarker, method)
     else:
-        aligned, faces = aligned_training_set(recipe.faces, landmarker)
+        aligned, faces = aligned_training_set(recipe.faces, landmarker, method)
     if recipe.without_sources:
+        there = set() if faces.sources is None else set(faces.sources.tolist())
+        if unknown := sorted(set(recipe.without_sources) - there):
+            raise ValueError(
+                f"without_sources: no photo is of {unknown[0]!r}; there are {', '.join(sorted(there)) or 'none'}"
+            )
         rows = np.flatnonzero(~np.isin(faces.sources, recipe.without_sources))
         aligned, faces = aligned[rows], faces.where(rows)
     if recipe.photos:
@@ -67,7 +73,7 @@ def load_material(recipe: EmbedderRecipe, landmarker: Landmarker) -> Material:
         people = np.isin(faces.people, faces.people[chosen])
         rows = np.union1d(chosen, np.flatnonzero((faces.splits != "train") & people))
         aligned, faces = aligned[rows], faces.where(rows)
-    if recipe.alignment != "five_points":
+    if recipe.alignment not in METHODS:
         aligned, faces = cut_faces(faces, recipe.alignment, landmarker)
     return Material(aligned, faces, _unseen(recipe.alignment, landmarker))
 
@@ -75,8 +81,8 @@ def load_material(recipe: EmbedderRecipe, landmarker: Landmarker) -> Material:
 def _unseen(alignment: str, landmarker: Landmarker) -> tuple[np.ndarray, np.ndarray]:
     if not open_set_is_here():
         return np.zeros((0, SIZE, SIZE, 3), np.uint8), np.zeros(0, str)
-    if alignment == "five_points":
-        aligned, faces = aligned_open_set("open_val", landmarker)
+    if alignment in METHODS:
+        aligned, faces = aligned_open_set("open_val", landmarker, alignment)
     else:
         aligned, faces = cut_faces(open_set_faces("open_val"), alignment, landmarker)
     return aligned, faces.people

@@ -1,5 +1,6 @@
 """Recipes: every setting of a training in a TOML file, none left open, and checked before anything is loaded."""
 
+import copy
 import dataclasses
 import hashlib
 import json
@@ -14,13 +15,16 @@ from typing import Any
 import tomli_w
 
 from facelib.alignment import METHODS
+from facelib.embedding import PREPROCESSING
 from facelib.files import replacing
-from facelib.losses import LOSSES
+from facelib.hourglass import StackedHourglass
+from facelib.losses import LOSSES, MARGIN_LOSSES
 from facelib.settings import MODELS
 from facelib.training.heatmap_losses import HEATMAP_LOSSES
 from facelib.weights import read_manifest
 
 RECIPES = MODELS / "recipes"
+WRITTEN = "# Written by python -m facelib.training: what the weights beside it were made with."
 PRECISIONS = ("no", "bf16", "fp16")
 OPTIMIZERS = ("adamw", "sgd")
 
@@ -81,6 +85,16 @@ class LandmarkRecipe:
     def check(self) -> None:
         """Raise ValueError where settings do not fit each other."""
         _among("loss", self.loss, tuple(HEATMAP_LOSSES))
+        if self.start in ("imagenet", "random"):
+            raise ValueError(f'start: {self.start!r}, expected the SHA-256 of weights, or "" for none')
+        multiple = StackedHourglass.STRIDE * 2**self.depth
+        for i, stage in enumerate(self.stages):
+            _in_range(f"stages.{i}.input_size", stage.input_size, range(multiple, 1025, multiple))
+            _in_range(f"stages.{i}.epochs", stage.epochs, range(1, 10_000))
+            if not 0 <= stage.pseudo_share < 1:
+                raise ValueError(f"stages.{i}.pseudo_share: {stage.pseudo_share}, expected 0 to below 1")
+            _positive(f"stages.{i}.learning_rate", stage.learning_rate)
+        _in_range("epoch_size", self.epoch_size, range(1, 10**9))
         first = self.stages[0]
         if (first.relabel or first.unify_labels) and not (self.start or self.teacher):
             raise ValueError("stages.0: relabel and unify_labels need a network: name a start or a teacher")
@@ -151,9 +165,21 @@ class EmbedderRecipe:
             raise ValueError(
                 f"stages: {self.stages}: expected pairs of input size and epochs, e.g. [[64, 6], [112, 4]]"
             )
+        for i, (size, epochs) in enumerate(self.stages):
+            _in_range(f"stages.{i}.0", size, PREPROCESSING["input_size"])
+            _in_range(f"stages.{i}.1", epochs, range(1, 10_000))
+        _positive("learning_rate", self.learning_rate)
+        if self.start == "":
+            raise ValueError('start: "", expected "imagenet", "random" or the SHA-256 of weights')
         if bool(self.faces) == bool(self.folder):
             raise ValueError("faces and folder: give prepared sets, or a folder of your own people, not both")
-        if self.by_source and self.loss in ("cross_entropy", "triplet"):
+        if self.folder and self.alignment not in METHODS:
+            raise ValueError(
+                f"alignment: {self.alignment!r} is for prepared sets, expected one of {', '.join(METHODS)}"
+            )
+        if self.people and self.photos < self.people:
+            raise ValueError(f"people, photos: {self.photos} photos of {self.people} people: at least one of each")
+        if self.by_source and self.loss not in MARGIN_LOSSES:
             raise ValueError(f"by_source: the loss {self.loss} has no class margins to confine to a source")
 
     @property
@@ -193,14 +219,14 @@ def read_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
 
 def make_recipe(values: dict[str, Any], overrides: Sequence[str] = (), name: str = "the recipe") -> Recipe:
     """A recipe from its values, see `read_recipe`; `name`: what errors call it."""
-    kind = KINDS.get(values.get("kind"))
+    kind = KINDS.get(str(values.get("kind")))
     if kind is None:
         raise ValueError(f"{name}: kind is {values.get('kind')!r}, expected one of {', '.join(KINDS)}")
-    values = json.loads(json.dumps(values))  # a copy, all the way down
+    values = copy.deepcopy(values)
     for override in overrides:
         key, equals, text = override.partition("=")
-        if not equals:
-            raise ValueError(f"--set {override}: expected key=value")
+        if not equals or key == "kind":
+            raise ValueError(f"--set {override}: expected key=value, of any key but kind")
         _place(values, key, text, kind, override)
     try:
         recipe = _fill(kind, values)
@@ -208,6 +234,9 @@ def make_recipe(values: dict[str, Any], overrides: Sequence[str] = (), name: str
         _among("precision", recipe.precision, PRECISIONS)
         if not recipe.stages:
             raise ValueError("stages: none; at least one is needed")
+        if Path(recipe.out).suffix != ".pt":
+            raise ValueError(f"out: {recipe.out!r}, expected the name of a file that ends in .pt")
+        _in_range("batch_size", recipe.batch_size, range(1, 10**6))
         recipe.check()
     except ValueError as error:
         raise ValueError(f"{name}: {error}") from None
@@ -234,16 +263,26 @@ def find_weights(digits: str, folders: Sequence[Path]) -> Path | None:
     )
 
 
+def same_arguments(arguments: dict[str, Any], recipe: Recipe) -> None:
+    """Raise ValueError where weights to start from have another architecture than the recipe says."""
+    for name, value in arguments.items():
+        if getattr(recipe, name, value) != value:
+            raise ValueError(
+                f"{name}: the weights to start from have {value!r}, the recipe says {getattr(recipe, name)!r}; "
+                f"--set {name}={value}"
+            )
+
+
 def write_recipe(recipe: Recipe, path: Path) -> None:
     """What `read_recipe` reads."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as new:
-        new.write_text(tomli_w.dumps(dataclasses.asdict(recipe)))
+        new.write_text(f"{WRITTEN}\n{tomli_w.dumps(dataclasses.asdict(recipe))}")
 
 
-def recipe_hash(recipe: Recipe, *data: str) -> str:
-    """Eight digits that differ between recipes, and between data; where the weights go does not matter."""
-    text = json.dumps([dataclasses.asdict(dataclasses.replace(recipe, out="")), *data])
+def recipe_hash(recipe: Recipe) -> str:
+    """Eight digits that differ between recipes; where the weights go does not matter."""
+    text = json.dumps(dataclasses.asdict(dataclasses.replace(recipe, out="")))
     return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
@@ -295,6 +334,17 @@ def _typed(value: Any, hint: Any, place: str) -> Any:
     if type(value) is not hint:
         raise ValueError(f"{place}: {value!r}, expected {'text' if hint is str else hint.__name__}")
     return value
+
+
+def _in_range(name: str, value: int, expected: range) -> None:
+    if value not in expected:
+        steps = f" in steps of {expected.step}" if expected.step > 1 else ""
+        raise ValueError(f"{name}: {value}, expected {expected[0]} to {expected[-1]}{steps}")
+
+
+def _positive(name: str, value: float) -> None:
+    if not 0 < value < float("inf"):
+        raise ValueError(f"{name}: {value}, expected a number above 0")
 
 
 def _among(name: str, value: str, expected: tuple[str, ...]) -> None:

@@ -8,10 +8,20 @@ from typing import Any
 
 from accelerate import PartialState
 
+from facelib.alignment import METHODS
 from facelib.records import RESULTS, results_folder, write_record, write_table
 from facelib.settings import MODELS, data_folder
 from facelib.training import embedder, landmarks
-from facelib.training.recipes import RECIPES, EmbedderRecipe, Recipe, find_weights, recipe_hash, write_recipe
+from facelib.training.recipes import (
+    RECIPES,
+    WRITTEN,
+    EmbedderRecipe,
+    Recipe,
+    find_weights,
+    read_recipe,
+    recipe_hash,
+    write_recipe,
+)
 from facelib.weights import file_hash, save_weights
 
 WEIGHTS = ("start", "teacher")  # keys of recipes that name weights
@@ -37,9 +47,14 @@ def train(recipe: Recipe, checkpoints: Path | None = None, **settings: Any) -> t
     recipe = named_by_hash(recipe)
     folders = [MODELS, Path(recipe.out).parent, Path(), *(file.parent for file in files.values())]
     weights = {key: find_weights(getattr(recipe, key, ""), folders) for key in WEIGHTS}
-    path = (checkpoints or data_folder() / "checkpoints") / Path(recipe.out).stem
+    path = checkpoint_path(recipe, checkpoints)
     room = embedder if isinstance(recipe, EmbedderRecipe) else landmarks
     return recipe, room.train(recipe, weights, path, settings | {"about": f"recipe {recipe_hash(recipe)}"})
+
+
+def checkpoint_path(recipe: Recipe, folder: Path | None) -> Path:
+    """Of a training, without the ending; a recipe that is changed in anything has another."""
+    return (folder or data_folder() / "checkpoints") / f"{Path(recipe.out).stem}_{recipe_hash(recipe)}"
 
 
 def weights_files(recipe: Recipe) -> dict[str, Path]:
@@ -55,10 +70,10 @@ def named_by_hash(recipe: Recipe) -> Recipe:
 
 def save(recipe: Recipe, training: Training, command: str) -> Path:
     """Write the weights and their manifest entry, and beside them the recipe, the history and what it was made of."""
-    out = Path(recipe.out)
+    out, path = Path(recipe.out), recipe_file(recipe)
     results = results_folder(out.parent)
-    path = (RECIPES if results == RESULTS else out.parent) / f"{out.stem}.toml"
-    write_recipe(recipe, path)
+    if not path.exists() or path.read_text().startswith(WRITTEN):
+        write_recipe(recipe, path)
     save_weights(training.network, out, **training.entry(), recipe=os.path.relpath(path, out.parent))
     write_table(results / f"{out.stem}_history.csv", training.history)
     made = {"command": command, "weights": {out.name: file_hash(out)[:8]}, "data": training.data()}
@@ -66,8 +81,33 @@ def save(recipe: Recipe, training: Training, command: str) -> Path:
     return out
 
 
+def recipe_file(recipe: Recipe) -> Path:
+    """Where the recipe is kept, beside the weights.
+
+    Raises:
+        ValueError: somebody has written another recipe there.
+    """
+    out = Path(recipe.out)
+    path = (RECIPES if results_folder(out.parent) == RESULTS else out.parent) / f"{out.stem}.toml"
+    by_hand = path.exists() and not path.read_text().startswith(WRITTEN)
+    if by_hand and (there := read_recipe(path)) != recipe:
+        differ = [key for key, value in vars(recipe).items() if getattr(there, key, None) != value]
+        raise ValueError(
+            f"out: {path} is there already and says something else ({', '.join(differ)}): give the weights another "
+            "name with --set out=FILE"
+        )
+    return path
+
+
 def run(recipe: Recipe, checkpoints: Path | None = None, **settings: Any) -> None:
-    """Train and save, and say what came out and how it is used."""
+    """Train and save, and say what came out and how it is used.
+
+    Raises:
+        ValueError: what came out could not be saved or loaded; see also `train`.
+    """
+    recipe_file(named_by_hash(recipe))
+    if isinstance(recipe, EmbedderRecipe) and recipe.alignment not in METHODS:
+        raise ValueError(f"alignment: {recipe.alignment!r} is for comparisons, expected one of {', '.join(METHODS)}")
     recipe, training = train(recipe, checkpoints, **settings)
     if not PartialState().is_main_process:
         return
@@ -75,5 +115,8 @@ def run(recipe: Recipe, checkpoints: Path | None = None, **settings: Any) -> Non
         print(f"stopped after epoch {len(training.history)} of {recipe.epochs}; the same command goes on from there")
         return
     out = save(recipe, training, " ".join(["python -m facelib.training", *sys.argv[1:]]))
+    kept = checkpoint_path(recipe, checkpoints)
+    for checkpoint in kept.parent.glob(f"{kept.name}*.pt"):
+        checkpoint.unlink()  # the next time, the training begins anew
     load = "load_embedder" if isinstance(recipe, EmbedderRecipe) else "load_landmarker"
     print(f"{out}: use it with {load}({str(out)!r})")

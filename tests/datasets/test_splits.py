@@ -16,6 +16,7 @@ from facelib.datasets.splits import (
     in_held_out_family,
     landmark_splits,
     open_set_faces,
+    other_keys,
     pseudo_labelled,
     training_list,
 )
@@ -101,6 +102,26 @@ def test_training_people_are_cleaned_and_kept_apart(prepared, tmp_path):
     prepared("faces_unseen", {"s3": ("s3", 1)}, "open_val")
     with pytest.raises(ValueError, match=r"training and faces_unseen share 1 people.*s3"):
         training_list(sets)
+
+
+def test_nobody_of_a_held_out_family_is_trained_on_under_another_key(prepared, tmp_path, monkeypatch):
+    """A person of a held-out family has a second key of another source: both are left out."""
+    (family_member,) = [f"fiw_{n:04d}_1" for n in range(99) if in_held_out_family(f"fiw_{n:04d}_1")][:1]
+    for name, text in (("same_people", f"s1 {family_member}"), ("excluded_people", ""), ("dropped_photos", "")):
+        (tmp_path / f"{name}.txt").write_text(text)
+    monkeypatch.setattr(clean_faces, "__defaults__", (tmp_path,))
+    monkeypatch.setattr(other_keys, "__defaults__", (tmp_path,))
+    prepared("some", {"s1": ("s1", 2), "s2": ("s2", 2), family_member: ("s1", 3)})
+    assert set(training_list({"some": load_faces("some")}).people) == {"s2"}
+
+
+def test_no_shipped_pair_names_a_held_out_person_only_once():
+    """Whoever is in a held-out family and under another key is known to `other_keys`."""
+    pairs = [line.split() for line in (LISTS / "same_people.txt").read_text().splitlines()]
+    split = [(a, b) for a, b in pairs if in_held_out_family(a) != in_held_out_family(b)]
+    for a, b in split:
+        member = a if in_held_out_family(a) else b
+        assert other_keys({member}) == {a, b} - {member}
 
 
 def test_open_sets_have_one_door(prepared):

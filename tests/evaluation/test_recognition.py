@@ -163,12 +163,15 @@ def test_weights_of_ones_own(small_sets, tmp_path, monkeypatch, capsys):
     own.mkdir()
     shutil.copy(MODELS / "model_cross_entropy.pt", own / "my_model.pt")
     write_manifest({"my_model.pt": read_manifest()["model_cross_entropy.pt"]}, own)
-    assert Evaluation(own).names == ["my_model.pt", "closed_set"]
+    assert Evaluation(own).names == ["my_model.pt"]
     assert evaluate(monkeypatch, "--models", own) == 0
     assert (own / "my_model.json").is_file()
     with pytest.raises(SystemExit):
         evaluate(monkeypatch, "--models", own, "my_modl.pt")
     assert "my_modl.pt" in (said := capsys.readouterr().err) and "has my_model.pt" in said
+    with pytest.raises(SystemExit):
+        evaluate(monkeypatch, "--models", tmp_path)
+    assert "manifest.json lists no weights" in capsys.readouterr().err
     monkeypatch.setenv("FACELIB_DATA", str(tmp_path / "nothing"))
     assert evaluate(monkeypatch, "--models", own) == 1
     assert "error: " in capsys.readouterr().err

@@ -2,12 +2,15 @@
 
 import sys
 import tomllib
+from dataclasses import replace
 
 import pytest
+from PIL import Image
 
 from facelib.records import RESULTS, read_table
 from facelib.training import compare
 from facelib.training.compare import COMPARISONS, read_comparison, run_comparison
+from facelib.training.run import train
 
 NAMES = list(tomllib.loads(COMPARISONS.read_text()))
 
@@ -42,6 +45,27 @@ box = {table = "alignment", what = "no alignment", alignment = "box"}
 """
 
 
+def test_a_run_of_landmarks_has_every_column_of_its_table(pipeline, photo, tmp_path, monkeypatch):
+    """What notebook 2 shows of a comparison is in the row of a new run."""
+    monkeypatch.setenv("FACELIB_DATA", str(tmp_path))
+    (tmp_path / "landmarks").mkdir()
+    Image.fromarray(photo).save(tmp_path / "landmarks/photo.png")
+    points = [f"{n}_{c}" for n in ("left_eye", "right_eye", "nose", "left_mouth", "right_mouth") for c in "xy"]
+    lines = ["file,dataset,split,person_or_photo,box_x1,box_y1,box_x2,box_y2," + ",".join(points)]
+    for i, face in enumerate(pipeline(photo)):
+        values = ",".join(map(str, [*face.box, *face.landmarks.ravel()]))
+        lines.append(f"photo.png,celeba,{'val' if i > 3 else 'train'},q{i},{values}")
+    (tmp_path / "landmarks/landmarks.csv").write_text("\n".join(lines))
+    _, recipe = read_comparison("landmarks")["small"]
+    stages = [replace(recipe.stages[0], epochs=1, input_size=32)]
+    recipe = replace(recipe, stages=stages, epoch_size=4, batch_size=4, precision="no")
+    _, training = train(recipe, device="cpu", progress=False)
+    row = compare.measure(recipe, training)
+    known = read_table(RESULTS / "comparison_landmarks.csv")[0]
+    assert set(known) - {"run", "what", "seconds", "nme_afw", "nme_helen", "nme_ytf"} <= set(row)
+    assert (row["stacks"], row["channels"], row["faces_seen"]) == (1, 32, 4)
+
+
 @pytest.mark.filterwarnings("ignore::UserWarning")
 def test_runs_are_trained_measured_and_kept(prepared, tmp_path, monkeypatch, capsys):
     prepared("faces_train", {person: (person, 6) for person in ("s1", "s2")})
@@ -70,6 +94,10 @@ def test_runs_are_trained_measured_and_kept(prepared, tmp_path, monkeypatch, cap
     table = {row["run"]: row for row in read_table(tmp_path / "comparison_embedder.csv")}
     assert list(table) == ["earlier", "arcface", "triplet", "box"]
     assert table["arcface"]["loss"] == pytest.approx(rows["arcface"]["loss"], rel=1e-3)
-    monkeypatch.setattr(sys, "argv", ["compare", "nothing"])
-    assert compare.main() == 1
-    assert "nothing: " in capsys.readouterr().err
+    for arguments, says in (
+        (["nothing"], "nothing: "),
+        (["embedder", "--only", "arcfaec"], "--only arcfaec: embedder has"),
+    ):
+        monkeypatch.setattr(sys, "argv", ["compare", *arguments])
+        assert compare.main() == 1
+        assert says in capsys.readouterr().err

@@ -75,14 +75,39 @@ def test_going_on_from_weights(own_folder, tmp_path, monkeypatch):
 def test_a_checkpoint_of_other_photos_is_refused_and_stays(own_folder, tmp_path):
     recipe = small_recipe(own_folder, tmp_path / "my.pt")
     train(recipe, device="cpu", progress=False, stop_after=1)
-    checkpoint = next((tmp_path / "data/checkpoints").glob("*.pt"))
+    (checkpoint,) = (tmp_path / "data/checkpoints").glob("my_*.pt")
     before = checkpoint.read_bytes()
     (own_folder / "s2/1.png").unlink()
-    with pytest.raises(ValueError, match=r"my\.pt is of another run"):
+    with pytest.raises(ValueError, match=r"my_\w+\.pt is of another run"):
         train(recipe, device="cpu", progress=False)
-    with pytest.raises(ValueError, match=r"my\.pt is of another run"):
-        train(small_recipe(own_folder, tmp_path / "my.pt", "strength=0.1"), device="cpu", progress=False)
     assert checkpoint.read_bytes() == before
+    # Another recipe has a checkpoint of its own; a run that has ended leaves none behind.
+    run(small_recipe(own_folder, tmp_path / "my.pt", "strength=0.1"), device="cpu", progress=False)
+    assert list((tmp_path / "data/checkpoints").iterdir()) == [checkpoint]
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_a_recipe_written_by_hand_is_never_overwritten(own_folder, tmp_path):
+    """The recipe beside the weights is ours to write, but not where somebody has put another."""
+    recipe = small_recipe(own_folder, tmp_path / "my.pt")
+    for _ in range(2):
+        run(recipe, device="cpu", progress=False)
+    changed = small_recipe(own_folder, tmp_path / "my.pt", "strength=0.1")
+    run(changed, device="cpu", progress=False)
+    assert read_recipe(tmp_path / "my.toml") == changed
+    mine = (tmp_path / "my.toml").read_text().replace("# Written by", "# By me, not by")
+    (tmp_path / "my.toml").write_text(mine)
+    with pytest.raises(ValueError, match=r"my\.toml is there already and says something else \(strength\)"):
+        run(recipe, device="cpu", progress=False)
+    assert (tmp_path / "my.toml").read_text() == mine
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_faces_are_aligned_as_the_recipe_says(own_folder, tmp_path):
+    _, training = train(small_recipe(own_folder, tmp_path / "my.pt", "alignment=eyes"), device="cpu", progress=False)
+    _, other = train(small_recipe(own_folder, tmp_path / "my.pt"), device="cpu", progress=False)
+    assert (training.material.aligned != other.material.aligned).any()
+    assert training.entry()["preprocessing"]["alignment"] == "eyes"
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
@@ -125,12 +150,13 @@ def test_killed_in_the_middle_of_an_epoch_it_goes_on_from_the_last(own_folder, t
         options = [part for one in [*long, f"out={out}"] for part in ("--set", one)]
         return [sys.executable, "-m", "facelib.training", str(recipe), "--device", "cpu", *options]
 
-    checkpoint = tmp_path / "data/checkpoints/killed.pt"
+    checkpoints = tmp_path / "data/checkpoints"
     with subprocess.Popen(command(tmp_path / "killed.pt"), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as job:
         deadline = time.monotonic() + 120
-        while not checkpoint.exists() and time.monotonic() < deadline:
+        while not list(checkpoints.glob("killed_*.pt")) and time.monotonic() < deadline:
             time.sleep(0.005)
         os.kill(job.pid, signal.SIGKILL)
+    (checkpoint,) = checkpoints.glob("killed_*.pt")
     done = len(torch.load(checkpoint, weights_only=True)["history"])
     assert 1 <= done < 6
     for out in ("killed.pt", "whole.pt"):
@@ -143,6 +169,37 @@ def test_killed_in_the_middle_of_an_epoch_it_goes_on_from_the_last(own_folder, t
     assert json.loads((tmp_path / "killed_training.json").read_text())["measured"]["command"].startswith("python -m")
 
 
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_two_processes_train_as_one(own_folder, tmp_path):
+    """The README's command with two processes: one set of files, and the losses of one process within noise."""
+    sets = {"folder": own_folder, "embedding_size": 32, "learning_rate": 1e-3, "batch_size": 4, "stages": "[[32, 2]]"}
+    sets |= {"strength": 0.0, "margin": 0.0, "dropout": 0.0}
+    arguments = [part for key, value in sets.items() for part in ("--set", f"{key}={value}")]
+    launch = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_machines=1", "--mixed_precision=no"]
+    losses = []
+    for count, name in ((1, "one"), (2, "two")):
+        command = [*launch, "--dynamo_backend=no", f"--num_processes={count}", "-m", "facelib.training"]
+        command += [
+            str(RECIPES / "own_people.toml"),
+            "--device",
+            "cpu",
+            *arguments,
+            "--set",
+            f"out={tmp_path / name}.pt",
+        ]
+        done = subprocess.run(command, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr[-3000:]
+        assert done.stdout.count("use it with load_embedder(") == 1
+        losses.append([row["loss"] for row in read_table(tmp_path / f"{name}_history.csv")])
+    assert len(losses[0]) == 2
+    # Before the first update they differ by what batch norm makes of half a batch, later by what followed from that.
+    np.testing.assert_allclose(losses[1][0], losses[0][0], rtol=0.02)
+    assert np.isfinite(losses).all()
+    triplets = small_recipe(own_folder, tmp_path / "my.pt", "loss=triplet")
+    with pytest.raises(ValueError, match="loss: triplet compares the photos of a whole batch"):
+        embedder.check_network(triplets, None, processes=2)
+
+
 def test_errors_name_what_is_wrong_and_what_to_do(tmp_path, monkeypatch, capsys):
     from facelib.training.__main__ import main
 
@@ -152,7 +209,11 @@ def test_errors_name_what_is_wrong_and_what_to_do(tmp_path, monkeypatch, capsys)
         (["--set", "stages=[[64]]"], "expected pairs of input size and epochs"),
         (["--set", f"folder={tmp_path / 'gone'}"], "gone: no such folder"),
         (["--set", "margn=0.3"], "margn=0.3: no such key"),
-        (["--set", f"out={tmp_path}"], "is a folder: name the file"),
+        (["--set", f"out={tmp_path}"], "expected the name of a file that ends in .pt"),
+        (["--set", "pooling=banana", "--set", f"folder={tmp_path}"], "pooling='banana'"),
+        (["--set", "backbone=nope", "--set", f"folder={tmp_path}"], "backbone 'nope'"),
+        (["--set", "start=4c85", "--set", f"folder={tmp_path}"], "the weights 4c85... that the recipe goes on from"),
+        (["--set", "without_sources=['x']", "--set", f"folder={tmp_path}"], "holds no photo"),
     ):
         recipe = [] if options[0].endswith("toml") else [str(RECIPES / "own_people.toml")]
         monkeypatch.setattr("sys.argv", ["training", *recipe, *options])

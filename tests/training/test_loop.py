@@ -81,6 +81,21 @@ def test_checkpoint_of_another_run_is_refused(noise, tmp_path):
         fit(embedding_task(larger, dataset), small_run(**run))
 
 
+@pytest.mark.parametrize("content", [b"short", None])
+def test_a_checkpoint_that_is_none(noise, tmp_path, content):
+    """A file that was cut, and one that holds something else, are named; they are not removed."""
+    path = tmp_path / "run.pt"
+    path.write_bytes(content) if content else torch.save({"weight": torch.ones(2)}, path)
+    before = path.read_bytes()
+    with pytest.raises(ValueError, match=r"run\.pt is no checkpoint"):
+        fit(embedding_task(small_model(), AlignedDataset(*noise, size=32)), small_run(checkpoint=path))
+    assert path.read_bytes() == before
+
+
+def test_stopping_before_the_first_epoch(noise):
+    assert fit(embedding_task(small_model(), AlignedDataset(*noise, size=32)), small_run(stop_after=0)) == []
+
+
 class Numbers(EpochDataset):
     """Eight items, each a one; `slow` seconds to prepare each."""
 

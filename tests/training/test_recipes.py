@@ -54,6 +54,15 @@ def values(name="own_people"):
         ({"alignment": "nose"}, "alignment: 'nose'"),
         ({"faces": ["faces_train"]}, "prepared sets, or a folder of your own people, not both"),
         ({"loss": "cross_entropy", "by_source": True}, "cross_entropy has no class margins"),
+        ({"out": "weights"}, "out: 'weights', expected the name of a file that ends in .pt"),
+        ({"stages": [[16, 2]]}, r"stages\.0\.0: 16, expected 32 to 1024"),
+        ({"stages": [[64, 0]]}, r"stages\.0\.1: 0, expected 1 to"),
+        ({"batch_size": 0}, "batch_size: 0, expected 1 to"),
+        ({"learning_rate": float("nan")}, "learning_rate: nan, expected a number above 0"),
+        ({"start": ""}, 'start: "", expected'),
+        ({"people": 5, "photos": 3}, "people, photos: 3 photos of 5 people"),
+        ({"alignment": "box"}, "alignment: 'box' is for prepared sets"),
+        ({"kind": ["embedder"]}, "expected one of landmarks, embedder"),
         ({"kind": "detector"}, "kind is 'detector', expected one of landmarks, embedder"),
     ],
 )
@@ -72,6 +81,17 @@ def test_stages_are_checked_to_their_keys():
     given["stages"][0]["relabel"] = True
     with pytest.raises(ValueError, match=r"stages\.0: relabel and unify_labels need a network"):
         make_recipe(given)
+    for change, says in (
+        ({"input_size": 100}, r"stages\.0\.input_size: 100, expected 32 to 1024 in steps of 32"),
+        ({"pseudo_share": 3.0}, r"stages\.0\.pseudo_share: 3\.0"),
+        ({"epochs": 0}, r"stages\.0\.epochs: 0"),
+    ):
+        given = values("hourglass_keypoints")
+        given["stages"][0] |= change
+        with pytest.raises(ValueError, match=says):
+            make_recipe(given)
+    with pytest.raises(ValueError, match="start: 'imagenet', expected the SHA-256"):
+        make_recipe(values("hourglass_keypoints") | {"start": "imagenet"})
     with pytest.raises(ValueError, match="a pseudo_share above 0 needs folders under pseudo"):
         make_recipe(values("hourglass_keypoints") | {"pseudo": []})
 
@@ -87,6 +107,7 @@ def test_overrides():
     for override, says in (
         ("margn=1", "margn=1: no such key; there are kind, out"),
         ("margin", "expected key=value"),
+        ("kind=landmarks", "of any key but kind"),
         ("margin=much", "'much' is no TOML value"),
         ("stages.9.epochs=1", "no such key"),
         ("margin.x=1", "no such key"),
@@ -107,4 +128,3 @@ def test_a_hash_tells_recipes_apart_but_not_where_the_weights_go():
     recipe = make_recipe(values())
     assert recipe_hash(recipe) == recipe_hash(dataclasses.replace(recipe, out="elsewhere.pt"))
     assert recipe_hash(recipe) != recipe_hash(dataclasses.replace(recipe, margin=0.5))
-    assert recipe_hash(recipe) != recipe_hash(recipe, "other photos")

@@ -5,17 +5,16 @@ import dataclasses
 import hashlib
 import json
 import tomllib
-import types
 import typing
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import tomli_w
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+from pydantic.dataclasses import dataclass
 
 from facelib.alignment import METHODS
-from facelib.embedding import PREPROCESSING
 from facelib.files import replacing
 from facelib.hourglass import StackedHourglass
 from facelib.losses import LOSSES, MARGIN_LOSSES
@@ -25,11 +24,19 @@ from facelib.weights import read_manifest
 
 RECIPES = MODELS / "recipes"
 WRITTEN = "# Written by python -m facelib.training: what the weights beside it were made with."
-PRECISIONS = ("no", "bf16", "fp16")
-OPTIMIZERS = ("adamw", "sgd")
+
+Count = Annotated[int, Field(ge=1)]
+Limit = Annotated[int, Field(ge=0)]
+Pixels = Annotated[int, Field(ge=32, le=1024)]
+Rate = Annotated[float, Field(gt=0)]
+Share = Annotated[float, Field(ge=0, lt=1)]
+Optimizer = Literal["adamw", "sgd"]
+Precision = Literal["no", "bf16", "fp16"]
+WeightsFile = Annotated[str, Field(pattern=r"\.pt$")]
+checked = dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid", strict=True, allow_inf_nan=False))
 
 
-@dataclass(frozen=True, kw_only=True)
+@checked
 class Stage:
     """One learning-rate cycle of the hourglass at one size.
 
@@ -41,16 +48,16 @@ class Stage:
     unify_labels: the labels of all sets are moved to CelebA's convention, by what the teacher finds
     """
 
-    input_size: int
-    epochs: int
-    learning_rate: float
+    input_size: Pixels
+    epochs: Count
+    learning_rate: Rate
     seed: int
-    pseudo_share: float
+    pseudo_share: Share
     relabel: bool
     unify_labels: bool
 
 
-@dataclass(frozen=True, kw_only=True)
+@checked
 class LandmarkRecipe:
     """Settings of the stacked hourglass.
 
@@ -64,42 +71,39 @@ class LandmarkRecipe:
     epoch_size: faces drawn in an epoch
     """
 
-    kind: str
-    out: str
+    kind: Literal["landmarks"]
+    out: WeightsFile
     start: str
     teacher: str
     sets: list[str]
     pseudo: list[str]
     label_sets: list[str]
-    stacks: int
-    channels: int
-    depth: int
-    loss: str
-    epoch_size: int
-    batch_size: int
-    optimizer: str
+    stacks: Count
+    channels: Count
+    depth: Count
+    loss: Literal[*HEATMAP_LOSSES]
+    epoch_size: Count
+    batch_size: Count
+    optimizer: Optimizer
     weight_decay: float
-    precision: str
-    stages: list[Stage]
+    precision: Precision
+    stages: Annotated[list[Stage], Field(min_length=1)]
 
-    def check(self) -> None:
-        """Raise ValueError where settings do not fit each other."""
-        _among("loss", self.loss, tuple(HEATMAP_LOSSES))
-        if self.start in ("imagenet", "random"):
-            raise ValueError(f'start: {self.start!r}, expected the SHA-256 of weights, or "" for none')
+    @model_validator(mode="after")
+    def fits(self) -> typing.Self:
+        """Whether settings fit each other."""
         multiple = StackedHourglass.STRIDE * 2**self.depth
         for i, stage in enumerate(self.stages):
-            _in_range(f"stages.{i}.input_size", stage.input_size, range(multiple, 1025, multiple))
-            _in_range(f"stages.{i}.epochs", stage.epochs, range(1, 10_000))
-            if not 0 <= stage.pseudo_share < 1:
-                raise ValueError(f"stages.{i}.pseudo_share: {stage.pseudo_share}, expected 0 to below 1")
-            _positive(f"stages.{i}.learning_rate", stage.learning_rate)
-        _in_range("epoch_size", self.epoch_size, range(1, 10**9))
+            if stage.input_size % multiple:
+                raise ValueError(f"stages.{i}.input_size: {stage.input_size} is no multiple of {multiple}")
         first = self.stages[0]
+        if self.start in ("imagenet", "random"):
+            raise ValueError(f'start: {self.start!r}, expected the SHA-256 of weights, or "" for none')
         if (first.relabel or first.unify_labels) and not (self.start or self.teacher):
             raise ValueError("stages.0: relabel and unify_labels need a network: name a start or a teacher")
         if any(stage.pseudo_share for stage in self.stages) and not self.pseudo:
             raise ValueError("stages: a pseudo_share above 0 needs folders under pseudo")
+        return self
 
     @property
     def epochs(self) -> int:
@@ -107,7 +111,7 @@ class LandmarkRecipe:
         return sum(stage.epochs for stage in self.stages)
 
 
-@dataclass(frozen=True, kw_only=True)
+@checked
 class EmbedderRecipe:
     """Settings of an embedding network.
 
@@ -127,60 +131,48 @@ class EmbedderRecipe:
     strength, tight_crop: of the augmentation, see `face_augmentation`
     """
 
-    kind: str
-    out: str
-    start: str
+    kind: Literal["embedder"]
+    out: WeightsFile
+    start: Annotated[str, Field(min_length=1)]
     faces: list[str]
     folder: str
-    people: int
-    photos: int
+    people: Limit
+    photos: Limit
     without_sources: list[str]
-    alignment: str
+    alignment: Literal[*METHODS, "box", "detector"]
     backbone: str
-    embedding_size: int
-    dropout: float
-    output_stride: int
+    embedding_size: Count
+    dropout: Share
+    output_stride: Count
     pooling: str
-    loss: str
+    loss: Literal[*LOSSES]
     by_source: bool
-    scale: float
+    scale: Rate
     margin: float
     margin_before: float
-    stages: list[list[int]]
-    batch_size: int
-    optimizer: str
-    learning_rate: float
-    head_rate: float
+    stages: Annotated[list[tuple[Pixels, Count]], Field(min_length=1)]
+    batch_size: Count
+    optimizer: Optimizer
+    learning_rate: Rate
+    head_rate: Rate
     weight_decay: float
-    strength: float
-    tight_crop: float
-    precision: str
+    strength: Annotated[float, Field(ge=0, le=1)]
+    tight_crop: Annotated[float, Field(ge=0, le=1)]
+    precision: Precision
     seed: int
 
-    def check(self) -> None:
-        """Raise ValueError where settings do not fit each other."""
-        _among("loss", self.loss, tuple(LOSSES))
-        _among("alignment", self.alignment, (*METHODS, "box", "detector"))
-        if any(len(stage) != 2 for stage in self.stages):
-            raise ValueError(
-                f"stages: {self.stages}: expected pairs of input size and epochs, e.g. [[64, 6], [112, 4]]"
-            )
-        for i, (size, epochs) in enumerate(self.stages):
-            _in_range(f"stages.{i}.0", size, PREPROCESSING["input_size"])
-            _in_range(f"stages.{i}.1", epochs, range(1, 10_000))
-        _positive("learning_rate", self.learning_rate)
-        if self.start == "":
-            raise ValueError('start: "", expected "imagenet", "random" or the SHA-256 of weights')
+    @model_validator(mode="after")
+    def fits(self) -> typing.Self:
+        """Whether settings fit each other."""
         if bool(self.faces) == bool(self.folder):
             raise ValueError("faces and folder: give prepared sets, or a folder of your own people, not both")
         if self.folder and self.alignment not in METHODS:
-            raise ValueError(
-                f"alignment: {self.alignment!r} is for prepared sets, expected one of {', '.join(METHODS)}"
-            )
+            raise ValueError(f"alignment: {self.alignment} is for prepared sets, expected one of {', '.join(METHODS)}")
         if self.people and self.photos < self.people:
             raise ValueError(f"people, photos: {self.photos} photos of {self.people} people: at least one of each")
         if self.by_source and self.loss not in MARGIN_LOSSES:
             raise ValueError(f"by_source: the loss {self.loss} has no class margins to confine to a source")
+        return self
 
     @property
     def epochs(self) -> int:
@@ -229,18 +221,22 @@ def make_recipe(values: dict[str, Any], overrides: Sequence[str] = (), name: str
             raise ValueError(f"--set {override}: expected key=value, of any key but kind")
         _place(values, key, text, kind, override)
     try:
-        recipe = _fill(kind, values)
-        _among("optimizer", recipe.optimizer, OPTIMIZERS)
-        _among("precision", recipe.precision, PRECISIONS)
-        if not recipe.stages:
-            raise ValueError("stages: none; at least one is needed")
-        if Path(recipe.out).suffix != ".pt":
-            raise ValueError(f"out: {recipe.out!r}, expected the name of a file that ends in .pt")
-        _in_range("batch_size", recipe.batch_size, range(1, 10**6))
-        recipe.check()
-    except ValueError as error:
-        raise ValueError(f"{name}: {error}") from None
-    return recipe
+        return TypeAdapter(kind).validate_json(json.dumps(values, default=str))
+    except ValidationError as error:
+        raise ValueError(f"{name}: {_words(error, kind)}") from None
+
+
+def _words(error: ValidationError, kind: type) -> str:
+    """The first thing that is wrong, by its key."""
+    first = error.errors()[0]
+    place = ".".join(map(str, first["loc"]))
+    if "missing" in first["type"]:
+        return f"{place}: missing key; a recipe leaves none open"
+    if first["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
+        return f"{place}: unknown key; expected {', '.join(field.name for field in dataclasses.fields(kind))}"
+    if first["type"] == "value_error":
+        return str(first["ctx"]["error"])
+    return f"{place}: {repr(first['input'])[:60]}, {first['msg'].replace('Input should be', 'expected')}"
 
 
 def find_weights(digits: str, folders: Sequence[Path]) -> Path | None:
@@ -282,7 +278,7 @@ def write_recipe(recipe: Recipe, path: Path) -> None:
 
 def recipe_hash(recipe: Recipe) -> str:
     """Eight digits that differ between recipes; where the weights go does not matter."""
-    text = json.dumps(dataclasses.asdict(dataclasses.replace(recipe, out="")))
+    text = json.dumps(dataclasses.asdict(recipe) | {"out": ""})
     return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
@@ -301,52 +297,10 @@ def _place(values: dict[str, Any], key: str, text: str, kind: type, override: st
         raise ValueError(
             f"--set {override}: no such key; there are {', '.join(f.name for f in dataclasses.fields(kind))}"
         )
-    if isinstance(place, dict) and not way and typing.get_type_hints(kind)[last] is str:
+    if isinstance(place, dict) and isinstance(place.get(last), str):
         place[last] = text.strip("\"'")
         return
     try:
         place[last] = tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
-        raise ValueError(f'--set {override}: {text!r} is no TOML value (numbers, true, "text", [lists])') from None
-
-
-def _fill(kind: type, values: dict[str, Any], place: str = "") -> Any:
-    """A dataclass from a dict that has all of its fields and no others."""
-    hints = typing.get_type_hints(kind)
-    if unknown := [name for name in values if name not in hints]:
-        raise ValueError(f"{place}{unknown[0]}: unknown key; expected {', '.join(hints)}")
-    if missing := [name for name in hints if name not in values]:
-        raise ValueError(f"{place}{missing[0]}: missing key; a recipe leaves none open")
-    return kind(**{name: _typed(value, hints[name], f"{place}{name}") for name, value in values.items()})
-
-
-def _typed(value: Any, hint: Any, place: str) -> Any:
-    if isinstance(hint, types.GenericAlias):
-        if not isinstance(value, list):
-            raise ValueError(f"{place}: {value!r}, expected a list")
-        return [_typed(part, hint.__args__[0], f"{place}.{i}") for i, part in enumerate(value)]
-    if dataclasses.is_dataclass(hint):
-        if not isinstance(value, dict):
-            raise ValueError(f"{place}: {value!r}, expected a table")
-        return _fill(hint, value, f"{place}.")
-    if hint is float and type(value) is int:
-        value = float(value)
-    if type(value) is not hint:
-        raise ValueError(f"{place}: {value!r}, expected {'text' if hint is str else hint.__name__}")
-    return value
-
-
-def _in_range(name: str, value: int, expected: range) -> None:
-    if value not in expected:
-        steps = f" in steps of {expected.step}" if expected.step > 1 else ""
-        raise ValueError(f"{name}: {value}, expected {expected[0]} to {expected[-1]}{steps}")
-
-
-def _positive(name: str, value: float) -> None:
-    if not 0 < value < float("inf"):
-        raise ValueError(f"{name}: {value}, expected a number above 0")
-
-
-def _among(name: str, value: str, expected: tuple[str, ...]) -> None:
-    if value not in expected:
-        raise ValueError(f"{name}: {value!r}, expected one of {', '.join(expected)}")
+        place[last] = text  # which the recipe will refuse where it wants a number

@@ -30,7 +30,7 @@ def test_shipped_recipes_make_what_the_manifest_says():
         for key, value in entry["arguments"].items():
             assert getattr(recipe, key, value) == value, key
         last = recipe.stages[-1]
-        assert entry["preprocessing"]["input_size"] == (last[0] if isinstance(last, list) else last.input_size)
+        assert entry["preprocessing"]["input_size"] == (last[0] if isinstance(last, tuple) else last.input_size)
 
 
 def values(name="own_people"):
@@ -42,26 +42,26 @@ def values(name="own_people"):
     [
         ({"margn": 0.3}, "margn: unknown key; expected kind, out"),
         ({"margin": None}, "margin: missing key"),
-        ({"margin": "much"}, "margin: 'much', expected float"),
-        ({"seed": 1.5}, "seed: 1.5, expected int"),
-        ({"by_source": 1}, "by_source: 1, expected bool"),
-        ({"faces": "faces_train"}, "faces: 'faces_train', expected a list"),
-        ({"stages": [[64, 6], [112]]}, "expected pairs of input size and epochs"),
-        ({"stages": []}, "stages: none"),
-        ({"loss": "softmax"}, "loss: 'softmax', expected one of arcface"),
-        ({"optimizer": "adam"}, "optimizer: 'adam', expected one of adamw, sgd"),
-        ({"precision": "half"}, "precision: 'half', expected one of no, bf16, fp16"),
+        ({"margin": "much"}, "margin: 'much', expected a valid number"),
+        ({"seed": 1.5}, "seed: 1.5, expected a valid integer"),
+        ({"by_source": 1}, "by_source: 1, expected a valid boolean"),
+        ({"faces": "faces_train"}, "faces: 'faces_train', expected a valid array"),
+        ({"stages": [[64, 6], [112]]}, r"stages\.1\.1: missing"),
+        ({"stages": []}, "stages: .*at least 1 item"),
+        ({"loss": "softmax"}, "loss: 'softmax', expected 'arcface', 'cosface'"),
+        ({"optimizer": "adam"}, "optimizer: 'adam', expected 'adamw' or 'sgd'"),
+        ({"precision": "half"}, "precision: 'half', expected 'no', 'bf16' or 'fp16'"),
         ({"alignment": "nose"}, "alignment: 'nose'"),
         ({"faces": ["faces_train"]}, "prepared sets, or a folder of your own people, not both"),
         ({"loss": "cross_entropy", "by_source": True}, "cross_entropy has no class margins"),
-        ({"out": "weights"}, "out: 'weights', expected the name of a file that ends in .pt"),
-        ({"stages": [[16, 2]]}, r"stages\.0\.0: 16, expected 32 to 1024"),
-        ({"stages": [[64, 0]]}, r"stages\.0\.1: 0, expected 1 to"),
-        ({"batch_size": 0}, "batch_size: 0, expected 1 to"),
-        ({"learning_rate": float("nan")}, "learning_rate: nan, expected a number above 0"),
-        ({"start": ""}, 'start: "", expected'),
+        ({"out": "weights"}, "out: 'weights'"),
+        ({"stages": [[16, 2]]}, r"stages\.0\.0: 16, expected greater than or equal to 32"),
+        ({"stages": [[64, 0]]}, r"stages\.0\.1: 0, expected greater than or equal to 1"),
+        ({"batch_size": 0}, "batch_size: 0, expected greater than or equal to 1"),
+        ({"learning_rate": float("nan")}, "learning_rate: nan, expected a finite number"),
+        ({"start": ""}, "start: .*at least 1 character"),
         ({"people": 5, "photos": 3}, "people, photos: 3 photos of 5 people"),
-        ({"alignment": "box"}, "alignment: 'box' is for prepared sets"),
+        ({"alignment": "box"}, "alignment: box is for prepared sets"),
         ({"kind": ["embedder"]}, "expected one of landmarks, embedder"),
         ({"kind": "detector"}, "kind is 'detector', expected one of landmarks, embedder"),
     ],
@@ -82,7 +82,7 @@ def test_stages_are_checked_to_their_keys():
     with pytest.raises(ValueError, match=r"stages\.0: relabel and unify_labels need a network"):
         make_recipe(given)
     for change, says in (
-        ({"input_size": 100}, r"stages\.0\.input_size: 100, expected 32 to 1024 in steps of 32"),
+        ({"input_size": 100}, r"stages\.0\.input_size: 100 is no multiple of 32"),
         ({"pseudo_share": 3.0}, r"stages\.0\.pseudo_share: 3\.0"),
         ({"epochs": 0}, r"stages\.0\.epochs: 0"),
     ):
@@ -108,7 +108,7 @@ def test_overrides():
         ("margn=1", "margn=1: no such key; there are kind, out"),
         ("margin", "expected key=value"),
         ("kind=landmarks", "of any key but kind"),
-        ("margin=much", "'much' is no TOML value"),
+        ("margin=much", "margin: 'much', expected a valid number"),
         ("stages.9.epochs=1", "no such key"),
         ("margin.x=1", "no such key"),
     ):

@@ -27,12 +27,16 @@ def table(rows: list[list[str]]) -> str:
     return "\n".join([lines[0], "|---" * len(rows[0]) + "|", *lines[1:]])
 
 
-def percent(value: float | None, digits: int = 2) -> str:
-    return "-" if value is None else f"{100 * value:.{digits}f} %"
+def percent(value: float | None, digits: int | None = None) -> str:
+    """With the four significant digits that records have; fewer, where `digits` after the point are enough."""
+    if value is None:
+        return "-"
+    return f"{100 * value:#.4g} %" if digits is None else f"{100 * value:.{digits}f} %"
 
 
 def rate(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3f}"
+    """As records have it: rounding once more could move the last digit."""
+    return "-" if value is None else f"{value:#.4g}"
 
 
 def landmarks() -> str:
@@ -44,7 +48,7 @@ def landmarks() -> str:
         ours = metrics[key]
         row = [name, f"{ours['faces']:,}", f"**{percent(ours['nme'])}**", percent(ours["above_10"], 1)]
         row += [percent(ours.get(column)) for column in ("nme_offset", "nme_flip", "nme_flip_offset")]
-        rows.append(row + [percent(peer.get(key)) for peer in peers])
+        rows.append(row + [percent(peer.get(key), 2) for peer in peers])
     sources = "; ".join(f"{peer['system']}: {peer['source']}" for peer in peers)
     return f"{table(rows)}\n\nOthers: {sources}."
 
@@ -113,11 +117,14 @@ def systems() -> str:
     ours |= {"lfw": metrics["lfw"]["accuracy"], "source": f"measured; trained in {hours:.0f} hours on two CPU cores"}
     rows = [["", "learned from", "photos", "strangers told apart: TPR at FPR 0.01", "0.001", "LFW", "how we know"]]
     for one in (ours, *read_table("peers_recognition.csv")):
-        figures = [rate(one.get("tpr_0.01")), rate(one.get("tpr_0.001")), percent(one.get("lfw"))]
-        rows.append([one["system"], one["learned_from"], str(one["photos"]), *figures, one["source"]])
+        digits = rate if one is ours else "{:.3f}".format  # others give three
+        figures = [digits(one[key]) if key in one else "-" for key in ("tpr_0.01", "tpr_0.001")]
+        rows.append(
+            [one["system"], one["learned_from"], str(one["photos"]), *figures, percent(one.get("lfw")), one["source"]]
+        )
     found = read_record("hourglass_keypoints.json")
     net = next(peer for peer in read_table("peers_landmarks.csv") if peer["system"] == "O-Net")
-    celeba, aflw = (f"{percent(found[key]['nme_flip'])} ({percent(net[key])})" for key in ("celeba", "aflw"))
+    celeba, aflw = (f"{percent(found[key]['nme_flip'])} ({percent(net[key], 2)})" for key in ("celeba", "aflw"))
     return (
         f"{table(rows)}\n\nLandmarks, mean error in % of the eye distance with flip averaging, in brackets MTCNN's "
         f"O-Net: CelebA {celeba}, AFLW, which the network never saw, {aflw}."

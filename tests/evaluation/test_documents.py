@@ -70,8 +70,9 @@ def test_records_are_of_the_weights_that_are_shipped():
 
 @pytest.mark.parametrize("name", [name for name in read_manifest() if name != "embedder"])
 def test_cards_have_one_shape(name):
-    card = PAGES[1].read_text().split(f"\n## {name}\n")[1].split("\n## ")[0].lower()
-    places = [card.find(part.lower()) for part in CARD]
+    card = PAGES[1].read_text().split(f"\n## {name}\n")[1].split("\n## ")[0]
+    labels = " ".join(re.findall(r"\*\*([\w ,]+)\*\*", card)).lower()
+    places = [labels.find(part.lower()) for part in CARD]
     assert -1 not in places, CARD[places.index(-1)]
     assert places == sorted(places)
 

@@ -30,9 +30,9 @@ def test_relatives_by_hand(monkeypatch):
     faces = list_of(["fiw_1_1", "fiw_1_1", "fiw_1_2", "fiw_2_1", "fiw_2_1"])
     angles = np.deg2rad([0, 10, 25, 90, 150])
     vectors = np.stack([np.cos(angles), np.sin(angles)], 1)
-    monkeypatch.setattr(recognition, "aligned_families", lambda _: (np.arange(5), faces))
+    monkeypatch.setattr(recognition, "aligned_families", lambda *_: (np.arange(5), faces))
     metrics = recognition.relatives_metrics(
-        SimpleNamespace(embed=lambda rows: vectors[rows]), None, np.cos(np.deg2rad(20))
+        SimpleNamespace(alignment="five_points", embed=lambda rows: vectors[rows]), None, np.cos(np.deg2rad(20))
     )
     # Genuine: 10 and 60 degrees; relatives: 25 and 15; strangers: six pairs, all beyond 60.
     assert metrics == {"same_person": 0.5, "relatives": 0.5, "strangers": 0.0, "people": 3, "families": 2}
@@ -47,7 +47,8 @@ def test_choice_by_hand(monkeypatch):
 
     def sees(k):
         return SimpleNamespace(
-            embed=lambda seen: np.stack([np.cos(np.radians(seen[:, k])), np.sin(np.radians(seen[:, k]))], 1)
+            alignment="five_points",
+            embed=lambda seen: np.stack([np.cos(np.radians(seen[:, k])), np.sin(np.radians(seen[:, k]))], 1),
         )
 
     rows = recognition.choice_rows({"first": sees(0), "second": sees(1)}, None)
@@ -70,7 +71,7 @@ def test_robustness_by_hand():
         mean = pictures.mean((1, 2))
         return mean / np.linalg.norm(mean, axis=1, keepdims=True)
 
-    metrics = recognition.robustness_metrics(SimpleNamespace(embed=embed), aligned, faces, 0.9)
+    metrics = recognition.robustness_metrics(SimpleNamespace(alignment="five_points", embed=embed), aligned, faces, 0.9)
     assert metrics["as they are"] == {"tpr": 1.0, "fpr": 0.0, "genuine_pairs": 3}
     assert metrics["28 pixels wide"]["tpr"] == metrics["a third of the light"]["tpr"] == 1
     assert metrics["grey"] == {"tpr": 0.0, "fpr": 0.0, "genuine_pairs": 3}
@@ -182,7 +183,9 @@ def test_closed_set_by_class_centres(monkeypatch):
     people = np.array(["a", "a", "b", "b", "a", "b"])
     faces = list_of(people, ["train"] * 4 + ["test"] * 2)
     monkeypatch.setattr(closed_set, "aligned_training_set", lambda *_: (np.array([0, 10, 90, 80, 20, 30]), faces))
-    embed = SimpleNamespace(embed=lambda seen: np.stack([np.cos(np.radians(seen)), np.sin(np.radians(seen))], 1))
+    embed = SimpleNamespace(
+        alignment="five_points", embed=lambda seen: np.stack([np.cos(np.radians(seen)), np.sin(np.radians(seen))], 1)
+    )
     rows = closed_set.closed_set_rows({"one": embed, "two": embed}, ["any"], None)
     assert [row["networks"] for row in rows] == ["one", "two", "one + two"]
     assert all((row["top1"], row["photos"], row["people"]) == (0.5, 2, 2) for row in rows)

@@ -34,7 +34,10 @@ def read_manifest(folder: str | Path = MODELS) -> dict[str, dict[str, Any]]:
     except ValueError as error:
         raise ValueError(f"{path} is not valid JSON ({error}): restore it from the repository") from None
     if not isinstance(manifest, dict) or not all(isinstance(entry, dict) for entry in manifest.values()):
-        raise ValueError(f"{path} is no manifest (expected an object of objects): restore it from the repository")
+        raise ValueError(
+            f"{path} is no manifest (expected an object of objects): restore it from the repository, "
+            "or use another folder"
+        )
     return manifest
 
 

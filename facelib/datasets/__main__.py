@@ -25,7 +25,10 @@ def parse_arguments() -> argparse.Namespace:
     clean.add_argument("--photo", type=float, default=cleaning.WRONG, help="least cosine to one's own")
     clean.add_argument("--out", type=Path, help="folder to write dropped_photos.txt into; default: only print")
     clean.add_argument("--device")
-    return parser.parse_args()
+    options = parser.parse_args()
+    if options.command == "prepare" and not 0 <= options.held_out < 1:
+        parser.error(f"--held-out {options.held_out}: expected a share from 0 to below 1")
+    return options
 
 
 def main() -> int:

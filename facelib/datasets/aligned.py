@@ -128,7 +128,8 @@ def _align(
 
 def _warn_of_left_out(left_out: list[str], photos: int) -> None:
     if left_out:
-        warnings.warn(f"{len(left_out)} of {photos} photos left out: {'; '.join(left_out[:5])}", stacklevel=3)
+        more = f"; and {len(left_out) - 5} more" if len(left_out) > 5 else ""
+        warnings.warn(f"{len(left_out)} of {photos} photos left out: {'; '.join(left_out[:5])}{more}", stacklevel=3)
 
 
 def decode_photos(files: list[Path], cache: Path) -> list[np.ndarray]:
@@ -198,10 +199,12 @@ def aligned_own_people(
     Raises:
         FileNotFoundError, ValueError: see `load_people_folder` and `align_photos`; or fewer than two people.
     """
-    faces = load_people_folder(folder)
+    listed = faces = load_people_folder(folder)
     place = hashlib.sha256(os.fsencode(folder.resolve())).hexdigest()[:8]  # folders of one name do not share a cache
     cache = cache_file(f"own_{folder.resolve().name}_{place}", method)
     aligned, faces = align_photos(faces, landmarker, load_detector(), method, cache)
+    if gone := sorted(set(listed.people.tolist()) - set(faces.people.tolist())):
+        warnings.warn(f"of {printable(', '.join(gone))} no photo is left", stacklevel=2)
     if len(set(faces.people.tolist())) < 2:
         raise ValueError(f"{folder} holds photos of one person only: two people are the least to tell apart")
     return aligned, hold_out_photos(faces, 0.1)

@@ -9,8 +9,8 @@ def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         "python -m facelib.training",
         description="Train by a recipe, or go on where the same recipe was interrupted. Weights, manifest, history and "
-        "the recipe as it was used are written beside each other. Several processes: accelerate launch -m "
-        "facelib.training RECIPE.",
+        "the recipe as it was used are written beside each other. Several processes: torchrun --nproc-per-node=2 "
+        "-m facelib.training RECIPE.",
     )
     parser.add_argument("recipe", type=Path, help="a TOML file, see models/recipes")
     parser.add_argument(
@@ -20,7 +20,10 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--workers", type=int, default=0, help="processes that prepare pictures beside the training")
     parser.add_argument("--checkpoints", type=Path, help="their folder; default: FACELIB_DATA/checkpoints")
     parser.add_argument("--stop-after", type=int, metavar="EPOCH", help="end after this epoch, as if interrupted")
-    return parser.parse_args()
+    options = parser.parse_args()
+    if options.stop_after is not None and options.stop_after < 1:
+        parser.error(f"--stop-after {options.stop_after}: at least 1")
+    return options
 
 
 def main() -> int:
@@ -35,6 +38,9 @@ def main() -> int:
     except ModuleNotFoundError as error:
         print(f'error: {error}; training needs the extra "train": pip install -e ".[train]"', file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("\ninterrupted; every epoch that ended is kept, and the same command goes on from there", file=sys.stderr)
+        return 130
     except (OSError, ValueError, RuntimeError, FloatingPointError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

@@ -238,7 +238,8 @@ class Checkpoint:
         saved = read_checkpoint(self.run.checkpoint)
         if saved["run"] != self.name:
             raise ValueError(
-                f"{self.run.checkpoint} is of another run ({saved['run']}, not {self.name}): move it away to start anew"
+                f"{self.run.checkpoint} is of another run: photos or settings changed. Move it away to start anew "
+                f"(it was: {saved['run']}; it is now: {self.name})"
             )
         for name, part in self.parts.items():
             part.load_state_dict(saved[name])

@@ -165,7 +165,7 @@ class EmbedderRecipe:
     def fits(self) -> typing.Self:
         """Whether settings fit each other."""
         if bool(self.faces) == bool(self.folder):
-            raise ValueError("faces and folder: give prepared sets, or a folder of your own people, not both")
+            raise ValueError("faces and folder: give one of them, prepared sets or a folder of your own people")
         if self.folder and self.alignment not in METHODS:
             raise ValueError(f"alignment: {self.alignment} is for prepared sets, expected one of {', '.join(METHODS)}")
         if self.people and self.photos < self.people:
@@ -230,6 +230,10 @@ def _words(error: ValidationError, kind: type) -> str:
     """The first thing that is wrong, by its key."""
     first = error.errors()[0]
     place = ".".join(map(str, first["loc"]))
+    if first["type"] == "string_pattern_mismatch":
+        return f"{place}: {first['input']!r}, expected the name of a file that ends in .pt"
+    if place.startswith("stages") and place[-1].isdigit() and first["type"] in ("missing", "too_long"):
+        return f"{place}: expected pairs of input size and epochs, e.g. [[64, 6], [112, 4]]"
     if "missing" in first["type"]:
         return f"{place}: missing key; a recipe leaves none open"
     if first["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
@@ -247,13 +251,15 @@ def find_weights(digits: str, folders: Sequence[Path]) -> Path | None:
     """
     if digits in ("", "imagenet", "random"):
         return None
+    if len(digits) != 64:
+        raise FileNotFoundError(f"start: {digits}: no such file, and no SHA-256 of weights either")
     for folder in folders:
         for name, entry in read_manifest(folder).items():
             if entry.get("sha256") == digits:
                 return folder / name
     raise FileNotFoundError(
-        f"the weights {digits[:16]}... that the recipe goes on from are not here: there is no such file, and no "
-        "manifest.json lists that SHA-256 in "
+        f"the weights {digits[:16]}... that the recipe goes on from are not here: no "
+        "manifest.json lists their SHA-256 in "
         f"{', '.join(map(str, folders))}. Not all weights that others were made from are shipped; make them "
         "by their own recipe, or name other weights, e.g. with --set start=FILE"
     )

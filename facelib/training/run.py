@@ -10,6 +10,7 @@ from accelerate import PartialState
 
 from facelib.alignment import METHODS
 from facelib.records import RESULTS, results_folder, write_record, write_table
+from facelib.results import prepare_folder
 from facelib.settings import MODELS, data_folder
 from facelib.training import embedder, landmarks
 from facelib.training.recipes import (
@@ -22,7 +23,7 @@ from facelib.training.recipes import (
     recipe_hash,
     write_recipe,
 )
-from facelib.weights import file_hash, save_weights
+from facelib.weights import file_hash, read_manifest, save_weights
 
 WEIGHTS = ("start", "teacher")  # keys of recipes that name weights
 Training = landmarks.Training | embedder.Training
@@ -68,7 +69,7 @@ def named_by_hash(recipe: Recipe) -> Recipe:
     return dataclasses.replace(recipe, **{key: file_hash(file) for key, file in weights_files(recipe).items()})
 
 
-def save(recipe: Recipe, training: Training, command: str) -> Path:
+def save(recipe: Recipe, training: Training, command: str) -> None:
     """Write the weights and their manifest entry, and beside them the recipe, the history and what it was made of."""
     out, path = Path(recipe.out), recipe_file(recipe)
     results = results_folder(out.parent)
@@ -78,7 +79,6 @@ def save(recipe: Recipe, training: Training, command: str) -> Path:
     write_table(results / f"{out.stem}_history.csv", training.history)
     made = {"command": command, "weights": {out.name: file_hash(out)[:8]}, "data": training.data()}
     write_record(results / f"{out.stem}_training.json", training.metrics(), **made)
-    return out
 
 
 def recipe_file(recipe: Recipe) -> Path:
@@ -105,16 +105,29 @@ def run(recipe: Recipe, checkpoints: Path | None = None, **settings: Any) -> Non
     Raises:
         ValueError: what came out could not be saved or loaded; see also `train`.
     """
+    out = Path(recipe.out)
     recipe_file(named_by_hash(recipe))
+    prepare_folder(out.parent)
+    read_manifest(out.parent)
+    if any(file.resolve() == out.resolve() for file in weights_files(recipe).values()):
+        raise ValueError(f"out: {out} is what the training starts from: give the new weights another name")
+    if out.exists():
+        print(f"{out} is there already, and will be replaced when the training ends")
     if isinstance(recipe, EmbedderRecipe) and recipe.alignment not in METHODS:
         raise ValueError(f"alignment: {recipe.alignment!r} is for comparisons, expected one of {', '.join(METHODS)}")
     recipe, training = train(recipe, checkpoints, **settings)
-    if not PartialState().is_main_process:
+    processes = PartialState()
+    if not processes.is_main_process:
         return
+    if processes.num_processes > 1:
+        print(f"{processes.num_processes} processes shared every batch")
     if len(training.history) < recipe.epochs:
-        print(f"stopped after epoch {len(training.history)} of {recipe.epochs}; the same command goes on from there")
+        print(
+            f"stopped after epoch {len(training.history)} of {recipe.epochs}; the same command "
+            "without --stop-after goes on from there"
+        )
         return
-    out = save(recipe, training, " ".join(["python -m facelib.training", *sys.argv[1:]]))
+    save(recipe, training, " ".join(["python -m facelib.training", *sys.argv[1:]]))
     kept = checkpoint_path(recipe, checkpoints)
     for checkpoint in kept.parent.glob(f"{kept.name}*.pt"):
         checkpoint.unlink()  # the next time, the training begins anew

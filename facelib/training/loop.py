@@ -1,8 +1,8 @@
 """The training loop of all networks: one learning-rate cycle, a checkpoint after each epoch, exact resume.
 
-Accelerate carries the device, mixed precision, several processes (`torchrun`, or `accelerate launch` on GPUs) and the averaging of
-gradients. Checkpoints are written by hand: a single file that takes the place of the last one survives a kill at any
-moment, while Accelerate's is a folder of files that may be half new.
+Accelerate carries the device, mixed precision, several processes (`torchrun`, or `accelerate launch` on GPUs) and
+the averaging of gradients. Checkpoints are written by hand: a single file that takes the place of the last one
+survives a kill at any moment, while Accelerate's is a folder of files that may be half new.
 """
 
 import time

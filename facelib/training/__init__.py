@@ -1,6 +1,7 @@
 """Wing: recipe in, weights out. `python -m facelib.training RECIPE [--set KEY=VALUE ...]`
 
 recipes          every setting of a training, checked, in a TOML file
+start            the weights that a recipe goes on from, by their hash
 loop             epochs, checkpoints, resume: the same for all networks
 sampling         which photos an epoch shows, in which order
 landmarks        recipe -> stacked hourglass

@@ -26,7 +26,8 @@ from facelib.records import RESULTS, read_table, write_table
 from facelib.settings import data_folder
 from facelib.training import embedder, landmarks
 from facelib.training.recipes import RECIPES, Recipe, make_recipe, recipe_hash
-from facelib.training.run import named_by_hash, train
+from facelib.training.run import train
+from facelib.training.start import named_by_hash
 
 COMPARISONS = RECIPES / "comparisons.toml"
 WORDS = ("table", "what")  # of a run; everything else in it is a key of the recipe

@@ -19,8 +19,9 @@ from facelib.metrics import identification_rate, top_k_accuracy, triplet_accurac
 from facelib.training.face_data import AlignedDataset
 from facelib.training.loop import Run, Task, fit, make_accelerator
 from facelib.training.material import Material, load_material, sources_of
-from facelib.training.recipes import EmbedderRecipe, same_arguments
+from facelib.training.recipes import EmbedderRecipe
 from facelib.training.sampling import EpochSampler
+from facelib.training.start import same_arguments
 
 
 class EmbeddingClassifier(nn.Module):

@@ -21,8 +21,9 @@ from facelib.settings import data_folder
 from facelib.training.heatmap_losses import HEATMAP_LOSSES
 from facelib.training.landmark_data import LandmarkDataset, sampling_weights, training_faces
 from facelib.training.loop import Run, Task, finished_epochs, fit, make_accelerator
-from facelib.training.recipes import LandmarkRecipe, Stage, same_arguments
+from facelib.training.recipes import LandmarkRecipe, Stage
 from facelib.training.sampling import EpochSampler
+from facelib.training.start import same_arguments
 
 
 def decoding_of(loss: str) -> tuple[str, str]:

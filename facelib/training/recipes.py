@@ -20,7 +20,6 @@ from facelib.hourglass import StackedHourglass
 from facelib.losses import LOSSES, MARGIN_LOSSES
 from facelib.settings import MODELS
 from facelib.training.heatmap_losses import HEATMAP_LOSSES
-from facelib.weights import read_manifest
 
 RECIPES = MODELS / "recipes"
 WRITTEN = "# Written by python -m facelib.training: what the weights beside it were made with."
@@ -241,38 +240,6 @@ def _words(error: ValidationError, kind: type) -> str:
     if first["type"] == "value_error":
         return str(first["ctx"]["error"])
     return f"{place}: {repr(first['input'])[:60]}, {first['msg'].replace('Input should be', 'expected')}"
-
-
-def find_weights(digits: str, folders: Sequence[Path]) -> Path | None:
-    """The weights that a recipe names by their hash; None where it names none.
-
-    Raises:
-        FileNotFoundError: no manifest of `folders` lists them.
-    """
-    if digits in ("", "imagenet", "random"):
-        return None
-    if len(digits) != 64:
-        raise FileNotFoundError(f"start: {digits}: no such file, and no SHA-256 of weights either")
-    for folder in folders:
-        for name, entry in read_manifest(folder).items():
-            if entry.get("sha256") == digits:
-                return folder / name
-    raise FileNotFoundError(
-        f"the weights {digits[:16]}... that the recipe goes on from are not here: no "
-        "manifest.json lists their SHA-256 in "
-        f"{', '.join(map(str, folders))}. Not all weights that others were made from are shipped; make them "
-        "by their own recipe, or name other weights, e.g. with --set start=FILE"
-    )
-
-
-def same_arguments(arguments: dict[str, Any], recipe: Recipe) -> None:
-    """Raise ValueError where weights to start from have another architecture than the recipe says."""
-    for name, value in arguments.items():
-        if getattr(recipe, name, value) != value:
-            raise ValueError(
-                f"{name}: the weights to start from have {value!r}, the recipe says {getattr(recipe, name)!r}; "
-                f"--set {name}={value}"
-            )
 
 
 def write_recipe(recipe: Recipe, path: Path) -> None:

@@ -1,6 +1,5 @@
 """From a recipe to weights, manifest entry, saved recipe and history: what `python -m facelib.training` does."""
 
-import dataclasses
 import os
 import sys
 from pathlib import Path
@@ -18,14 +17,13 @@ from facelib.training.recipes import (
     WRITTEN,
     EmbedderRecipe,
     Recipe,
-    find_weights,
     read_recipe,
     recipe_hash,
     write_recipe,
 )
+from facelib.training.start import WEIGHTS, find_weights, named_by_hash, weights_files
 from facelib.weights import file_hash, read_manifest, save_weights
 
-WEIGHTS = ("start", "teacher")  # keys of recipes that name weights
 Training = landmarks.Training | embedder.Training
 
 
@@ -56,17 +54,6 @@ def train(recipe: Recipe, checkpoints: Path | None = None, **settings: Any) -> t
 def checkpoint_path(recipe: Recipe, folder: Path | None) -> Path:
     """Of a training, without the ending; a recipe that is changed in anything has another."""
     return (folder or data_folder() / "checkpoints") / f"{Path(recipe.out).stem}_{recipe_hash(recipe)}"
-
-
-def weights_files(recipe: Recipe) -> dict[str, Path]:
-    """The weights that a recipe names by their files instead of their hashes."""
-    named = {key: Path(getattr(recipe, key, "")) for key in WEIGHTS}
-    return {key: file for key, file in named.items() if file.is_file()}
-
-
-def named_by_hash(recipe: Recipe) -> Recipe:
-    """The recipe with hashes where it names weights by their files."""
-    return dataclasses.replace(recipe, **{key: file_hash(file) for key, file in weights_files(recipe).items()})
 
 
 def save(recipe: Recipe, training: Training, command: str) -> None:

@@ -1,0 +1,54 @@
+"""The weights that a recipe goes on from: named by their hash, looked for, and of the recipe's architecture."""
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from facelib.training.recipes import Recipe
+from facelib.weights import file_hash, read_manifest
+
+WEIGHTS = ("start", "teacher")  # keys of recipes that name weights
+
+
+def weights_files(recipe: Recipe) -> dict[str, Path]:
+    """The weights that a recipe names by their files instead of their hashes."""
+    named = {key: Path(getattr(recipe, key, "")) for key in WEIGHTS}
+    return {key: file for key, file in named.items() if file.is_file()}
+
+
+def named_by_hash(recipe: Recipe) -> Recipe:
+    """The recipe with hashes where it names weights by their files."""
+    return dataclasses.replace(recipe, **{key: file_hash(file) for key, file in weights_files(recipe).items()})
+
+
+def find_weights(digits: str, folders: Sequence[Path]) -> Path | None:
+    """The weights that a recipe names by their hash; None where it names none.
+
+    Raises:
+        FileNotFoundError: no manifest of `folders` lists them.
+    """
+    if digits in ("", "imagenet", "random"):
+        return None
+    if len(digits) != 64:
+        raise FileNotFoundError(f"start: {digits}: no such file, and no SHA-256 of weights either")
+    for folder in folders:
+        for name, entry in read_manifest(folder).items():
+            if entry.get("sha256") == digits:
+                return folder / name
+    raise FileNotFoundError(
+        f"the weights {digits[:16]}... that the recipe goes on from are not here: no "
+        "manifest.json lists their SHA-256 in "
+        f"{', '.join(map(str, folders))}. Not all weights that others were made from are shipped; make them "
+        "by their own recipe, or name other weights, e.g. with --set start=FILE"
+    )
+
+
+def same_arguments(arguments: dict[str, Any], recipe: Recipe) -> None:
+    """Raise ValueError where weights to start from have another architecture than the recipe says."""
+    for name, value in arguments.items():
+        if getattr(recipe, name, value) != value:
+            raise ValueError(
+                f"{name}: the weights to start from have {value!r}, the recipe says {getattr(recipe, name)!r}; "
+                f"--set {name}={value}"
+            )

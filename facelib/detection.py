@@ -9,12 +9,12 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import onnxruntime
 import torch
 
 from facelib import downloads
 from facelib.images import check_rgb, crop_matrix, warp_image
 from facelib.inference import one_process
+from facelib.onnx import make_session
 from facelib.settings import DETECTORS, data_folder, pick_device
 from facelib.weights import file_hash
 
@@ -165,20 +165,11 @@ def _say(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
-def _session(model: str | bytes, device: str | None) -> onnxruntime.InferenceSession:
-    options = onnxruntime.SessionOptions()
-    # Threads that wait for work sleep: on busy cores those that spin take the time from those that work.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    there = onnxruntime.get_available_providers()
-    wanted = ["CPUExecutionProvider"] if device == "cpu" else ["CUDAExecutionProvider", "CPUExecutionProvider"]
-    return onnxruntime.InferenceSession(model, options, providers=[p for p in wanted if p in there])
-
-
 def _insightface(device: str | None) -> Find:
     from insightface.model_zoo.scrfd import DEFAULT_DET_SIZES, SCRFD
 
     path = _scrfd_file()
-    model = SCRFD(str(path), session=_session(str(path), device))
+    model = SCRFD(str(path), session=make_session(str(path), device))
     model.prepare(-1 if device == "cpu" else 0)
 
     def find(image: np.ndarray, least: float) -> np.ndarray:
@@ -214,7 +205,7 @@ def _retinaface(device: str | None) -> Find:
     from retinaface.preprocess import preprocess
     from retinaface.weights import WEIGHTS
 
-    session = _session(WEIGHTS, device)
+    session = make_session(WEIGHTS, device)
 
     def find(image: np.ndarray, least: float) -> np.ndarray:
         inputs = preprocess(image)

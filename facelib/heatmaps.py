@@ -4,6 +4,7 @@ is (0, 0). `image_to_cells` and `cells_to_image` go between cells and input pixe
 import torch
 from torch import Tensor
 
+SIGMA = 1.25  # of the Gaussians that networks are trained to draw, in cells
 DECODERS = ("argmax", "quarter", "expectation", "soft_argmax", "gaussian", "dark")
 
 
@@ -17,7 +18,7 @@ def cells_to_image(points: Tensor, stride: int) -> Tensor:
     return (points + 0.5) * stride - 0.5
 
 
-def points_to_heatmaps(points: Tensor, size: int, sigma: float = 1.5) -> Tensor:
+def points_to_heatmaps(points: Tensor, size: int, sigma: float = SIGMA) -> Tensor:
     """Draw one Gaussian with peak value 1 per point, at its exact sub-cell place.
 
     Args:
@@ -40,6 +41,22 @@ def points_to_heatmaps(points: Tensor, size: int, sigma: float = 1.5) -> Tensor:
     x = torch.exp(-((cells - points[..., 0:1]) ** 2) / (2 * sigma**2))
     y = torch.exp(-((cells - points[..., 1:2]) ** 2) / (2 * sigma**2))
     return y[..., :, None] * x[..., None, :]
+
+
+def heatmap_confidence(heatmaps: Tensor, points: Tensor) -> Tensor:
+    """How sure a heatmap is of its landmark: its cosine similarity to the Gaussian drawn at the point found in it.
+
+    A map that is wide, has a second hill or nothing in it is not alike what the network was trained to draw. The
+    height does not matter, so it means the same for heatmaps and for distributions over cells.
+
+    Args:
+        heatmaps: (..., h, h), as `heatmaps_to_points` takes them. points: (..., 2), what it gave, in cells.
+
+    Returns:
+        (...), from 0 to 1.
+    """
+    maps, drawn = heatmaps.float().flatten(-2), points_to_heatmaps(points, heatmaps.shape[-1]).flatten(-2)
+    return torch.cosine_similarity(maps, drawn, dim=-1).clamp(0, 1)
 
 
 def spatial_softmax(maps: Tensor) -> Tensor:

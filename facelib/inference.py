@@ -27,15 +27,16 @@ def one_process() -> None:
     _NETWORKS_IN = os.getpid()
 
 
-def batches(count: int, size: int) -> Iterator[slice]:
+def batches(count: int, size: int, few_sizes: bool = True) -> Iterator[slice]:
     """Slices over `count` items, at most `size` at a time, the rest in powers of two: 45 by 32 are 32, 8, 4 and 1.
 
     On a CPU, PyTorch keeps a set of prepared kernels for every batch size it has met. Over photos with all numbers
-    of faces these took 1.4 GB; with these few sizes they take a tenth.
+    of faces these took 1.4 GB; with these few sizes they take a tenth. Without `few_sizes` the rest is one batch.
     """
     start = 0
     while start < count:
-        step = min(size, 1 << ((count - start).bit_length() - 1))
+        rest = count - start
+        step = min(size, 1 << (rest.bit_length() - 1) if few_sizes else rest)
         yield slice(start, start + step)
         start += step
 

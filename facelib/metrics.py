@@ -1,8 +1,10 @@
 """Figures for landmarks and for recognition. Similarities are cosines, higher is more alike."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
+from scipy.stats import spearmanr
 from sklearn.metrics import roc_auc_score, roc_curve
 
 FPRS = (0.1, 0.01, 0.001, 0.0001)
@@ -45,6 +47,32 @@ def landmark_metrics(found: np.ndarray, labelled: np.ndarray, sets: np.ndarray) 
             "found": found[part],
         }
     return results
+
+
+def confidence_metrics(errors: np.ndarray, confidence: np.ndarray, limit: float = 0.1) -> dict[str, Any]:
+    """How well a confidence foretells the error of what it is given for.
+
+    Args:
+        errors, confidence: (n,), of faces or of landmarks.
+        limit: from which an error counts as a failure.
+
+    Returns:
+        "rank_correlation": of confidence and minus the error (Spearman). "failure_auc": how often a failure is less
+        sure than a face that is none, None where there are no failures or nothing else. "kept": share that is kept,
+        the surest first -> "nme" and "above_10" of what is kept (the error-against-rejection curve).
+    """
+    errors, confidence = np.asarray(errors, np.float64), np.asarray(confidence, np.float64)
+    failures, order = errors > limit, np.argsort(-confidence, kind="stable")
+    kept = {}
+    for share in (1.0, 0.99, 0.95, 0.9, 0.8, 0.5):
+        best = errors[order[: max(1, round(share * len(errors)))]]
+        kept[f"{share:g}"] = {"nme": float(best.mean()), "above_10": float((best > limit).mean())}
+    mixed = failures.any() and not failures.all()
+    return {
+        "rank_correlation": float(spearmanr(confidence, -errors).statistic),
+        "failure_auc": float(roc_auc_score(failures, -confidence)) if mixed else None,
+        "kept": kept,
+    }
 
 
 def head_turn(points: np.ndarray) -> np.ndarray:

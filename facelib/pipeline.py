@@ -24,7 +24,8 @@ class Face:
 
     box: (4,) float32 x1 y1 x2 y2 in photo coordinates; score: the detector's, 0 to 1;
     landmarks: (5, 2) float32 in photo coordinates; aligned: (112, 112, 3) RGB uint8;
-    embedding: (d,) float32 of length 1.
+    embedding: (d,) float32 of length 1; landmark_confidence: (5,) float32, 0 to 1, how sure each landmark is (see
+    `heatmap_confidence`).
     """
 
     box: np.ndarray
@@ -32,6 +33,7 @@ class Face:
     landmarks: np.ndarray = field(repr=False)
     aligned: np.ndarray = field(repr=False)
     embedding: np.ndarray = field(repr=False)
+    landmark_confidence: np.ndarray = field(repr=False)
 
 
 class Faces(list[Face]):
@@ -130,12 +132,13 @@ class FacePipeline:
     def _run(self, images: list[np.ndarray]) -> list[Faces]:
         """The steps themselves, over several photos: all their faces go through the networks together."""
         found = [self.detector.detect(image) for image in images]
-        landmarks = self.landmarker.predict(images, [boxes for boxes, _ in found])
+        landmarks, confidence = self.landmarker.predict_with_confidence(images, [boxes for boxes, _ in found])
         aligned = [align_faces(image, points, self.align) for image, points in zip(images, landmarks)]
         embeddings = iter(self.embedder.embed(np.concatenate(aligned))) if images else iter(())
         results = []
-        for (boxes, scores), points, faces in zip(found, landmarks, aligned):
-            rows = zip(boxes, scores.tolist(), points, faces, embeddings)  # takes as many embeddings as there are boxes
+        for (boxes, scores), points, faces, sure in zip(found, landmarks, aligned, confidence):
+            # Takes as many embeddings as there are boxes, which end first.
+            rows = zip(boxes, scores.tolist(), points, faces, embeddings, sure)
             results.append(Faces([Face(*row) for row in rows]))
         return results
 

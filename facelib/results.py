@@ -221,6 +221,7 @@ class Results:
             "box": face.box.round(2).tolist(),
             "score": round(face.score, 4),
             "landmarks": face.landmarks.round(2).tolist(),
+            "landmark_confidence": [round(value, 3) for value in face.landmark_confidence.tolist()],
             "aligned": file,
         }
 

@@ -63,7 +63,7 @@ def test_one_preprocessing_path(photo, pipeline, tmp_path):
     boxes = np.stack([face.box for face in faces])
     points = np.stack([face.landmarks for face in faces])
     listed = FaceList([path] * 6, np.arange(6), np.full(6, "train"), boxes, points)
-    training = LandmarkDataset(listed, size, augment=False)
+    training = LandmarkDataset(listed, size, augment=None)
     assert torch.equal(torch.stack([training[i][0] for i in range(6)]), torch.cat(landmark_net.seen))
 
     training = AlignedDataset(align_faces(photo, points), np.arange(6), size=embed_size, strength=None)

@@ -5,6 +5,7 @@ from facelib.heatmaps import (
     DECODERS,
     cells_to_image,
     expected_points,
+    heatmap_confidence,
     heatmaps_to_points,
     image_to_cells,
     points_to_heatmaps,
@@ -97,3 +98,26 @@ def test_flat_and_empty_maps_do_not_crash(method):
     assert torch.isfinite(points).all()
     assert ((points >= -1) & (points <= 8)).all()
     assert heatmaps_to_points(torch.zeros(0, 5, 8, 8), method).shape == (0, 5, 2)
+
+
+def test_confidence_falls_with_all_that_makes_a_map_doubtful():
+    point = torch.tensor([[12.3, 9.6]])
+    sharp = points_to_heatmaps(point, 32)
+    rest = points_to_heatmaps(torch.tensor([[24.0, 24.0]]), 32)
+    maps = {
+        "sharp": sharp,
+        "half as high": 0.5 * sharp,
+        "as a distribution": sharp / sharp.sum(),
+        "wide": points_to_heatmaps(point, 32, sigma=2.5),
+        "a second hill": sharp + 0.6 * rest,
+        "noise": 0.05 * torch.rand(1, 32, 32, generator=torch.Generator().manual_seed(0)),
+        "empty": torch.zeros(1, 32, 32),
+    }
+    sure = {name: heatmap_confidence(m, heatmaps_to_points(m)).item() for name, m in maps.items()}
+    assert sure["sharp"] > 0.999
+    assert sure["half as high"] == pytest.approx(sure["sharp"], abs=1e-4)
+    assert sure["as a distribution"] == pytest.approx(sure["sharp"], abs=1e-4)
+    assert 0.7 < sure["wide"] < 0.9
+    assert 0.8 < sure["a second hill"] < 0.9
+    assert sure["noise"] < 0.4
+    assert sure["empty"] == 0

@@ -8,6 +8,7 @@ from facelib.embedding import cosine_distance
 from facelib.metrics import (
     bootstrap_identification_rate,
     bootstrap_summary,
+    confidence_metrics,
     head_turn,
     identification_rate,
     landmark_errors,
@@ -167,3 +168,17 @@ def test_bootstrap_summary_surrounds_the_figures():
         assert high - low < 0.25
     wider = bootstrap_summary(*people_on_a_sphere(10, 4, 0.7))["auc"]
     assert wider[1] - wider[0] > intervals["auc"][1] - intervals["auc"][0]
+
+
+def test_a_confidence_that_knows_and_one_that_does_not():
+    errors = np.concatenate([np.full(90, 0.03) + np.arange(90) / 1e4, np.full(10, 0.2) + np.arange(10) / 1e4])
+    knows = confidence_metrics(errors, -errors)
+    assert knows["rank_correlation"] == pytest.approx(1)
+    assert knows["failure_auc"] == 1
+    assert knows["kept"]["1"] == {"nme": pytest.approx(errors.mean()), "above_10": 0.1}
+    assert knows["kept"]["0.9"] == {"nme": pytest.approx(errors[:90].mean()), "above_10": 0}
+    assert knows["kept"]["0.5"]["nme"] == pytest.approx(errors[:50].mean())
+    mistaken = confidence_metrics(errors, errors)
+    assert mistaken["failure_auc"] == 0
+    assert mistaken["kept"]["0.5"]["above_10"] == 0.2
+    assert confidence_metrics(errors[:90], -errors[:90])["failure_auc"] is None

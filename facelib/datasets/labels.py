@@ -11,11 +11,18 @@ from facelib.reading import read_image
 
 def find_landmarks(landmarker: Landmarker, faces: FaceList, stack: int = -1) -> np.ndarray:
     """Landmarks (n, 5, 2) in the pixels of each photo; few photos are in memory at a time."""
-    parts = [np.zeros((0, 5, 2), np.float32)]
+    return find_with_confidence(landmarker, faces, stack)[0]
+
+
+def find_with_confidence(landmarker: Landmarker, faces: FaceList, stack: int = -1) -> tuple[np.ndarray, np.ndarray]:
+    """As `find_landmarks`, and how sure each landmark is, (n, 5)."""
+    points, confidence = [np.zeros((0, 5, 2), np.float32)], [np.zeros((0, 5), np.float32)]
     for start in range(0, len(faces), 256):
         images = [read_image(file) for file in faces.files[start : start + 256]]
-        parts += landmarker.predict(images, list(faces.boxes[start : start + 256, None]), stack)
-    return np.concatenate(parts)
+        found, sure = landmarker.predict_with_confidence(images, list(faces.boxes[start : start + 256, None]), stack)
+        points += found
+        confidence += sure
+    return np.concatenate(points), np.concatenate(confidence)
 
 
 def face_frame(points: np.ndarray, vectors: np.ndarray, back: bool = False) -> np.ndarray:

@@ -4,11 +4,11 @@ from typing import Any
 
 import numpy as np
 
-from facelib.datasets.labels import find_landmarks, label_offsets, move_points
+from facelib.datasets.labels import find_landmarks, find_with_confidence, label_offsets, move_points
 from facelib.datasets.lists import FaceList
 from facelib.datasets.sources import load_landmark_list
 from facelib.landmarks import Landmarker
-from facelib.metrics import TURNS, head_turn, landmark_errors, landmark_metrics
+from facelib.metrics import TURNS, confidence_metrics, head_turn, landmark_errors, landmark_metrics
 
 
 def evaluate_landmarks(landmarker: Landmarker, faces: FaceList, stack: int = -1) -> dict[str, dict]:
@@ -17,19 +17,21 @@ def evaluate_landmarks(landmarker: Landmarker, faces: FaceList, stack: int = -1)
 
 
 def test_set_metrics(landmarker: Landmarker, flipped: Landmarker) -> dict[str, dict[str, Any]]:
-    """For each landmark test set: "nme", "above_10", "per_point", "faces", "by_turn", and "nme_flip"
-    of `flipped`, the same network with flip averaging.
+    """For each landmark test set: "nme", "above_10", "per_point", "faces", "by_turn", "confidence" (see
+    `confidence_metrics`, of a face's mean), and "nme_flip" and "above_10_flip" of `flipped`, the same network with
+    flip averaging.
 
     Of sets with validation faces also "label_offsets" (5, 2), measured on those, and "nme_offset" and
     "nme_flip_offset": when the points found are moved by them, so without what the label sets disagree about.
     """
     faces = load_landmark_list()
     test, val = faces.where(faces.splits == "test"), faces.where(faces.splits == "val")
-    results, with_flip = evaluate_landmarks(landmarker, test), evaluate_landmarks(flipped, test)
+    found, confidence = find_with_confidence(landmarker, test)
+    results, with_flip = landmark_metrics(found, test.points, test.sets), evaluate_landmarks(flipped, test)
     metrics = {}
     for name, result in results.items():
         metrics[name] = {key: result[key] for key in ("nme", "above_10", "per_point", "faces")}
-        metrics[name]["nme_flip"] = with_flip[name]["nme"]
+        metrics[name] |= {f"{key}_flip": with_flip[name][key] for key in ("nme", "above_10")}
         if name in val.sets:
             offsets = label_offsets(flipped, val.where(val.sets == name))
             labels = test.where(test.sets == name).points
@@ -42,4 +44,6 @@ def test_set_metrics(landmarker: Landmarker, flipped: Landmarker) -> dict[str, d
             for label, (low, high) in TURNS.items()
             if (part := (turn >= low) & (turn < high)).any()
         }
+        sure = confidence[test.sets == name].mean(1)
+        metrics[name]["confidence"] = confidence_metrics(result["errors"], sure)
     return metrics

@@ -1,16 +1,19 @@
 """How quick the networks are here: `python -m facelib.evaluation.speed landmarks | embedder`."""
 
 import argparse
+import functools
 import json
 import time
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
 
 from facelib.embedding import load_embedder
 from facelib.inference import network_cost
-from facelib.landmarks import load_landmarker
+from facelib.landmarks import Landmarker, load_landmarker
+from facelib.onnx import RUNTIMES
 from facelib.pipeline import sample_photo
 from facelib.reading import read_image
 
@@ -32,32 +35,43 @@ def rate(work: Callable[[], object], device: str, seconds: float | None = None) 
     return max(rates[1:])
 
 
-def benchmark_landmarks(device: str, batch_size: int = 16) -> dict[str, float | str]:
-    """The whole step from box to landmarks, cropping and decoding included, on faces of the sample photo."""
-    landmarker = load_landmarker(device=device, batch_size=batch_size)
+def milliseconds_a_face(work: Callable[[int], object], device: str, batch_size: int) -> dict[str, float]:
+    """Number of faces at a time -> milliseconds for each of them; `work` takes the number."""
+    return {
+        str(count): 1000 / rate(functools.partial(work, count), device) / count for count in sorted({1, batch_size})
+    }
+
+
+def benchmark_landmarks(device: str, batch_size: int = 6) -> dict[str, Any]:
+    """The whole step from box to landmarks, cropping and decoding included, on a face of the sample photo."""
     image, box = read_image(sample_photo()), np.array([[400, 150, 500, 280]], np.float32)
-    many, one = box.repeat(batch_size, 0), box
+    times = {}
+    for runtime in RUNTIMES if device == "cpu" else ("torch",):
+        landmarker = load_landmarker(device=device, batch_size=batch_size, runtime=runtime)
+        work = functools.partial(_find_landmarks, landmarker, image, box)
+        times[runtime] = milliseconds_a_face(work, device, batch_size)
     return {
         "device": device,
         "threads": torch.get_num_threads(),
-        "faces_per_second": batch_size * rate(lambda: landmarker.predict([image], [many]), device),
-        "batch_size": batch_size,
-        "milliseconds_for_one_face": 1000 / rate(lambda: landmarker.predict([image], [one]), device),
+        "milliseconds_a_face": times,
         "input_size": landmarker.input_size,
         **network_cost(landmarker.model, landmarker.input_size),
     }
 
 
-def benchmark_embedder(device: str, batch_size: int = 16) -> dict[str, float | str | list]:
+def _find_landmarks(landmarker: Landmarker, image: np.ndarray, box: np.ndarray, count: int) -> None:
+    landmarker.predict([image], [box.repeat(count, 0)])
+
+
+def benchmark_embedder(device: str, batch_size: int = 6) -> dict[str, Any]:
     """From aligned faces to vectors of the shipped embedder, mirror images included."""
     embedder = load_embedder(device=device, batch_size=batch_size)
     faces = np.random.default_rng(0).integers(0, 255, (batch_size, 112, 112, 3), dtype=np.uint8)
+    times = milliseconds_a_face(lambda count: embedder.embed(faces[:count]), device, batch_size)
     return {
         "device": device,
         "threads": torch.get_num_threads(),
-        "faces_per_second": batch_size * rate(lambda: embedder.embed(faces), device),
-        "batch_size": batch_size,
-        "milliseconds_for_one_face": 1000 / rate(lambda: embedder.embed(faces[:1]), device),
+        "milliseconds_a_face": {"torch": times},
         "networks": [
             {"input_size": one.input_size, **network_cost(one.model, one.input_size)} for one in embedder.networks
         ],
@@ -70,7 +84,7 @@ BENCHMARKS = {"landmarks": benchmark_landmarks, "embedder": benchmark_embedder}
 def main() -> None:
     parser = argparse.ArgumentParser("python -m facelib.evaluation.speed", description=__doc__)
     parser.add_argument("part", choices=BENCHMARKS)
-    parser.add_argument("--batch-size", type=int, default=16)
+    parser.add_argument("--batch-size", type=int, default=6)
     options = parser.parse_args()
     devices = ["cpu"] + ["cuda"] * torch.cuda.is_available() + ["mps"] * torch.backends.mps.is_available()
     for device in devices:

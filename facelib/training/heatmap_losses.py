@@ -7,9 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from facelib.heatmaps import expected_points, points_to_heatmaps, spatial_softmax
-
-SIGMA = 1.25  # of the target Gaussians, in heatmap cells
+from facelib.heatmaps import SIGMA, expected_points, points_to_heatmaps, spatial_softmax
 
 
 def mse_loss(maps: Tensor, points: Tensor) -> Tensor:
@@ -21,7 +19,7 @@ def mse_loss(maps: Tensor, points: Tensor) -> Tensor:
     Returns (of all losses here):
         (stacks,), float32.
     """
-    targets = points_to_heatmaps(points, maps.shape[-1], SIGMA)
+    targets = points_to_heatmaps(points, maps.shape[-1])
     return ((maps.float() - targets) ** 2).mean(dim=(1, 2, 3, 4))
 
 
@@ -30,7 +28,7 @@ def weighted_mse_loss(maps: Tensor, points: Tensor, foreground: float = 10.0) ->
 
     In the plain one the few cells near a landmark drown among the many empty ones.
     """
-    targets = points_to_heatmaps(points, maps.shape[-1], SIGMA)
+    targets = points_to_heatmaps(points, maps.shape[-1])
     return ((maps.float() - targets) ** 2 * (1 + foreground * targets)).mean(dim=(1, 2, 3, 4))
 
 
@@ -41,7 +39,7 @@ def adaptive_wing_loss(
 
     With its map of weights: cells whose target (widened by one cell) is above 0.2 count eleven times.
     """
-    targets = points_to_heatmaps(points, maps.shape[-1], SIGMA)
+    targets = points_to_heatmaps(points, maps.shape[-1])
     error = (maps.float() - targets).abs()
     power = alpha - targets
     slope = omega / (1 + (theta / epsilon) ** power) * power * (theta / epsilon) ** (power - 1) / epsilon
@@ -60,7 +58,7 @@ def distribution_loss(maps: Tensor, points: Tensor, distance: float = 4.0) -> Te
     eyes, is the NME, which this loss minimises directly (cf. Nibali et al. 2018, "DSNT").
     A point outside the map counts by the share of its Gaussian that lies inside.
     """
-    targets = points_to_heatmaps(points, maps.shape[-1], SIGMA)
+    targets = points_to_heatmaps(points, maps.shape[-1])
     mass = targets.sum((-2, -1), keepdim=True)
     inside = (mass / (2 * torch.pi * SIGMA**2)).clamp(max=1)[..., 0, 0]
     targets = targets / mass.clamp(min=1e-6)

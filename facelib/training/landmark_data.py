@@ -1,5 +1,6 @@
 """What the hourglass is trained on: faces with their points, moved, turned and spoiled together."""
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import albumentations as A
@@ -19,20 +20,39 @@ from facelib.training.sampling import EpochDataset
 YTF_WEIGHT = 1 / 3  # YouTube frames repeat themselves
 
 
+@dataclass(frozen=True)
+class Augmentation:
+    """How often training faces are made harder than a detector gives them.
+
+    far_turned: share that is turned by any angle up to 180 degrees, not only up to 40.
+    half_out: share that lies partly outside: the photo ends at a line through the face, or the box is off by up to a
+        third of its side.
+    """
+
+    far_turned: float = 0.0
+    half_out: float = 0.0
+
+
 class LandmarkDataset(EpochDataset):
     """index -> (image (3, s, s) float32, landmarks (5, 2) float32 in heatmap cells).
 
-    With `augment` off, an item is exactly what `Landmarker.predict` shows to the network. With it on
+    Without `augment`, an item is exactly what `Landmarker.predict` shows to the network. With it
     the box is shifted and scaled like that of a sloppy detector, picture and points are turned and
     mirrored together, and the crop is recoloured, blurred, made grey or partly covered.
 
     `cache`: file to keep the decoded pictures in, see `decode_photos`; None: they are read each time.
     """
 
-    def __init__(self, faces: FaceList, input_size: int = 128, augment: bool = True, cache: Path | None = None):
-        self.faces, self.input_size = faces, input_size
+    def __init__(
+        self,
+        faces: FaceList,
+        input_size: int = 128,
+        augment: Augmentation | None = Augmentation(),
+        cache: Path | None = None,
+    ):
+        self.faces, self.input_size, self.augment = faces, input_size, augment
         self.images = decode_photos(faces.files, cache) if cache else None
-        self.move, self.spoil = (move_augmentation(), spoil_augmentation()) if augment else (None, None)
+        self.move, self.spoil = (move_augmentation(augment), spoil_augmentation()) if augment else (None, None)
 
     def __len__(self) -> int:
         return len(self.faces)
@@ -41,10 +61,14 @@ class LandmarkDataset(EpochDataset):
         item, seed = index % len(self), self.augmentation_seed(index)
         image = self.images[item] if self.images else read_image(self.faces.files[item])
         box, points = self.faces.boxes[item], self.faces.points[item]
-        if self.move:
-            box = jitter_box(box, np.random.default_rng(seed))
+        if self.augment:
+            rng = np.random.default_rng(seed)
+            out, shifted = rng.random() < self.augment.half_out, rng.random() < 0.5
+            box = jitter_box(box, rng, shift=1 / 3 if out and shifted else 0.08)
             self.move.set_random_seed(seed)
             image, box, points = moved_together(self.move, image, box, points)
+            if out and not shifted:
+                image, box, points = cut_off(image, box, points, rng)
         matrix = crop_matrix(box, self.input_size)
         crop = warp_image(image, matrix, self.input_size)
         if self.spoil:
@@ -67,19 +91,40 @@ def moved_together(
     return moved["image"], np.concatenate([centre + 0.5 - half, centre + 0.5 + half]), points
 
 
-def jitter_box(box: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """The box shifted by up to 8 % of its side and scaled by 0.8 to 1.25."""
+def jitter_box(box: np.ndarray, rng: np.random.Generator, shift: float = 0.08) -> np.ndarray:
+    """The box shifted by up to `shift` of its side and scaled by 0.8 to 1.25."""
     side = max(box[2] - box[0], box[3] - box[1])
-    centre = (box[:2] + box[2:]) / 2 + side * rng.uniform(-0.08, 0.08, 2)
+    centre = (box[:2] + box[2:]) / 2 + side * rng.uniform(-shift, shift, 2)
     half = side / 2 * np.exp(rng.uniform(np.log(0.8), np.log(1.25)))
     return np.concatenate([centre - half, centre + half])
 
 
-def move_augmentation() -> A.Compose:
-    """Turns up to 40 degrees, a little shear, and mirroring, of picture and points together."""
+def cut_off(
+    image: np.ndarray, box: np.ndarray, points: np.ndarray, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Picture, box and landmarks as if the photo ended at a line through the face: up to half of the box is lost."""
+    axis, far = rng.integers(2), rng.random() < 0.5
+    side = box[2 + axis] - box[axis]
+    line = round(box[2 + axis] - side * rng.uniform(0, 0.5) if far else box[axis] + side * rng.uniform(0, 0.5))
+    line = int(np.clip(line, 1, image.shape[1 - axis] - 1))
+    kept = slice(None, line) if far else slice(line, None)
+    image = image[:, kept] if axis == 0 else image[kept]
+    if not far:
+        moved = np.zeros(2)
+        moved[axis] = line
+        box, points = box - np.tile(moved, 2), points - moved
+    return image, box, points
+
+
+def move_augmentation(augment: Augmentation = Augmentation()) -> A.Compose:
+    """Turns up to 40 degrees (some by any angle), a little shear, and mirroring, of picture and points together."""
+    far = augment.far_turned
+    usual = {"shear": (-4, 4), "scale": 1.0, "border_mode": 1}
     return A.Compose(
         [
-            A.Affine(rotate=(-40, 40), shear=(-4, 4), scale=1.0, border_mode=1, p=0.8),
+            A.OneOf(
+                [A.Affine(rotate=(-40, 40), p=1 - far, **usual), A.Affine(rotate=(-180, 180), p=far, **usual)], p=0.8
+            ),
             A.HorizontalFlip(p=0.5),
         ],
         keypoint_params=A.KeypointParams("xy", remove_invisible=False),

@@ -13,13 +13,15 @@ from facelib.datasets.labels import find_landmarks, label_set_offsets, move_labe
 from facelib.datasets.lists import FaceList, photo_key
 from facelib.datasets.sources import load_landmark_list
 from facelib.files import files_key
+from facelib.heatmaps import heatmaps_to_points
 from facelib.hourglass import StackedHourglass
 from facelib.images import CROP_SCALE
+from facelib.inference import batches
 from facelib.landmarks import Landmarker, load_landmarker
 from facelib.metrics import landmark_metrics
 from facelib.settings import data_folder
 from facelib.training.heatmap_losses import HEATMAP_LOSSES
-from facelib.training.landmark_data import LandmarkDataset, sampling_weights, training_faces
+from facelib.training.landmark_data import Augmentation, LandmarkDataset, sampling_weights, training_faces
 from facelib.training.loop import Run, Task, finished_epochs, fit, make_accelerator
 from facelib.training.recipes import LandmarkRecipe, Stage
 from facelib.training.sampling import EpochSampler
@@ -115,10 +117,12 @@ class Training:
         )
         cache = data_folder() / "cache" / f"landmark_photos_{len(train)}.bin"
         with self.accelerator.main_process_first():  # which writes the cache
-            dataset = LandmarkDataset(train, stage.input_size, cache=cache)
+            augment = Augmentation(recipe.far_turned, recipe.half_out)
+            dataset = LandmarkDataset(train, stage.input_size, augment, cache)
         weights = sampling_weights(train, stage.pseudo_share)
         task = landmark_task(self.model, dataset, recipe.loss, weights, recipe.epoch_size)
-        task = replace(task, validate=lambda _: self._validate(val, stage.input_size))
+        shown = LandmarkDataset(val, stage.input_size, augment=None)
+        task = replace(task, validate=lambda _: self._validate(shown))
         self.history += fit(task, run, self.accelerator)
         self.size = stage.input_size
 
@@ -138,14 +142,20 @@ class Training:
             train = replace(train, points=points)
         return train, val
 
-    def _validate(self, val: FaceList, size: int) -> dict[str, float]:
+    def _validate(self, val: LandmarkDataset) -> dict[str, float]:
         """Mean NME of each stack, and that of the last stack on each set."""
-        figures = {}
-        for stack in range(self.model.arguments["stacks"]):
-            found = find_landmarks(self.landmarker(size), val, stack)
-            results = landmark_metrics(found, val.points, val.sets)
-            figures[f"nme_stack{stack + 1}"] = float(np.mean([result["nme"] for result in results.values()]))
-        return figures | {f"nme_{name}": result["nme"] for name, result in results.items()}
+        landmarker, found, labels = self.landmarker(val.input_size), [], []
+        for part in batches(len(val), 64):
+            images, points = zip(*(val[i] for i in range(part.start, part.stop)))
+            found.append(heatmaps_to_points(landmarker.heatmaps_of(torch.stack(images)), landmarker.decoder))
+            labels.append(torch.stack(points))
+        found, labels = torch.cat(found, 1).numpy(), torch.cat(labels).numpy()
+        results = [landmark_metrics(points, labels, val.faces.sets) for points in found]
+        figures = {
+            f"nme_stack{number}": float(np.mean([one["nme"] for one in result.values()]))
+            for number, result in enumerate(results, 1)
+        }
+        return figures | {f"nme_{name}": one["nme"] for name, one in results[-1].items()}
 
 
 def train(

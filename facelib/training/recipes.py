@@ -67,6 +67,7 @@ class LandmarkRecipe:
     sets: folders of FACELIB_DATA with labelled landmarks
     pseudo: folders of face crops whose points serve as labels
     label_sets: the sets of labels that are trained on, [] for all
+    far_turned, half_out: shares of the faces that are made harder, see `Augmentation`
     epoch_size: faces drawn in an epoch
     """
 
@@ -81,6 +82,8 @@ class LandmarkRecipe:
     channels: Count
     depth: Count
     loss: Literal[*HEATMAP_LOSSES]
+    far_turned: Share
+    half_out: Share
     epoch_size: Count
     batch_size: Count
     optimizer: Optimizer

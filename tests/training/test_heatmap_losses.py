@@ -3,10 +3,9 @@ import math
 import pytest
 import torch
 
-from facelib.heatmaps import points_to_heatmaps
+from facelib.heatmaps import SIGMA, points_to_heatmaps
 from facelib.training.heatmap_losses import (
     HEATMAP_LOSSES,
-    SIGMA,
     adaptive_wing_loss,
     distribution_loss,
     mse_loss,

@@ -1,0 +1,99 @@
+"""ONNX Runtime: the detectors come for it, and our own networks run in it in less than half of PyTorch's time on a
+CPU. Their ONNX files are made from the weights when they are first asked for, and kept."""
+
+import hashlib
+import logging
+import os
+import warnings
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import torch
+from torch import Tensor, nn
+
+from facelib.files import replacing
+from facelib.inference import one_process
+
+RUNTIMES = ("torch", "onnx")
+
+
+def make_session(model: str | bytes, device: str | None = None, threads: int = 0) -> onnxruntime.InferenceSession:
+    """A session for a file or its content.
+
+    Args:
+        device: "cpu", else the first GPU that onnxruntime has, or the CPU.
+        threads: for one call; 0: one for each core.
+    """
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    # Threads that wait for work sleep: on busy cores those that spin take the time from those that work.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    there = onnxruntime.get_available_providers()
+    wanted = ["CPUExecutionProvider"] if device == "cpu" else ["CUDAExecutionProvider", "CPUExecutionProvider"]
+    return onnxruntime.InferenceSession(model, options, providers=[p for p in wanted if p in there])
+
+
+def network_hash(model: nn.Module) -> str:
+    """SHA-256 of what a network is made of and filled with, in hexadecimal digits."""
+    digest = hashlib.sha256(str(model).encode())
+    for name, value in model.state_dict().items():
+        digest.update(name.encode() + value.cpu().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def export_onnx(model: nn.Module, input_size: int, path: Path) -> None:
+    """Write what the network computes for images (n, 3, input_size, input_size) as an ONNX file, n left open."""
+    images = torch.zeros(2, 3, input_size, input_size)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    where, memory = next(model.parameters()).device, torch.channels_last
+    with replacing(path) as new, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of the exporter's own inside
+        logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+        torch.onnx.export(
+            model.cpu().eval(),
+            (images,),
+            new,
+            input_names=["images"],
+            output_names=["outputs"],
+            dynamic_shapes=({0: torch.export.Dim("n")},),
+            dynamo=True,
+            external_data=False,
+            verbose=False,
+        )
+    model.to(where, memory_format=memory)
+
+
+class OnnxNetwork:
+    """images (n, 3, s, s) float32 -> what `model` gives for them, by ONNX Runtime.
+
+    On a CPU a batch is computed in as many parts as PyTorch has threads, which so need not wait for each other at
+    every layer: on two cores that takes a third less time than all threads on the whole batch.
+
+    The ONNX file is made once and kept in FACELIB_CACHE (else ~/.cache/facelib) under the network's hash.
+
+    Args:
+        batch_axis: of the outputs.
+    """
+
+    def __init__(self, model: nn.Module, input_size: int, batch_axis: int = 0):
+        one_process()
+        folder = Path(os.environ.get("FACELIB_CACHE") or Path.home() / ".cache" / "facelib")
+        self.path = folder / f"{network_hash(model)[:16]}_{input_size}.onnx"
+        if not self.path.exists():
+            export_onnx(model, input_size, self.path)
+        self.batch_axis = batch_axis
+        self.session = make_session(str(self.path), next(model.parameters()).device.type)
+        on_cpu = self.session.get_providers() == ["CPUExecutionProvider"]
+        self.parts = torch.get_num_threads() if on_cpu else 1
+        self.narrow = make_session(str(self.path), "cpu", threads=1) if self.parts > 1 else self.session
+        self.threads = ThreadPoolExecutor(self.parts)
+
+    def __call__(self, images: Tensor) -> Tensor:
+        values = images.cpu().contiguous().numpy()
+        if len(values) < max(self.parts, 2):
+            return torch.from_numpy(self.session.run(None, {"images": values})[0])
+        parts = np.array_split(values, self.parts)
+        outputs = self.threads.map(lambda part: self.narrow.run(None, {"images": part})[0], parts)
+        return torch.from_numpy(np.concatenate(list(outputs), self.batch_axis))

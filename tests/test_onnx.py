@@ -1,0 +1,46 @@
+"""Our networks through ONNX Runtime give what PyTorch gives, from a file that is made once."""
+
+import numpy as np
+import pytest
+import torch
+
+from facelib import load_landmarker
+from facelib.hourglass import StackedHourglass
+from facelib.onnx import OnnxNetwork, network_hash
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("FACELIB_CACHE", str(tmp_path))
+    return tmp_path
+
+
+def test_landmarks_and_their_confidence_agree(pipeline, photo):
+    boxes = [np.stack([face.box for face in pipeline(photo)])]
+    landmarker = load_landmarker(device="cpu", runtime="onnx")
+    for found, expected in zip(
+        landmarker.predict_with_confidence([photo], boxes), pipeline.landmarker.predict_with_confidence([photo], boxes)
+    ):
+        assert np.abs(found[0] - expected[0]).max() < 0.02  # pixels
+
+
+def test_the_file_is_made_once_and_belongs_to_the_weights(cache):
+    torch.manual_seed(0)
+    model = StackedHourglass(5, 2, 16).eval()
+    images = torch.randn(5, 3, 64, 64)
+    for _ in range(2):
+        network = OnnxNetwork(model, 64, batch_axis=1)
+        for count in (1, 2, 5):
+            with torch.inference_mode():
+                assert torch.allclose(network(images[:count]), model(images[:count]), atol=1e-4)
+        written = network.path.stat().st_mtime_ns
+    assert network.path.stat().st_mtime_ns == written
+    assert [path.name for path in cache.iterdir()] == [f"{network_hash(model)[:16]}_64.onnx"]
+    with torch.no_grad():
+        model.heads[0].bias += 1
+    assert OnnxNetwork(model, 64).path != network.path
+
+
+def test_a_runtime_that_is_none():
+    with pytest.raises(ValueError, match="runtime='tensorrt': expected one of torch, onnx"):
+        load_landmarker(runtime="tensorrt")

@@ -100,8 +100,8 @@ def run(options: argparse.Namespace) -> int:
     import matplotlib
 
     from facelib.files import printable
+    from facelib.photo_search import search_photos
     from facelib.pipeline import FacePipeline, sample_photo
-    from facelib.reading import find_photos
     from facelib.results import Results, is_results, prepare_folder
 
     matplotlib.use("Agg")  # writes files, opens no window
@@ -113,11 +113,12 @@ def run(options: argparse.Namespace) -> int:
             )
         if os.path.lexists(path) and os.path.realpath(path.parent) == os.path.realpath(out):
             return say(f"error: {printable(path)} lies in the folder of the results: give another --out")
-    left_out: list[Path] = []
+    results_in: list[Path] = []
     named = options.photos + ([sample_photo()] if options.sample else [])
-    photos = find_photos(named, lambda folder: is_results(folder, out) and not left_out.append(folder))
-    for folder in left_out:
-        say(f"left out: {printable(folder)}, which holds results")
+    found = search_photos(named, lambda folder: is_results(folder, out) and not results_in.append(folder))
+    for line in [f"left out: {printable(folder)}, which holds results" for folder in results_in] + found.summary():
+        say(line)
+    photos = found.photos
     if not photos:
         return say(f"no photos in {', '.join(map(printable, options.photos))}")
     try:

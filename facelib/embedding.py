@@ -224,9 +224,10 @@ class Embedder:
         for part in batches(len(aligned), self.batch_size):
             batch = torch.stack([face_to_tensor(face, network.input_size) for face in aligned[part]])
             batch = batch.to(device, memory_format=torch.channels_last)
-            vector = network.model(batch)
-            if self.flip:
-                vector = vector + network.model(batch.flip(3))
+            with torch.autocast(device.type, enabled=False):  # whatever the caller computes in
+                vector = network.model(batch)
+                if self.flip:
+                    vector = vector + network.model(batch.flip(3))
             vectors.append(nn.functional.normalize(vector.float()).cpu().numpy())
         return np.concatenate(vectors) if vectors else np.zeros((0, network.size), np.float32)
 
@@ -262,16 +263,32 @@ def load_embedder(
     return Embedder(networks, batch_size, flip, alignments[0])
 
 
-def cosine_distance(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """1 - cosine similarity of vectors of length 1: 0 for the same direction, 2 for opposite ones.
+def cosine_distance(a: np.ndarray, b: np.ndarray) -> np.ndarray | float:
+    """1 - cosine similarity: 0 for the same direction, 2 for opposite ones. Vectors of another length than 1, such as
+    the mean of several, are made so first.
 
     Args:
         a: (n, d) or (d,). b: (m, d) or (d,).
 
     Returns:
-        (n, m), without the axis of an argument that is a single vector.
+        (n, m), without the axis of an argument that is a single vector; a plain float for two single vectors.
+
+    Raises:
+        ValueError: vectors of different embedders, or without a direction (all zeros, NaN, infinity).
     """
-    a, b = np.asarray(a, np.float32), np.asarray(b, np.float32)
+    a, b = _unit(a), _unit(b)
     if a.shape[-1] != b.shape[-1]:
         raise ValueError(f"embeddings of {a.shape[-1]} and {b.shape[-1]} numbers: they come from different embedders")
-    return np.maximum(1 - a @ b.T, 0)  # rounding must not make a distance negative
+    distances = np.maximum(1 - a @ b.T, 0)  # rounding must not make a distance negative
+    return distances if distances.ndim else float(distances)
+
+
+def _unit(vectors: np.ndarray) -> np.ndarray:
+    vectors = np.asarray(vectors, np.float32)
+    if vectors.ndim not in (1, 2):
+        raise ValueError(f"embeddings of shape {vectors.shape}: expected (d,) or (n, d)")
+    lengths = np.linalg.norm(vectors, axis=-1, keepdims=True)
+    if not (np.isfinite(lengths).all() and (lengths > 0).all()):
+        number = int(np.argmin(np.isfinite(lengths) & (lengths > 0)))
+        raise ValueError(f"embedding {number} has no direction: it is all zeros, or holds NaN or infinity")
+    return vectors if np.abs(lengths - 1).max(initial=0.0) < 1e-5 else vectors / lengths

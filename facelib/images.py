@@ -79,4 +79,4 @@ def transform_points(points: np.ndarray, matrix: np.ndarray) -> np.ndarray:
 
 def image_to_tensor(image: np.ndarray) -> torch.Tensor:
     """RGB uint8 (h, w, 3) -> float32 (3, h, w) from -1 to 1; both networks see pictures this way."""
-    return torch.tensor(image).permute(2, 0, 1).float() / 127.5 - 1.0
+    return torch.from_numpy(np.array(image)).permute(2, 0, 1).float() / 127.5 - 1.0

@@ -124,7 +124,8 @@ class Landmarker:
             )
         if len(crops) == 0:
             stacks, points = self.model.arguments["stacks"], self.model.arguments["points"]
-            return torch.zeros(stacks, 0, points, side // self.model.STRIDE, side // self.model.STRIDE)
+            shape = (stacks, 0, points, side // self.model.STRIDE, side // self.model.STRIDE)
+            return torch.zeros(shape, dtype=torch.float32, device="cpu")
         return self.heatmaps_of(torch.stack([image_to_tensor(crop) for crop in crops]))
 
     @torch.inference_mode()
@@ -132,10 +133,11 @@ class Landmarker:
         """What the network sees, (n, 3, s, s) from `image_to_tensor`, -> as `heatmaps`."""
         images = images.to(next(self.model.parameters()).device, memory_format=torch.channels_last)
         activate = {"softmax": spatial_softmax, "none": lambda maps: maps}[self.activation]
-        maps = activate(self.network(images).float())
-        if self.flip:
-            mirrored = activate(self.network(images.flip(3)).float())
-            maps = (maps + mirrored.flip(4)[:, :, MIRRORED]) / 2
+        with torch.autocast(images.device.type, enabled=False):  # whatever the caller computes in
+            maps = activate(self.network(images).float())
+            if self.flip:
+                mirrored = activate(self.network(images.flip(3)).float())
+                maps = (maps + mirrored.flip(4)[:, :, MIRRORED]) / 2
         return maps.cpu()
 
 

@@ -149,6 +149,11 @@ def identification_rate(
     if not all(0 <= fpr < 1 for fpr in fprs):
         raise ValueError(f"fprs={list(fprs)}: each must be at least 0 and below 1")
     genuine, impostor = pair_similarities(query, people, distractors)
+    if few := [fpr for fpr in fprs if 0 < fpr * len(impostor) < 1]:
+        raise ValueError(
+            f"FPR {few[0]:g} of {len(impostor):,} impostor pairs is less than one pair, which would be the TPR at FPR "
+            f"0: give more photos of different people, or rates of at least {1 / len(impostor):.2g}"
+        )
     impostor = np.sort(impostor)[::-1]
     rows = []
     for fpr in fprs:
@@ -158,8 +163,16 @@ def identification_rate(
 
 
 def rates_of(vectors: np.ndarray, people: np.ndarray) -> dict[str, float]:
-    """FPR -> TPR of `identification_rate`, e.g. {"0.1": 0.92, ...}: the short form for tables."""
-    return {f"{row['fpr']:g}": row["tpr"] for row in identification_rate(vectors, people)}
+    """FPR -> TPR of `identification_rate`, e.g. {"0.1": 0.92, ...}: the short form for tables, without the rates for
+    which there are too few pairs."""
+    return {f"{row['fpr']:g}": row["tpr"] for row in identification_rate(vectors, people, fprs=possible_rates(people))}
+
+
+def possible_rates(people: np.ndarray, fprs: Sequence[float] = FPRS) -> list[float]:
+    """Those of the false positive rates that are at least one of the impostor pairs among these people."""
+    counts = np.unique(people, return_counts=True)[1]
+    pairs = (counts.sum() ** 2 - (counts**2).sum()) // 2
+    return [fpr for fpr in fprs if fpr * pairs >= 1]
 
 
 def triplet_accuracy(vectors: np.ndarray, people: np.ndarray) -> float:

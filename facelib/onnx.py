@@ -23,16 +23,18 @@ def make_session(model: str | bytes, device: str | None = None, threads: int = 0
     """A session for a file or its content.
 
     Args:
-        device: "cpu", else the first GPU that onnxruntime has, or the CPU.
+        device: "cpu", or "cuda:1" for a GPU by its number; else the first GPU that onnxruntime has, or the CPU.
         threads: for one call; 0: one for each core.
     """
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     # Threads that wait for work sleep: on busy cores those that spin take the time from those that work.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    there = onnxruntime.get_available_providers()
-    wanted = ["CPUExecutionProvider"] if device == "cpu" else ["CUDAExecutionProvider", "CPUExecutionProvider"]
-    return onnxruntime.InferenceSession(model, options, providers=[p for p in wanted if p in there])
+    providers: list = ["CPUExecutionProvider"]
+    if device != "cpu" and "CUDAExecutionProvider" in onnxruntime.get_available_providers():
+        number = int((device or "").partition(":")[2] or 0)
+        providers.insert(0, ("CUDAExecutionProvider", {"device_id": number}))
+    return onnxruntime.InferenceSession(model, options, providers=providers)
 
 
 def network_hash(model: nn.Module) -> str:
@@ -48,9 +50,11 @@ def export_onnx(model: nn.Module, input_size: int, path: Path) -> None:
     images = torch.zeros(2, 3, input_size, input_size)
     path.parent.mkdir(parents=True, exist_ok=True)
     where, memory = next(model.parameters()).device, torch.channels_last
+    log = logging.getLogger("torch.onnx")
+    level = log.level
+    log.setLevel(logging.ERROR)
     with replacing(path) as new, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of the exporter's own inside
-        logging.getLogger("torch.onnx").setLevel(logging.ERROR)
         torch.onnx.export(
             model.cpu().eval(),
             (images,),
@@ -62,6 +66,7 @@ def export_onnx(model: nn.Module, input_size: int, path: Path) -> None:
             external_data=False,
             verbose=False,
         )
+    log.setLevel(level)
     model.to(where, memory_format=memory)
 
 
@@ -83,12 +88,22 @@ class OnnxNetwork:
         self.path = folder / f"{network_hash(model)[:16]}_{input_size}.onnx"
         if not self.path.exists():
             export_onnx(model, input_size, self.path)
-        self.batch_axis = batch_axis
-        self.session = make_session(str(self.path), next(model.parameters()).device.type)
+        self.batch_axis, self.device = batch_axis, str(next(model.parameters()).device)
+        self._start()
+
+    def _start(self) -> None:
+        self.session = make_session(str(self.path), self.device)
         on_cpu = self.session.get_providers() == ["CPUExecutionProvider"]
         self.parts = torch.get_num_threads() if on_cpu else 1
         self.narrow = make_session(str(self.path), "cpu", threads=1) if self.parts > 1 else self.session
         self.threads = ThreadPoolExecutor(self.parts)
+
+    def __getstate__(self) -> dict:
+        return {"path": self.path, "batch_axis": self.batch_axis, "device": self.device}
+
+    def __setstate__(self, state: dict) -> None:
+        self.__dict__.update(state)  # in another process: the same file, sessions of its own
+        self._start()
 
     def __call__(self, images: Tensor) -> Tensor:
         values = images.cpu().contiguous().numpy()

@@ -2,15 +2,17 @@
 
 import contextlib
 import importlib.util
+import os
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import torch
+from PIL import Image
 
-from facelib.alignment import METHODS, align_faces
+from facelib.alignment import METHODS, warp_faces
 from facelib.detection import Detector, load_detector
 from facelib.embedding import Embedder, load_embedder
 from facelib.inference import BATCH_BYTES, one_process
@@ -18,11 +20,11 @@ from facelib.landmarks import Landmarker, load_landmarker
 from facelib.reading import Photo, read_image
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Face:
-    """One face of a photo.
+    """One face of a photo. Two are equal when they are the same object.
 
-    box: (4,) float32 x1 y1 x2 y2 in photo coordinates; score: the detector's, 0 to 1;
+    box: (4,) float32 x1 y1 x2 y2 in photo coordinates, inside the photo; score: the detector's, 0 to 1;
     landmarks: (5, 2) float32 in photo coordinates; aligned: (112, 112, 3) RGB uint8;
     embedding: (d,) float32 of length 1; landmark_confidence: (5,) float32, 0 to 1, how sure each landmark is (see
     `heatmap_confidence`).
@@ -37,11 +39,15 @@ class Face:
 
 
 class Faces(list[Face]):
-    """The faces of one photo, the largest first; `error` says why a photo of a batch could not be read."""
+    """The faces of one photo, the largest first.
 
-    def __init__(self, faces: Sequence[Face] = (), error: Exception | None = None):
+    error: why a photo of a batch could not be read. searched_to: the smallest faces that were looked for, in pixels of
+    the photo (see `Detector.searched_to`).
+    """
+
+    def __init__(self, faces: Sequence[Face] = (), error: Exception | None = None, searched_to: float | None = None):
         super().__init__(faces)
-        self.error = error
+        self.error, self.searched_to = error, searched_to
 
 
 class FacePipeline:
@@ -62,27 +68,30 @@ class FacePipeline:
 
     @classmethod
     def from_pretrained(
-        cls, detector: str = "auto", device: str | torch.device | None = None, align: str | None = None
+        cls, detector: str | Detector = "auto", device: str | int | torch.device | None = None, align: str | None = None
     ):
         """The shipped weights. Arguments: see `load_detector`, `pick_device` and `align_faces`."""
-        return cls(load_detector(detector, device), load_landmarker(device=device), load_embedder(device=device), align)
+        if not isinstance(detector, Detector):
+            detector = load_detector(detector, device)
+        return cls(detector, load_landmarker(device=device), load_embedder(device=device), align)
 
-    def __call__(self, photo: Photo | Sequence[Photo], batch_size: int = 8) -> Faces | list[Faces]:
+    def __call__(self, photo: Photo | Iterable[Photo], batch_size: int = 8) -> Faces | list[Faces]:
         """Find, align and embed every face.
 
         Args:
-            photo: a path, a PIL image or an RGB uint8 array (H, W, 3), or a list of these.
+            photo: see `read_image`; or several, in a list or whatever gives one after the other, such as a generator
+                or an array of frames (n, H, W, 3).
             batch_size: photos held in memory at a time, fewer where they are large; their faces go through
                 the networks together.
 
         Returns:
-            For one photo its faces, an empty list when there is none. For a list one such list per photo,
+            For one photo its faces, an empty list when there is none. For several one such list per photo,
             in order; of a photo that cannot be read it is empty, its `error` is set and a warning names it.
 
         Raises:
             OSError, ValueError, TypeError: the one photo cannot be read, see `read_image`.
         """
-        if not isinstance(photo, list | tuple):
+        if not are_several(photo):
             return self._run([read_image(photo)])[0]
         results: list[Faces] = []
         for _, faces in self.stream(photo, batch_size):
@@ -91,8 +100,8 @@ class FacePipeline:
                 warnings.warn(f"photo {len(results) - 1} is left out: {faces.error}", stacklevel=2)
         return results
 
-    def stream(self, photos: Sequence[Photo], batch_size: int = 8) -> Iterator[tuple[np.ndarray | None, Faces]]:
-        """As calling with a list, but gives (image, faces) one after the other and keeps none of them.
+    def stream(self, photos: Iterable[Photo], batch_size: int = 8) -> Iterator[tuple[np.ndarray | None, Faces]]:
+        """As calling with several, but gives (image, faces) one after the other and keeps none of them.
 
         The image of a photo that cannot be read is None; there is no warning.
         """
@@ -100,15 +109,16 @@ class FacePipeline:
             raise ValueError(f"batch_size={batch_size}: at least 1")
         one_process()
         batch: list[np.ndarray | Exception] = []
-        for number, photo in enumerate(photos, 1):
+        for photo in photos:
             try:
                 batch.append(read_image(photo))
             except Exception as error:  # whatever it is, it is this photo's alone
                 batch.append(error)
             pixels = sum(image.size for image in batch if isinstance(image, np.ndarray))
-            if len(batch) == batch_size or pixels > BATCH_BYTES or number == len(photos):
+            if len(batch) == batch_size or pixels > BATCH_BYTES:
                 yield from self._results(batch)
                 batch = []
+        yield from self._results(batch)
 
     def _results(self, batch: list[np.ndarray | Exception]) -> Iterator[tuple[np.ndarray | None, Faces]]:
         """(image, faces) for each image of a batch, (None, faces with an error) for each error."""
@@ -133,14 +143,29 @@ class FacePipeline:
         """The steps themselves, over several photos: all their faces go through the networks together."""
         found = [self.detector.detect(image) for image in images]
         landmarks, confidence = self.landmarker.predict_with_confidence(images, [boxes for boxes, _ in found])
-        aligned = [align_faces(image, points, self.align) for image, points in zip(images, landmarks)]
+        aligned = [warp_faces(image, points, self.align) for image, points in zip(images, landmarks)]
         embeddings = iter(self.embedder.embed(np.concatenate(aligned))) if images else iter(())
         results = []
-        for (boxes, scores), points, faces, sure in zip(found, landmarks, aligned, confidence):
+        for image, (boxes, scores), points, faces, sure in zip(images, found, landmarks, aligned, confidence):
             # Takes as many embeddings as there are boxes, which end first.
             rows = zip(boxes, scores.tolist(), points, faces, embeddings, sure)
-            results.append(Faces([Face(*row) for row in rows]))
+            results.append(Faces([Face(*row) for row in rows], searched_to=self.detector.searched_to(image)))
         return results
+
+
+def are_several(photo: object) -> bool:
+    """Whether this is a collection of photos rather than one: not text, a path, a picture or the content of a file.
+
+    Raises:
+        TypeError: a mapping.
+    """
+    if isinstance(photo, Mapping):
+        raise TypeError(f"a {type(photo).__name__} is no photo and no list of photos: give list(it.values())")
+    if isinstance(photo, np.ndarray):
+        return photo.ndim == 4 and photo.shape[3] in (1, 3, 4)
+    if isinstance(photo, str | os.PathLike | Image.Image | bytes | bytearray | memoryview) or hasattr(photo, "read"):
+        return False
+    return isinstance(photo, Iterable) and type(photo).__module__.split(".")[0] != "torch"
 
 
 def sample_photo() -> Path:

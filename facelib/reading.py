@@ -1,12 +1,13 @@
 """Any photo, from any source, as RGB uint8 (H, W, 3): upright, whole, or an error that names it."""
 
 import contextlib
+import io
 import os
+import re
 import stat
 import tempfile
-import warnings
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -15,16 +16,15 @@ import numpy as np
 from PIL import Image
 
 from facelib.files import printable
+from facelib.formats import HEAD_BYTES, openers_of
 
-Photo = str | Path | Image.Image | np.ndarray
-FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "AVIF", "JPEG2000")  # as Pillow calls them
-SUFFIXES = {
-    ".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".pgm",
-    ".ppm", ".pbm", ".pnm", ".avif", ".jp2", ".j2k",
-}  # fmt: skip
+# A path, a picture, or the content of a file: bytes, or a file that is open for reading them.
+Photo = str | os.PathLike | Image.Image | np.ndarray | bytes | bytearray | memoryview | BinaryIO
+ADDRESS = re.compile(r"(https?|ftp|file):/+", re.IGNORECASE)
+MAX_NAME = 4_096  # characters that a path may have
 MAX_PIXELS = 200_000_000
 # Formats whose decoders take 9 to 19 bytes a pixel: pixels that they may have, so that they need no more than others.
-COSTLY = {"AVIF": 120_000_000, "JPEG2000": 60_000_000, "animated WEBP": 60_000_000}
+COSTLY = {"AVIF": 120_000_000, "HEIF": 120_000_000, "JPEG2000": 60_000_000, "animated WEBP": 60_000_000}
 MAX_SIDE = 65_535
 MAX_BYTES = 2_000_000_000  # of a file
 MAX_WHOLE_BYTES = 250_000_000  # of a file in a format that is read as a whole before it is decoded
@@ -36,7 +36,8 @@ ORIENTATION = 0x0112  # EXIF tag
 def read_image(photo: Photo) -> np.ndarray:
     """Any photo as RGB uint8 (H, W, 3), upright.
 
-    Takes a path, a PIL image or an array. EXIF orientation is applied, transparency is put on white,
+    Takes a path ("~" is the home folder), the content of a file (bytes, or a file open for reading them, which stays
+    open and where it was), a PIL image or an array. EXIF orientation is applied, transparency is put on white,
     grey becomes RGB. More than 8 bits become 8: values are divided so that the range of 8, 12, 16 or
     more bits that the largest value needs becomes 0 to 255. Of an animated file the first frame counts, of
     a PIL image the frame it stands at.
@@ -44,27 +45,76 @@ def read_image(photo: Photo) -> np.ndarray:
     Raises:
         FileNotFoundError: there is no such file.
         PermissionError: the file may not be read.
-        ValueError: not an image, damaged, empty, a folder or a pipe, a side over 65,535 pixels or over 200
+        ValueError: not an image, damaged, empty, a folder or a pipe, an address, a side over 65,535 pixels or over 200
             megapixels, or an array that is not uint8 (or uint16) of shape (H, W), (H, W, 1), (H, W, 3) or (H, W, 4).
         OSError: the disk or the network drive fails while the file is read.
-        TypeError: neither path, PIL image nor array.
+        TypeError: none of these.
     """
     if isinstance(photo, np.ndarray):
         return _from_array(photo)
     if isinstance(photo, Image.Image):
         return _from_pil(photo, f"the {photo.mode} image")
-    if not isinstance(photo, str | Path):
-        raise TypeError(f"a {type(photo).__name__} is no photo: give a path, a PIL image or an RGB array")
-    name = printable(photo)
-    with _open_file(Path(photo), name) as file:
-        image = _open_image(file, name)
-        _check_size(image, name)
-        if image.format == "WEBP" and not getattr(image, "is_animated", False):
-            try:
-                return _from_webp(file, image)
-            except Exception as error:
-                raise _broken(name, error) from None
-        return _from_pil(image, name, file)
+    if isinstance(photo, str | os.PathLike):
+        path = _path_of(photo)
+        with _open_file(path, printable(path)) as file:
+            return _from_file(file, printable(path))
+    with io.BytesIO(_content_of(photo)) as file:
+        return _from_file(file, f"the photo of {len(file.getbuffer()):,} bytes")
+
+
+def _from_file(file: BinaryIO, name: str) -> np.ndarray:
+    image = _open_image(file, name)
+    _check_size(image, name)
+    if image.format == "WEBP" and not getattr(image, "is_animated", False):
+        try:
+            return _from_webp(file, image)
+        except Exception as error:
+            raise _broken(name, error) from None
+    return _from_pil(image, name, file)
+
+
+def _path_of(photo: str | os.PathLike) -> Path:
+    """A path as a file system takes it.
+
+    Raises:
+        ValueError: a web address, or what else is given as text in place of a path.
+    """
+    text = os.fsdecode(photo)
+    if ADDRESS.match(text):
+        raise ValueError(
+            f"{printable(text)[:100]} is an address, and nothing is fetched: download it, and give the file"
+        )
+    if text.startswith("data:") or len(text) > MAX_NAME:
+        raise ValueError(
+            f"{printable(text)[:40]}... ({len(text):,} characters) is no path: of a picture as text, give the bytes, "
+            "base64.b64decode(text.partition(',')[2] or text)"
+        )
+    path = Path(text)
+    if text.startswith("~") and not os.path.lexists(path):
+        with contextlib.suppress(RuntimeError):  # no such user, or no home: the name as it is will be missed
+            return path.expanduser()
+    return path
+
+
+def _content_of(photo: object) -> bytes:
+    """The bytes of a photo that is neither path nor picture."""
+    if isinstance(photo, bytes | bytearray | memoryview):
+        return bytes(photo)
+    if callable(getattr(photo, "read", None)):
+        place = photo.tell() if getattr(photo, "seekable", lambda: False)() else None
+        content = photo.read(MAX_BYTES + 1)
+        if place is not None:
+            photo.seek(place)
+        if isinstance(content, bytes):
+            return content
+        raise TypeError(f'a file that gives {type(content).__name__} is no photo: open it with open(path, "rb")')
+    if type(photo).__module__.split(".")[0] == "torch":
+        raise TypeError(
+            "a torch Tensor is no photo: give an RGB uint8 array (H, W, 3), e.g. its .permute(1, 2, 0).numpy()"
+        )
+    raise TypeError(
+        f"a {type(photo).__name__} is no photo: give a path, the bytes of a file, a PIL image or an RGB array"
+    )
 
 
 def _open_file(path: Path, name: str) -> BinaryIO:
@@ -87,23 +137,23 @@ def _open_file(path: Path, name: str) -> BinaryIO:
 
 
 def _open_image(file: BinaryIO, name: str) -> Image.Image:
-    """The image in a file, of one of `FORMATS`, its pixels not read yet.
+    """The image in a file, its pixels not read yet.
 
     As `Image.open` does it, but by our limits instead of those that this process has set for Pillow.
     """
-    Image.init()
-    if os.fstat(file.fileno()).st_size > MAX_BYTES:
+    size = file.seek(0, os.SEEK_END)
+    file.seek(0)
+    if size > MAX_BYTES:
         raise ValueError(f"{name} is a file of more than {MAX_BYTES / 1e9:g} GB: no photo of 200 megapixels is")
-    start, failure = file.read(16), None
-    for factory, accept in (Image.OPEN[kind] for kind in FORMATS if kind in Image.OPEN):
-        if accept is None or accept(start) is True:
-            file.seek(0)
-            if start[8:12] in (b"WEBP", b"avif") and os.fstat(file.fileno()).st_size > MAX_WHOLE_BYTES:
-                raise ValueError(f"{name} is a file of more than {MAX_WHOLE_BYTES / 1e6:g} MB: convert it to JPEG")
-            try:
-                return factory(file, "")
-            except Exception as error:  # every format has its own ways to fail on a broken header
-                failure = error
+    start, failure = file.read(HEAD_BYTES), None
+    for factory in openers_of(start):
+        file.seek(0)
+        if (start[8:12] == b"WEBP" or start[4:8] == b"ftyp") and size > MAX_WHOLE_BYTES:
+            raise ValueError(f"{name} is a file of more than {MAX_WHOLE_BYTES / 1e6:g} MB: convert it to JPEG")
+        try:
+            return factory(file, "")
+        except Exception as error:  # every format has its own ways to fail on a broken header
+            failure = error
     if failure is None:
         raise ValueError(f"{name} is not an image that can be read; is its content what the name says?")
     raise _broken(name, failure)
@@ -272,6 +322,11 @@ def _png_is_whole(file: BinaryIO, image: Image.Image) -> bool:
 def _from_array(array: np.ndarray) -> np.ndarray:
     if array.size == 0:
         raise ValueError(f"the array is empty, its shape is {array.shape}")
+    if array.ndim == 4 and array.shape[3] in (1, 3, 4):
+        raise ValueError(
+            f"an array of shape {array.shape} is {len(array)} frames, not one photo: give them one by one, or as "
+            "list(frames) to a pipeline"
+        )
     if array.ndim == 2:
         array = array[:, :, None]
     if array.ndim != 3 or array.shape[2] not in (1, 3, 4):
@@ -279,11 +334,7 @@ def _from_array(array: np.ndarray) -> np.ndarray:
     if array.dtype == np.uint16:
         array = _eight_bits(array, array.max())
     if array.dtype != np.uint8:
-        nan = " with NaN" if np.issubdtype(array.dtype, np.floating) and np.isnan(array).any() else ""
-        raise ValueError(
-            f"an array of {array.dtype}{nan}: expected uint8, 0 to 255; values from 0 to 1 become that with "
-            "(255 * array).round().astype('uint8')"
-        )
+        raise ValueError(f"an array of {array.dtype}{_advice(array)}")
     if array.shape[2] == 1:
         array = array.repeat(3, axis=2)
     if array.shape[2] == 4:
@@ -291,31 +342,18 @@ def _from_array(array: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(array)
 
 
-def find_photos(paths: Sequence[str | Path], leave_out: Callable[[Path], bool] = lambda folder: False) -> list[Path]:
-    """Photos named or lying in folders (searched to the bottom, in alphabetical order), each once.
-
-    A named file is kept whatever its ending, so that reading it gives the error, and so is a name
-    that does not exist. Links to folders are not followed. A folder that may not be listed is named in a warning.
-
-    Args:
-        leave_out: asked for each folder below a named one; True keeps it out.
-    """
-    photos: list[Path] = []
-    for path in map(Path, paths):
-        if not os.path.isdir(path):  # unlike path.is_dir() never an error
-            photos.append(path)
-            continue
-        found: list[Path] = []
-        for folder, folders, files in os.walk(path, onerror=_warn_of_folder):
-            folders[:] = [name for name in folders if not leave_out(Path(folder, name))]
-            named = [Path(folder, name) for name in files if Path(name).suffix.lower() in SUFFIXES]
-            found += [file for file in named if os.path.isfile(file)]
-        photos += sorted(found)
-    once: dict[str, Path] = {}
-    for photo in photos:
-        once.setdefault(str(photo) if "\0" in str(photo) else os.path.realpath(photo), photo)
-    return list(once.values())
-
-
-def _warn_of_folder(error: OSError) -> None:
-    warnings.warn(f"{printable(error.filename)}: its photos are left out ({error.strerror})", stacklevel=3)
+def _advice(array: np.ndarray) -> str:
+    """How an array of another type becomes uint8, by the values that it holds."""
+    expected = ": expected uint8, 0 to 255; "
+    if array.dtype == bool:
+        return expected + "True and False become that with 255 * array.astype('uint8')"
+    if array.dtype.kind not in "iuf":
+        return ": expected uint8, 0 to 255"
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
+        return " with NaN or infinity" + expected + "find out where they come from first"
+    low, high = float(array.min()), float(array.max())
+    if low < 0 or high > 255:
+        return f" from {low:g} to {high:g}{expected}bring the values into that range first"
+    if array.dtype.kind == "f" and high <= 1:
+        return expected + "values from 0 to 1 become that with (255 * array).round().astype('uint8')"
+    return expected + "these values become that with array.round().astype('uint8')"

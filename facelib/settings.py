@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,13 +25,22 @@ LISTS = _PACKAGE / "_data" if _INSTALLED else _PACKAGE.parent / "data"  # frozen
 SPIN_COUNT = "3000"
 
 
+def share_cores() -> None:
+    """Called as a wing is imported: where that is for `python -m`, which owns the process, set the variable; the
+    environment of a program that uses the package stays as it is."""
+    if sys.argv[:1] == ["-m"]:  # Python's place holder while it looks for the module that it runs
+        os.environ.setdefault("GOMP_SPINCOUNT", SPIN_COUNT)
+
+
 def data_folder() -> Path:
     """FACELIB_DATA; else data/ of the checkout, or ~/.facelib where the package was installed without one."""
-    return Path(os.environ.get("FACELIB_DATA") or (Path.home() / ".facelib" if _INSTALLED else LISTS))
+    named = os.environ.get("FACELIB_DATA")
+    return Path(named).expanduser() if named else Path.home() / ".facelib" if _INSTALLED else LISTS
 
 
-def pick_device(device: str | torch.device | None = None) -> torch.device:
-    """ "cpu", "cuda", "mps", or the best there is for None; a torch.device is one too.
+def pick_device(device: str | int | torch.device | None = None) -> torch.device:
+    """ "cpu", "cuda", "mps", "cuda:1" or 1 for a GPU by its number, or the best there is for None; a torch.device is
+    one too.
 
     Raises:
         ValueError: the named device is not there.
@@ -40,7 +50,12 @@ def pick_device(device: str | torch.device | None = None) -> torch.device:
     there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     if device is None:
         device = next(name for name, available in there.items() if available)
-    if not there.get(str(device).split(":")[0], False):
-        names = ", ".join(name for name, available in there.items() if available)
-        raise ValueError(f"device={device!r} is not available here; there is: {names}")
-    return torch.device(device)
+    named = f"cuda:{device}" if isinstance(device, int) and not isinstance(device, bool) else str(device)
+    kind, _, number = named.partition(":")
+    counts = {"cuda": torch.cuda.device_count() if there["cuda"] else 0, "mps": 1, "cpu": 1}
+    fits = not number or (number.isdecimal() and int(number) < counts.get(kind, 0))
+    if not there.get(kind, False) or not fits:
+        names = [name for name, available in there.items() if available]
+        names += [f"cuda:{i}" for i in range(counts["cuda"])]
+        raise ValueError(f"device={device!r} is not available here; there is: {', '.join(names)}")
+    return torch.device(named)

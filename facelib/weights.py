@@ -167,12 +167,14 @@ def load_weights(
             shapes = {name: value.shape for name, value in build(**arguments).state_dict().items()}
         if shapes != {name: value.shape for name, value in state.items()}:
             raise ValueError("names or shapes differ")
-        model = build(**arguments)
+        with torch.device("cpu"):
+            model = build(**arguments)
         model.load_state_dict(state)
     except Exception as error:  # whatever a network raises that is built with the wrong arguments
         reason = textwrap.shorten(str(error), 200, placeholder=" ...")
         raise ValueError(f"{path} holds weights of another architecture than {arguments}: {reason}") from None
-    return model.to(pick_device(device), memory_format=torch.channels_last).eval(), entry
+    # In float32, whatever the program has made PyTorch's default.
+    return model.float().to(pick_device(device), memory_format=torch.channels_last).eval(), entry
 
 
 def _checked(path: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from facelib.images import warp_image
-from facelib.reading import find_photos, read_image
+from facelib.reading import read_image
 
 
 @pytest.fixture
@@ -302,28 +302,6 @@ def test_bad_arrays(array, says):
 def test_other_types():
     with pytest.raises(TypeError, match="NoneType"):
         read_image(None)
-
-
-def test_find_photos_finds_each_once_and_leaves_out(tmp_path):
-    (tmp_path / "a").mkdir()
-    (tmp_path / "a" / "1.jpg").touch()
-    (tmp_path / "2.jpg").touch()
-    (tmp_path / "3.jpg").symlink_to(tmp_path / "2.jpg")
-    (tmp_path / "loop").symlink_to(tmp_path)
-    os.mkfifo(tmp_path / "pipe.jpg")
-    found = find_photos([tmp_path / "2.jpg", tmp_path, tmp_path / "a"])
-    assert [p.name for p in found] == ["2.jpg", "1.jpg"]
-    odd = [tmp_path / ("y" * 300), "a\0b"]  # names that the system refuses are kept, and reading them says why
-    assert find_photos(odd) == [Path(name) for name in odd]
-    assert find_photos([tmp_path], lambda folder: folder.name == "a") == [tmp_path / "2.jpg"]
-
-
-def test_find_photos(tmp_path):
-    for name in ("b/2.PNG", "a/1.jpg", "notes.txt"):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).touch()
-    found = find_photos([tmp_path, tmp_path / "gone.jpg"])
-    assert [p.name for p in found] == ["1.jpg", "2.PNG", "gone.jpg"]
 
 
 @pytest.mark.parametrize("scale", [1.7, 0.9, 0.5, 0.3, 0.11, 0.03])

@@ -16,7 +16,7 @@ import pytest
 from facelib import results
 from facelib.__main__ import main
 from facelib.files import replacing
-from facelib.reading import find_photos
+from facelib.photo_search import find_photos
 
 PHOTOS = 9
 

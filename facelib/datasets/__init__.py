@@ -11,8 +11,6 @@ crops      photos to prepared crops, and the downloads
 `python -m facelib.datasets lfw | celeba | prepare | clean`
 """
 
-import os
+from facelib.settings import share_cores
 
-from facelib.settings import SPIN_COUNT
-
-os.environ.setdefault("GOMP_SPINCOUNT", SPIN_COUNT)  # heeded where PyTorch is not loaded yet
+share_cores()

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from tqdm.auto import tqdm
 
-from facelib.alignment import METHODS, SIZE, align_faces
+from facelib.alignment import METHODS, SIZE, warp_faces
 from facelib.datasets.lists import FaceList, load_faces
 from facelib.datasets.sources import load_people_folder
 from facelib.datasets.splits import FAMILIES, hold_out_photos, in_held_out_family, open_set_faces, training_list
@@ -103,7 +103,7 @@ def _align(
 
     def align() -> None:
         for image, points in zip(images, landmarker.predict(images, boxes)):
-            aligned.append(align_faces(image, points, method)[0])
+            aligned.append(warp_faces(image, points, method)[0])
         images.clear(), boxes.clear()
 
     for i in tqdm(range(len(faces)), "aligning", unit="photo", disable=not progress, leave=False):
@@ -222,5 +222,5 @@ def cut_faces(faces: FaceList, how: str, landmarker: Landmarker) -> tuple[np.nda
     if how == "box":
         return np.stack([warp_image(i, crop_matrix(box, SIZE), SIZE) for i, box in zip(images, faces.boxes)]), faces
     if how == "detector":
-        return np.concatenate([align_faces(i, points[None]) for i, points in zip(images, faces.points)]), faces
+        return np.concatenate([warp_faces(i, points[None]) for i, points in zip(images, faces.points)]), faces
     raise ValueError(f"how={how!r}: expected 'box', 'detector' or one of {', '.join(METHODS)}")

@@ -8,8 +8,6 @@ speed          how quick the networks are on this machine
 documents      the figures in README.md and models/README.md, made from models/results
 """
 
-import os
+from facelib.settings import share_cores
 
-from facelib.settings import SPIN_COUNT
-
-os.environ.setdefault("GOMP_SPINCOUNT", SPIN_COUNT)  # heeded where PyTorch is not loaded yet
+share_cores()

@@ -23,6 +23,7 @@ from facelib.metrics import (
     identification_rate,
     lfw_accuracy,
     pair_similarities,
+    possible_rates,
     rank_1,
     rates_of,
     verification_summary,
@@ -67,12 +68,14 @@ def open_set_embeddings(embedder: Embedder, landmarker: Landmarker, split: str) 
 def open_set_metrics(vectors: np.ndarray, people: np.ndarray) -> dict[str, Any]:
     """Identification Rate, AUC, EER and rank-1 over all pairs, with intervals over people; and "distractors",
     the rate where half of the people are query and the others distractors."""
-    fprs = (*COURSE_FPRS, *FPRS[1:])
+    fprs = possible_rates(people, (*COURSE_FPRS, *FPRS[1:]))
     rows = identification_rate(vectors, people, fprs=fprs)
     for row, interval in zip(rows, bootstrap_identification_rate(vectors, people, fprs)):
         row["interval_95"] = interval
     summary = verification_summary(*pair_similarities(vectors, people))
     query = np.isin(people, np.unique(people)[::2])
+    pairs = len(pair_similarities(vectors[query], people[query], vectors[~query])[1])
+    fprs = [fpr for fpr in fprs if fpr * pairs >= 1]
     with_distractors = identification_rate(vectors[query], people[query], vectors[~query], fprs)
     return {
         "identification_rate": rows,
@@ -164,9 +167,11 @@ def lfw_metrics(embedder: Embedder, landmarker: Landmarker) -> dict[str, float]:
 
 
 def choose_threshold(embedder: Embedder, landmarker: Landmarker) -> tuple[float, list[dict[str, float]]]:
-    """The cosine that one in 1,000 pairs of strangers in open_val is above, and the rates on open_val."""
-    rates = identification_rate(*open_set_embeddings(embedder, landmarker, "open_val"))
-    return next(row["threshold"] for row in rates if row["fpr"] == 0.001), rates
+    """The cosine that one in 1,000 pairs of strangers in open_val is above (where there are fewer pairs, that of the
+    lowest rate there is), and the rates on open_val."""
+    vectors, people = open_set_embeddings(embedder, landmarker, "open_val")
+    rates = identification_rate(vectors, people, fprs=possible_rates(people))
+    return next(row["threshold"] for row in rates if row["fpr"] in (0.001, rates[-1]["fpr"])), rates
 
 
 def embedder_metrics(embedder: Embedder, landmarker: Landmarker) -> tuple[float, dict[str, Any]]:

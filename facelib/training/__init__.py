@@ -14,9 +14,6 @@ run              recipe -> weights, manifest, history: what the command does
 compare          a recipe and a list of overrides: equal short runs, one table
 """
 
-import os
+from facelib.settings import share_cores
 
-from facelib.settings import SPIN_COUNT
-
-os.environ.setdefault("GOMP_SPINCOUNT", SPIN_COUNT)  # heeded where PyTorch is not loaded yet
-os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # it would ask the network for its newest version
+share_cores()

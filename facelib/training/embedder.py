@@ -15,7 +15,7 @@ from facelib.files import files_key
 from facelib.inference import batches
 from facelib.landmarks import load_landmarker
 from facelib.losses import LOSSES, IdentityLoss, make_loss, margin_schedule
-from facelib.metrics import identification_rate, top_k_accuracy, triplet_accuracy
+from facelib.metrics import rates_of, top_k_accuracy, triplet_accuracy
 from facelib.training.face_data import AlignedDataset
 from facelib.training.loop import Run, Task, fit, make_accelerator
 from facelib.training.material import Material, load_material, sources_of
@@ -110,7 +110,7 @@ class Training:
         aligned, people = self.material.unseen
         if len(aligned):
             vectors = Embedder(TrainedNetwork(self.model.network, size), flip=False).embed(aligned)
-            figures |= {f"tpr_at_{row['fpr']:g}": row["tpr"] for row in identification_rate(vectors, people)}
+            figures |= {f"tpr_at_{fpr}": rate for fpr, rate in rates_of(vectors, people).items()}
             figures["triplets"] = triplet_accuracy(vectors, people)
         return figures | self.closed_set("val", size, {"top1": 1})
 

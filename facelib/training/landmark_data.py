@@ -1,9 +1,9 @@
 """What the hourglass is trained on: faces with their points, moved, turned and spoiled together."""
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
-import albumentations as A
 import numpy as np
 import torch
 
@@ -16,6 +16,13 @@ from facelib.images import crop_matrix, image_to_tensor, transform_points, warp_
 from facelib.landmarks import MIRRORED
 from facelib.reading import read_image
 from facelib.training.sampling import EpochDataset
+
+_before = os.environ.get("NO_ALBUMENTATIONS_UPDATE")
+os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"  # else it asks the network for its newest version when it is imported
+import albumentations as A  # noqa: E402
+
+if _before is None:
+    del os.environ["NO_ALBUMENTATIONS_UPDATE"]
 
 YTF_WEIGHT = 1 / 3  # YouTube frames repeat themselves
 

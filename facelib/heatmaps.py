@@ -1,6 +1,7 @@
 """Landmarks to heatmaps and back. Points are in heatmap cells: the centre of the top-left cell
 is (0, 0). `image_to_cells` and `cells_to_image` go between cells and input pixels."""
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -32,7 +33,7 @@ def points_to_heatmaps(points: Tensor, size: int, sigma: float = SIGMA) -> Tenso
     Raises:
         ValueError: points of another shape, or not finite.
     """
-    points = torch.as_tensor(points, dtype=torch.float32)
+    points = points.float() if isinstance(points, Tensor) else torch.from_numpy(np.asarray(points, np.float32))
     if points.ndim < 1 or points.shape[-1] != 2:
         raise ValueError(f"points of shape {tuple(points.shape)}: expected (..., 2) with x and y last")
     if not torch.isfinite(points).all():

@@ -94,11 +94,12 @@ class Landmarker:
             batch = faces[part]
             crops = np.stack([warp_image(image, matrix, self.input_size) for image, matrix in batch])
             maps = self.heatmaps(crops)[stack]
-            cells = heatmaps_to_points(maps, self.decoder)
+            with torch.autocast("cpu", enabled=False):
+                cells = heatmaps_to_points(maps, self.decoder)
+                sure.append(heatmap_confidence(maps, cells).numpy())
             points = cells_to_image(cells, self.model.STRIDE).numpy()
             inverse = [np.linalg.inv(np.vstack([matrix, [0, 0, 1]]))[:2] for _, matrix in batch]
             found.append(np.stack([transform_points(p, m) for p, m in zip(points, inverse)]))
-            sure.append(heatmap_confidence(maps, cells).numpy())
         if not boxes:
             return [], []
         ends = np.cumsum([len(b) for b in boxes])[:-1]
@@ -106,7 +107,8 @@ class Landmarker:
 
     def predict_crops(self, crops: np.ndarray, stack: int = -1) -> np.ndarray:
         """Square crops (n, s, s, 3) uint8 -> landmarks (n, 5, 2) in crop pixels, float32."""
-        points = heatmaps_to_points(self.heatmaps(crops)[stack], self.decoder)
+        with torch.autocast("cpu", enabled=False):
+            points = heatmaps_to_points(self.heatmaps(crops)[stack], self.decoder)
         return cells_to_image(points, self.model.STRIDE).numpy()
 
     def heatmaps(self, crops: np.ndarray) -> torch.Tensor:

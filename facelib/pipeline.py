@@ -17,7 +17,9 @@ from facelib.detection import Detector, load_detector
 from facelib.embedding import Embedder, load_embedder
 from facelib.inference import BATCH_BYTES, one_process
 from facelib.landmarks import Landmarker, load_landmarker
+from facelib.quality import face_quality
 from facelib.reading import Photo, read_image
+from facelib.upright import Finding, find_turned
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,7 +29,7 @@ class Face:
     box: (4,) float32 x1 y1 x2 y2 in photo coordinates, inside the photo; score: the detector's, 0 to 1;
     landmarks: (5, 2) float32 in photo coordinates; aligned: (112, 112, 3) RGB uint8;
     embedding: (d,) float32 of length 1; landmark_confidence: (5,) float32, 0 to 1, how sure each landmark is (see
-    `heatmap_confidence`).
+    `heatmap_confidence`); quality: 0 to 1, how much the face shows (see `face_quality`).
     """
 
     box: np.ndarray
@@ -36,6 +38,7 @@ class Face:
     aligned: np.ndarray = field(repr=False)
     embedding: np.ndarray = field(repr=False)
     landmark_confidence: np.ndarray = field(repr=False)
+    quality: float
 
 
 class Faces(list[Face]):
@@ -141,15 +144,21 @@ class FacePipeline:
 
     def _run(self, images: list[np.ndarray]) -> list[Faces]:
         """The steps themselves, over several photos: all their faces go through the networks together."""
-        found = [self.detector.detect(image) for image in images]
-        landmarks, confidence = self.landmarker.predict_with_confidence(images, [boxes for boxes, _ in found])
-        aligned = [warp_faces(image, points, self.align) for image, points in zip(images, landmarks)]
+        detected = [self.detector.detect(image) for image in images]
+        points = self.landmarker.predict_with_confidence(images, [boxes for boxes, _ in detected])
+        found = [Finding(*of_detector, *of_landmarker) for of_detector, *of_landmarker in zip(detected, *points)]
+        for i, one in enumerate(found):
+            if one.is_doubtful:
+                found[i] = find_turned(self.detector, self.landmarker, images[i], one)
+        aligned = [warp_faces(image, one.landmarks, self.align) for image, one in zip(images, found)]
         embeddings = iter(self.embedder.embed(np.concatenate(aligned))) if images else iter(())
         results = []
-        for image, (boxes, scores), points, faces, sure in zip(images, found, landmarks, aligned, confidence):
+        for image, one, faces in zip(images, found, aligned):
+            quality = [face_quality(face, sure) for face, sure in zip(faces, one.confidence)]
+            rows = zip(one.boxes, one.scores.tolist(), one.landmarks, faces, embeddings, one.confidence, quality)
             # Takes as many embeddings as there are boxes, which end first.
-            rows = zip(boxes, scores.tolist(), points, faces, embeddings, sure)
-            results.append(Faces([Face(*row) for row in rows], searched_to=self.detector.searched_to(image)))
+            found_here = sorted((Face(*row) for row in rows), key=lambda face: -(face.box[2:] - face.box[:2]).prod())
+            results.append(Faces(found_here, searched_to=self.detector.searched_to(image)))
         return results
 
 

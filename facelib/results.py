@@ -211,7 +211,8 @@ class Results:
         finally:
             plt.close(figure)
         written = [self._write_face(name, number, face) for number, face in enumerate(faces)]
-        return {"annotated": f"{name}_annotated.jpg", "faces": written}
+        searched_to = {"searched_to": round(faces.searched_to, 1)} if faces.searched_to else {}
+        return {"annotated": f"{name}_annotated.jpg", **searched_to, "faces": written}
 
     def _write_face(self, name: str, number: int, face: Face) -> dict:
         file = f"{name}_face{number}.png"
@@ -221,6 +222,7 @@ class Results:
             "box": face.box.round(2).tolist(),
             "score": round(face.score, 4),
             "landmarks": face.landmarks.round(2).tolist(),
+            "quality": round(face.quality, 3),
             "landmark_confidence": [round(value, 3) for value in face.landmark_confidence.tolist()],
             "aligned": file,
         }

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     import torch
 
 DETECTORS = ("auto", "insightface", "retinaface")
+SMALLEST_FACE = 40.0  # pixels of a photo, looked for unless something else is asked for
 
 _PACKAGE = Path(__file__).parent
 # Installed from a wheel, weights and lists travel inside the package; in a checkout they lie beside it.

@@ -72,3 +72,16 @@ def test_no_face_and_bad_input():
     for box in ([5, 5, 5, 9], [0, 0, np.nan, 1], [1, 2, 3]):
         with pytest.raises(ValueError, match="box"):
             crop_matrix(np.array(box), 128)
+
+
+def test_the_other_order_of_the_eyes_is_refused_however_the_face_is_turned():
+    """dlib and MTCNN name the person's left eye first; the picture would be aligned upside down."""
+    image = np.zeros((300, 300, 3), np.uint8)
+    for angle in range(0, 360, 30):
+        points = move(TEMPLATE, angle, 1.3, [120, 120]).astype(np.float32)
+        assert align_faces(image, points[None]).shape == (1, 112, 112, 3)
+        with pytest.raises(ValueError, match="landmarks of face 1: the first eye lies right of the second"):
+            align_faces(image, np.stack([points, points[MIRRORED]]))
+    profile = TEMPLATE.copy()
+    profile[1] = profile[0] + [-2, 0]  # both eyes nearly in one place say nothing
+    assert len(align_faces(image, profile[None])) == 1

@@ -2,18 +2,22 @@ import dataclasses
 import functools
 import http.server
 import io
+import pickle
 import socket
 import threading
 import time
 import tracemalloc
 import zipfile
+from dataclasses import replace
 
 import cv2
 import numpy as np
 import pytest
 
 from facelib import detection, downloads, load_detector
-from facelib.evaluation.detectors import turned
+from facelib.detection import overlaps
+from facelib.evaluation.crowds import crowd
+from facelib.evaluation.detectors import count_faces, turned
 from facelib.settings import data_folder
 
 
@@ -231,3 +235,53 @@ def test_insightface_downloads_and_shows_its_terms(fresh, model_host, photo, cap
     assert found.name == "insightface"
     assert "non-commercial" in capsys.readouterr().err
     assert len(found.detect(photo)[0]) == 6
+
+
+def test_a_large_photo_is_looked_through_in_parts(detector, photo):
+    """Faces of 50 pixels and more on a wide and on a large picture; a photo that needs no parts is looked at once."""
+    for width, height in ((7680, 900), (1000, 9000), (5200, 3900)):
+        picture, boxes = crowd(width, height)
+        found, _ = detector.detect(picture)
+        right, wrong = count_faces(found, boxes, np.ones(len(boxes), bool), np.eye(2, 3))
+        assert right >= 0.9 * len(boxes)
+        assert wrong <= 0.1 * len(boxes) + 2  # faces that the border cuts may be found too
+        assert detector.searched_to(picture) <= 40
+    assert detector.searched_to(photo) == pytest.approx(16 * 1280 / 640)
+    whole = replace(detector, smallest_face=float("inf"))
+    assert whole.searched_to(picture) == pytest.approx(16 * 5200 / 640)
+    assert len(whole.detect(picture)[0]) < 0.8 * len(found)
+
+
+def test_no_face_twice_and_none_cut_by_the_parts(detector):
+    picture, _ = crowd(5200, 3900)
+    found, _ = detector.detect(picture)
+    overlap = overlaps(found, found)
+    np.fill_diagonal(overlap, 0)
+    assert overlap.max() < 0.4
+
+
+def test_boxes_lie_inside_the_photo(detector, photo):
+    for part in (photo[300:], photo[:, :135], photo[:, 1155:]):
+        boxes, _ = detector.detect(np.ascontiguousarray(part))
+        assert len(boxes)
+        assert (boxes >= 0).all()
+        assert (boxes <= np.tile(part.shape[1::-1], 2)).all()
+
+
+def test_what_can_be_set_from_outside(photo):
+    strict = load_detector("retinaface", "cpu", threshold=0.999)
+    assert (strict.threshold, strict.doubtful) == (0.999, 0.999)
+    assert (strict.detect(photo)[1] >= 0.999).all()
+    fine = load_detector("retinaface", "cpu", smallest_face=20)
+    assert fine.searched_to(np.zeros((2000, 3000, 3), np.uint8)) == pytest.approx(20)
+    again = pickle.loads(pickle.dumps(fine))
+    assert (again.name, again.smallest_face) == ("retinaface", 20)
+    np.testing.assert_array_equal(again.detect(photo)[0], fine.detect(photo)[0])
+    for options, says in (
+        ({"threshold": 0.0}, r"threshold=0\.0: expected a score"),
+        ({"threshold": 2.0}, r"threshold=2\.0: expected a score"),
+        ({"smallest_face": 3}, "smallest_face=3: expected at least 8"),
+        ({"smallest_face": float("nan")}, "smallest_face=nan: expected"),
+    ):
+        with pytest.raises(ValueError, match=says):
+            load_detector("retinaface", "cpu", **options)

@@ -1,3 +1,5 @@
+import base64
+import io
 import os
 import struct
 import subprocess
@@ -336,3 +338,68 @@ def test_warp_of_a_photo_wider_than_opencv_allows():
     out = warp_image(wide, np.array([[1.0, 0, -39_980], [0, 1, 0]]), 20)
     assert (out[:, :10] == 0).all()
     assert (out[:, 10:] == 200).all()
+
+
+# 96 x 64 pixels, red above blue.
+HEIC = (
+    "AAAAHGZ0eXBoZWljAAAAAG1pZjFoZWljbWlhZgAAAVZtZXRhAAAAAAAAACFoZGxyAAAAAAAAAABwaWN0AAAAAAAAAAAAAAAAAAAA"
+    "ACJpbG9jAAAAAERAAAEAAQAAAAABegABAAAAAAAAACkAAAAjaWluZgAAAAAAAQAAABVpbmZlAgAAAAABAABodmMxAAAAAA5waXRt"
+    "AAAAAAABAAAA1mlwcnAAAAC3aXBjbwAAAHhodmNDAQNwAAAAkAAAAAAAHvAA/P34+AAADwNgAAEAGEABDAH//wNwAAADAJAAAAMA"
+    "AAMAHroCQGEAAQArQgEBA3AAAAMAkAAAAwAAAwAeoDCBBZbqSSmubgIaDAgAAAMAyAAAAwAIQGIAAQAHRAHBcrAiQAAAABNjb2xy"
+    "bmNseAABAA0ABoAAAAAUaXNwZQAAAAAAAABgAAAAQAAAABBwaXhpAAAAAAMICAgAAAAXaXBtYQAAAAAAAAABAAEEgQIDBAAAADFt"
+    "ZGF0AAAAJSgBrxmAxoG8XLfqv//Lh9/zDNL2ztVh//xx/X3YNf8tieDF7XA="
+)
+
+
+def test_heic_as_phones_write_it(tmp_path):
+    from PIL import Image as pillow
+
+    (tmp_path / "IMG_1.HEIC").write_bytes(base64.b64decode(HEIC))
+    known = set(pillow.OPEN)
+    image = read_image(tmp_path / "IMG_1.HEIC")
+    assert image.shape == (64, 96, 3)
+    assert image[10, 50, 0] > 150 > 100 > image[10, 50, 2]
+    assert image[50, 50, 2] > 150 > 100 > image[50, 50, 0]
+    assert "HEIF" not in set(pillow.OPEN) - known  # Pillow belongs to the whole program
+    (tmp_path / "IMG_2.HEIC").write_bytes(base64.b64decode(HEIC)[:300])
+    with pytest.raises(ValueError, match=r"IMG_2\.HEIC is damaged or cut short"):
+        read_image(tmp_path / "IMG_2.HEIC")
+
+
+def test_content_instead_of_a_path(tmp_path, monkeypatch):
+    """Bytes, files that are open, "~": each is the photo itself, and stays where it was."""
+    picture = np.random.default_rng(0).integers(0, 255, (9, 12, 3), dtype=np.uint8)
+    Image.fromarray(picture).save(tmp_path / "a.png")
+    content = (tmp_path / "a.png").read_bytes()
+    for form in (content, bytearray(content), memoryview(content), io.BytesIO(content)):
+        np.testing.assert_array_equal(read_image(form), picture)
+    with open(tmp_path / "a.png", "rb") as file:
+        np.testing.assert_array_equal(read_image(file), picture)
+        np.testing.assert_array_equal(read_image(file), picture)
+        assert file.tell() == 0
+    monkeypatch.setenv("HOME", str(tmp_path))
+    np.testing.assert_array_equal(read_image("~/a.png"), picture)
+    with open(tmp_path / "a.png", encoding="latin-1") as text, pytest.raises(TypeError, match=r'open\(path, "rb"\)'):
+        read_image(text)
+    with pytest.raises(ValueError, match="the photo of 4 bytes is not an image"):
+        read_image(b"text")
+
+
+@pytest.mark.parametrize(
+    ("photo", "says"),
+    [
+        ("https://example.invalid/a/photo.jpg", "https://example.invalid/a/photo.jpg is an address"),
+        ("data:image/jpeg;base64," + "QUJD" * 3000, r"\(12,023 characters\) is no path.*base64\.b64decode"),
+        ("QUJD" * 3000, "is no path"),
+        (np.zeros((2, 9, 9, 3), np.uint8), r"is 2 frames, not one photo.*list\(frames\)"),
+        (np.full((9, 9, 3), 200, np.float32), r"these values become that with array\.round\(\)\.astype"),
+        (np.full((9, 9, 3), 0.5), r"values from 0 to 1 become that with \(255 \* array\)"),
+        (np.full((9, 9, 3), 999), "from 999 to 999: expected uint8"),
+        (np.full((9, 9, 3), np.nan), "with NaN or infinity"),
+        (np.ones((9, 9, 3), bool), r"255 \* array\.astype"),
+    ],
+)
+def test_one_short_sentence_that_is_right(photo, says):
+    with pytest.raises(ValueError, match=says) as raised:
+        read_image(photo)
+    assert len(str(raised.value)) <= 400

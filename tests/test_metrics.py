@@ -14,7 +14,9 @@ from facelib.metrics import (
     landmark_errors,
     lfw_accuracy,
     pair_similarities,
+    possible_rates,
     rank_1,
+    rates_of,
     top_k_accuracy,
     triplet_accuracy,
     verification_summary,
@@ -182,3 +184,11 @@ def test_a_confidence_that_knows_and_one_that_does_not():
     assert mistaken["failure_auc"] == 0
     assert mistaken["kept"]["0.5"]["above_10"] == 0.2
     assert confidence_metrics(errors[:90], -errors[:90])["failure_auc"] is None
+
+
+def test_a_rate_of_less_than_one_pair_is_refused():
+    vectors, people = people_on_a_sphere(4, 3, 0.5)  # 54 impostor pairs
+    with pytest.raises(ValueError, match=r"FPR 0\.0001 of 54 impostor pairs is less than one pair.*at least 0\.019"):
+        identification_rate(vectors, people, fprs=[0.1, 0.0001])
+    assert possible_rates(people) == [0.1]
+    assert list(rates_of(vectors, people)) == ["0.1"]

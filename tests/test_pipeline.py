@@ -1,3 +1,6 @@
+import json
+import pickle
+
 import cv2
 import numpy as np
 import pytest
@@ -5,6 +8,7 @@ from PIL import Image
 
 from facelib import Face, FacePipeline, load_embedder, load_landmarker
 from facelib.alignment import TEMPLATE
+from facelib.embedding import cosine_distance
 from facelib.pipeline import Faces
 
 
@@ -186,3 +190,40 @@ def test_faces_at_the_edge(pipeline, photo, faces):
         for face in pipeline(np.ascontiguousarray(part)):
             assert np.isfinite(face.landmarks).all()
             assert np.isfinite(face.embedding).all()
+
+
+def test_whatever_gives_several_photos(pipeline, photo, tmp_path):
+    for name in "ab":
+        Image.fromarray(photo[:400]).save(tmp_path / f"{name}.png")
+    paths = [tmp_path / "a.png", tmp_path / "b.png"]
+    several = (iter(paths), tmp_path.glob("*.png"), tuple(paths), dict.fromkeys(paths).keys())
+    for photos in (*several, np.stack([photo[:400], photo[:400]])):
+        assert len({len(faces) for faces in pipeline(photos)}) == 1
+    assert [len(faces) > 0 for _, faces in pipeline.stream(iter(paths))] == [True, True]
+    with pytest.raises(TypeError, match=r"a dict is no photo.*list\(it\.values\(\)\)"):
+        pipeline({"a": paths[0]})
+    assert len(pipeline(paths[0].read_bytes())) == len(pipeline(paths[0]))
+
+
+def test_results_are_ordinary_objects(faces):
+    """Comparable, hashable, picklable, and single numbers go into JSON."""
+    assert faces[1] in faces
+    assert faces.index(faces[2]) == 2
+    assert faces[0] != faces[1]
+    assert len({*faces, *faces}) == 6
+    again = pickle.loads(pickle.dumps(faces))
+    assert np.array_equal(again[3].embedding, faces[3].embedding)
+    assert again.searched_to == faces.searched_to == pytest.approx(32)
+    distance = cosine_distance(faces[0].embedding, faces[1].embedding)
+    json.dumps({"score": faces[0].score, "quality": faces[0].quality, "distance": distance})
+    mean = (faces[0].embedding + faces[1].embedding) / 2
+    expected = 1 - mean @ faces[0].embedding / np.linalg.norm(mean)
+    assert cosine_distance(mean, faces[0].embedding) == pytest.approx(expected, abs=1e-5)
+    for wrong in (np.zeros(1024), np.full(1024, np.nan)):
+        with pytest.raises(ValueError, match="embedding 0 has no direction"):
+            cosine_distance(wrong, faces[0].embedding)
+
+
+def test_the_embedder_takes_mirrored_views(pipeline, faces):
+    aligned = np.stack([face.aligned for face in faces])
+    assert pipeline.embedder.embed(aligned[:, :, ::-1]).shape[0] == 6

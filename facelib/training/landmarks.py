@@ -133,7 +133,8 @@ class Training:
             return train, val
         teacher = self.teacher or self.landmarker(self.size, flip=True)
         if stage.unify_labels:
-            self.offsets = label_set_offsets(teacher, val)
+            given = {name: np.array(offset, np.float32) for name, offset in self.recipe.label_offsets.items()}
+            self.offsets = given or label_set_offsets(teacher, val)
             train, val = move_labels(train, self.offsets), move_labels(val, self.offsets)
         if stage.relabel and stage.pseudo_share and finished_epochs(checkpoint) < stage.epochs:
             rows = np.flatnonzero(train.sets == "detector")
@@ -176,7 +177,8 @@ def train(
     faces = FaceList.join([load_landmark_list(name=name) for name in recipe.sets])
     labelled = training_faces(faces, recipe.pseudo, recipe.label_sets)
     val = faces.where(faces.splits == "val")
-    if any(stage.unify_labels for stage in recipe.stages) and "celeba" not in val.sets:
+    measured = any(stage.unify_labels for stage in recipe.stages) and not recipe.label_offsets
+    if measured and "celeba" not in val.sets:
         raise ValueError("unify_labels: no validation faces of celeba, whose convention the labels are moved to")
     keys = [*map(photo_key, labelled.files), labelled.points.tobytes()]
     settings = settings | {"about": f"{settings['about']}, data {files_key([], keys)[:8]}"}

@@ -67,6 +67,8 @@ class LandmarkRecipe:
     sets: folders of FACELIB_DATA with labelled landmarks
     pseudo: folders of face crops whose points serve as labels
     label_sets: the sets of labels that are trained on, [] for all
+    label_offsets: by how much `unify_labels` moves the labels of each set, along and across the eye line in units of
+        the eye distance, a pair for each landmark; {} for as much as the teacher finds
     far_turned, half_out: shares of the faces that are made harder, see `Augmentation`
     epoch_size: faces drawn in an epoch
     """
@@ -78,6 +80,7 @@ class LandmarkRecipe:
     sets: list[str]
     pseudo: list[str]
     label_sets: list[str]
+    label_offsets: dict[str, Annotated[list[tuple[float, float]], Field(min_length=5, max_length=5)]]
     stacks: Count
     channels: Count
     depth: Count
@@ -101,7 +104,8 @@ class LandmarkRecipe:
         first = self.stages[0]
         if self.start in ("imagenet", "random"):
             raise ValueError(f'start: {self.start!r}, expected the SHA-256 of weights, or "" for none')
-        if (first.relabel or first.unify_labels) and not (self.start or self.teacher):
+        moved = first.unify_labels and not self.label_offsets
+        if (first.relabel or moved) and not (self.start or self.teacher):
             raise ValueError("stages.0: relabel and unify_labels need a network: name a start or a teacher")
         if any(stage.pseudo_share for stage in self.stages) and not self.pseudo:
             raise ValueError("stages: a pseudo_share above 0 needs folders under pseudo")

@@ -64,7 +64,8 @@ class Landmarker:
 
         Args:
             images: RGB uint8 photos (H, W, 3).
-            boxes: for each photo (n, 4) face boxes x1, y1, x2, y2.
+            boxes: for each photo (n, 4) face boxes x1, y1, x2, y2 in its pixels; they may reach beyond it, but the
+                middle of a box must not lie further outside than the box is large.
             stack: whose heatmaps are read; the last one's are the best.
 
         Returns:
@@ -88,6 +89,8 @@ class Landmarker:
             if many.size and (many.ndim != 2 or many.shape[1] != 4):
                 raise ValueError(f"boxes {i} of shape {many.shape}: expected (n, 4), x1 y1 x2 y2 for each face")
         boxes = [many.reshape(-1, 4) for many in boxes]
+        for i, (image, many) in enumerate(zip(images, boxes)):
+            _check_boxes(many, image, f"boxes {i}")
         faces = [(image, crop_matrix(box, self.input_size)) for image, many in zip(images, boxes) for box in many]
         found, sure = [np.zeros((0, 5, 2), np.float32)], [np.zeros((0, 5), np.float32)]
         for part in batches(len(faces), self.batch_size, few_sizes=not isinstance(self.network, OnnxNetwork)):
@@ -141,6 +144,19 @@ class Landmarker:
                 mirrored = activate(self.network(images.flip(3)).float())
                 maps = (maps + mirrored.flip(4)[:, :, MIRRORED]) / 2
         return maps.cpu()
+
+
+def _check_boxes(boxes: np.ndarray, image: np.ndarray, name: str) -> None:
+    """Raise ValueError for boxes that are no pixels of this photo."""
+    sides, middles = boxes[:, 2:] - boxes[:, :2], (boxes[:, 2:] + boxes[:, :2]) / 2
+    size = np.array(image.shape[1::-1])
+    far = ((middles < -sides) | (middles > size + sides)).any(1)
+    wrong = np.flatnonzero(far | ((sides > 0) & (sides < 1)).any(1))
+    if len(wrong):
+        raise ValueError(
+            f"{name}: {boxes[wrong[0]].tolist()} is no face box of a photo of {size[0]} x {size[1]} pixels: expected "
+            "x1, y1, x2, y2 in its pixels, at least one pixel large and near the photo"
+        )
 
 
 def load_landmarker(

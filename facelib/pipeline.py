@@ -171,7 +171,7 @@ def are_several(photo: object) -> bool:
     if isinstance(photo, Mapping):
         raise TypeError(f"a {type(photo).__name__} is no photo and no list of photos: give list(it.values())")
     if isinstance(photo, np.ndarray):
-        return photo.ndim == 4 and photo.shape[3] in (1, 3, 4)
+        return photo.dtype.kind in "OSU" or (photo.ndim == 4 and photo.shape[3] in (1, 3, 4))
     if isinstance(photo, str | os.PathLike | Image.Image | bytes | bytearray | memoryview) or hasattr(photo, "read"):
         return False
     return isinstance(photo, Iterable) and type(photo).__module__.split(".")[0] != "torch"

@@ -10,6 +10,8 @@ import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
 import cv2
 import numpy as np
@@ -20,7 +22,7 @@ from facelib.formats import HEAD_BYTES, openers_of
 
 # A path, a picture, or the content of a file: bytes, or a file that is open for reading them.
 Photo = str | os.PathLike | Image.Image | np.ndarray | bytes | bytearray | memoryview | BinaryIO
-ADDRESS = re.compile(r"(https?|ftp|file):/+", re.IGNORECASE)
+ADDRESS = re.compile(r"(https?|ftp|s3|gs):/+", re.IGNORECASE)
 MAX_NAME = 4_096  # characters that a path may have
 MAX_PIXELS = 200_000_000
 # Formats whose decoders take 9 to 19 bytes a pixel: pixels that they may have, so that they need no more than others.
@@ -89,6 +91,8 @@ def _path_of(photo: str | os.PathLike) -> Path:
             f"{printable(text)[:40]}... ({len(text):,} characters) is no path: of a picture as text, give the bytes, "
             "base64.b64decode(text.partition(',')[2] or text)"
         )
+    if text.lower().startswith("file://"):
+        text = url2pathname(urlsplit(text).path)
     path = Path(text)
     if text.startswith("~") and not os.path.lexists(path):
         with contextlib.suppress(RuntimeError):  # no such user, or no home: the name as it is will be missed

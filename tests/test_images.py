@@ -379,6 +379,7 @@ def test_content_instead_of_a_path(tmp_path, monkeypatch):
         assert file.tell() == 0
     monkeypatch.setenv("HOME", str(tmp_path))
     np.testing.assert_array_equal(read_image("~/a.png"), picture)
+    np.testing.assert_array_equal(read_image((tmp_path / "a.png").as_uri()), picture)
     with open(tmp_path / "a.png", encoding="latin-1") as text, pytest.raises(TypeError, match=r'open\(path, "rb"\)'):
         read_image(text)
     with pytest.raises(ValueError, match="the photo of 4 bytes is not an image"):

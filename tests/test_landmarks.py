@@ -108,3 +108,10 @@ def test_both_stacks_find_the_face_and_every_decoder_agrees(pipeline, photo, fac
         other = Landmarker(shipped.model, shipped.input_size, shipped.activation, decoder)
         found = other.predict([photo], [boxes])[0]
         assert (np.linalg.norm(found - points, axis=2) / eyes).mean() < 0.06, decoder
+
+
+@pytest.mark.parametrize("box", [[0.2, 0.3, 0.5, 0.7], [5000, 100, 5100, 220], [100, -900, 200, -780]])
+def test_boxes_that_are_no_pixels_of_the_photo(pipeline, photo, box):
+    """Shares of the picture, and places far outside."""
+    with pytest.raises(ValueError, match=r"boxes 0: .* is no face box of a photo of 1280 x 886 pixels"):
+        pipeline.landmarker.predict([photo], [np.array([box])])

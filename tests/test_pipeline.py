@@ -197,7 +197,7 @@ def test_whatever_gives_several_photos(pipeline, photo, tmp_path):
         Image.fromarray(photo[:400]).save(tmp_path / f"{name}.png")
     paths = [tmp_path / "a.png", tmp_path / "b.png"]
     several = (iter(paths), tmp_path.glob("*.png"), tuple(paths), dict.fromkeys(paths).keys())
-    for photos in (*several, np.stack([photo[:400], photo[:400]])):
+    for photos in (*several, np.stack([photo[:400], photo[:400]]), np.array(list(map(str, paths)))):
         assert len({len(faces) for faces in pipeline(photos)}) == 1
     assert [len(faces) > 0 for _, faces in pipeline.stream(iter(paths))] == [True, True]
     with pytest.raises(TypeError, match=r"a dict is no photo.*list\(it\.values\(\)\)"):

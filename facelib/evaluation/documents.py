@@ -146,12 +146,29 @@ def detection() -> str:
     return table(rows)
 
 
+def crowds() -> str:
+    """Faces found on large photos, as a whole and in parts, and what that costs."""
+    by = {(row["picture"], row["detector"], row["rule"]): row for row in read_table("crowds.csv")}
+    rows = [["picture", "faces"]]
+    rows[0] += [f"{name}, {rule}" for name in ("SCRFD", "RetinaFace") for rule in ("whole", "in parts")] + [
+        "peak memory"
+    ]
+    for picture in dict.fromkeys(picture for picture, _, _ in by):
+        of = [by[picture, name, rule] for name in ("insightface", "retinaface") for rule in ("whole", "in parts")]
+        cells = [f"{one['found']} / {one['false']}, {one['seconds']:.2f} s" for one in of]
+        size = f"{picture} ({of[0]['width']:,} x {of[0]['height']:,})"
+        memory = max(one["peak_memory_mb"] for one in of)
+        rows.append([size, str(of[0]["faces"]), *cells, f"{memory:,.0f} MB"])
+    return f"{table(rows)}\n\nFound / made up, and the time of the detector."
+
+
 PARTS: dict[str, Callable[[], str]] = {
     "systems": systems,
     "landmarks": landmarks,
     "open_test": open_test,
     "threshold": threshold,
     "detection": detection,
+    "crowds": crowds,
     **{
         stem: lambda name=f"{stem}.pt": network(name)
         for stem in ("model_arcface", "model_arcface_all_sources", "model_cross_entropy")

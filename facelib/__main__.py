@@ -153,11 +153,11 @@ def made_by(pipeline) -> str:
     from facelib.weights import embedder_networks, hashes_of, read_manifest
 
     weights = " ".join(hashes_of(read_manifest(), [SHIPPED, *(path.name for path in embedder_networks())]))
-    _, _, threshold, smallest = pipeline.detector.loaded
-    asked = f" threshold {threshold:g}" * (threshold is not None) + f" from {smallest:g} px" * (
-        smallest != SMALLEST_FACE
-    )
-    return f"{pipeline.align} {weights}{asked}"
+    detector = pipeline.detector
+    looked = f" from {detector.smallest_face:g} px" if detector.smallest_face != SMALLEST_FACE else ""
+    if detector.loaded and detector.loaded[2] is not None:  # a threshold that was asked for
+        looked += f" threshold {detector.threshold:g}"
+    return f"{pipeline.align} {weights}{looked}"
 
 
 def process(pipeline, results, batch_size: int) -> int:

@@ -47,7 +47,8 @@ def find(detector: Detector, landmarker: Landmarker, image: np.ndarray) -> Findi
 def find_turned(detector: Detector, landmarker: Landmarker, image: np.ndarray, as_it_is: Finding) -> Finding:
     """What is found when the photo is turned as it shows most; `as_it_is`, where no quarter turn shows more."""
     shrink = min(1.0, TRIAL_SIDE / max(image.shape[:2]))
-    small = cv2.resize(image, None, fx=shrink, fy=shrink, interpolation=cv2.INTER_AREA) if shrink < 1 else image
+    size = [max(1, round(side * shrink)) for side in image.shape[1::-1]]
+    small = cv2.resize(image, size, interpolation=cv2.INTER_AREA) if shrink < 1 else image
     least = 1.1 * max(as_it_is.evidence, find(detector, landmarker, small).evidence if shrink < 1 else 0.0)
     trials = {k: find(detector, landmarker, turned(small, k)) for k in (1, 2, 3)}
     best = max(trials, key=lambda k: trials[k].evidence)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -60,3 +62,20 @@ def pick_device(device: str | int | torch.device | None = None) -> torch.device:
         names += [f"cuda:{i}" for i in range(counts["cuda"])]
         raise ValueError(f"device={device!r} is not available here; there is: {', '.join(names)}")
     return torch.device(named)
+
+
+def one_line_errors(command: Callable[[], int | None]) -> Callable[[], int]:
+    """A command whose failures are one line on standard error and an exit code, without a traceback."""
+
+    @functools.wraps(command)
+    def run() -> int:
+        try:
+            return command() or 0
+        except (OSError, ValueError, RuntimeError) as error:
+            print(f"error: {error}", file=sys.stderr, flush=True)
+            return 1
+        except KeyboardInterrupt:
+            print("interrupted", file=sys.stderr, flush=True)
+            return 130
+
+    return run

@@ -7,7 +7,7 @@ from pathlib import Path
 from facelib.datasets import cleaning, crops
 from facelib.datasets.sources import load_people_folder
 from facelib.datasets.splits import hold_out_photos
-from facelib.settings import MODELS
+from facelib.settings import MODELS, one_line_errors
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -31,20 +31,17 @@ def parse_arguments() -> argparse.Namespace:
     return options
 
 
+@one_line_errors
 def main() -> int:
     options = parse_arguments()
-    try:
-        if options.command == "clean":
-            cleaning.clean(options.weights, options.same, options.photo, options.out, options.device)
-            return 0
-        if options.command == "prepare":
-            faces = hold_out_photos(load_people_folder(options.folder), options.held_out)
-            folder = crops.prepare_crops(faces, options.name)
-        else:
-            folder = {"lfw": crops.fetch_lfw, "celeba": crops.fetch_celeba}[options.command]()
-    except (OSError, ValueError, RuntimeError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    if options.command == "clean":
+        cleaning.clean(options.weights, options.same, options.photo, options.out, options.device)
+        return 0
+    if options.command == "prepare":
+        faces = hold_out_photos(load_people_folder(options.folder), options.held_out)
+        folder = crops.prepare_crops(faces, options.name)
+    else:
+        folder = {"lfw": crops.fetch_lfw, "celeba": crops.fetch_celeba}[options.command]()
     print(f"crops and faces.csv are in {folder}")
     return 0
 

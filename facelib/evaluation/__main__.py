@@ -11,7 +11,7 @@ from facelib.embedding import Embedder, load_embedder
 from facelib.evaluation import closed_set, landmarks, recognition
 from facelib.landmarks import SHIPPED, load_landmarker
 from facelib.records import results_folder, write_record, write_table
-from facelib.settings import LISTS, MODELS, data_folder
+from facelib.settings import LISTS, MODELS, data_folder, one_line_errors
 from facelib.weights import file_hash, hashes_of, read_manifest, write_manifest
 
 TRAINED_ON = ["faces_train", "faces_more"]  # what the shipped networks learned from, for the closed set
@@ -115,6 +115,7 @@ def frozen_lists() -> str:
     return " ".join(file_hash(path)[:8] for path in sorted(LISTS.glob("*.txt")))
 
 
+@one_line_errors
 def main() -> int:
     parser = argparse.ArgumentParser("python -m facelib.evaluation", description=__doc__)
     parser.add_argument(
@@ -133,12 +134,8 @@ def main() -> int:
     if unknown := [name for name in options.names if name not in evaluation.names]:
         manifest = options.models / "manifest.json"
         parser.error(f"{' '.join(unknown)}: {manifest} has {', '.join(evaluation.names) or 'nothing'}")
-    try:
-        for name in options.names or [name for name in evaluation.names if name != "closed_set"]:
-            evaluation.run(name)
-    except (OSError, ValueError, RuntimeError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    for name in options.names or [name for name in evaluation.names if name != "closed_set"]:
+        evaluation.run(name)
     return 0
 
 

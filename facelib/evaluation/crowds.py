@@ -24,6 +24,8 @@ from facelib.evaluation.detectors import count_faces
 from facelib.pipeline import sample_photo
 from facelib.reading import read_image
 from facelib.records import RESULTS, write_record, write_table
+from facelib.results import prepare_folder
+from facelib.settings import one_line_errors
 
 SIZES = {  # width and height in pixels
     "2 megapixels": (1600, 1200),
@@ -96,6 +98,7 @@ RULES: dict[str, Callable[[Detector], Detector]] = {
 }
 
 
+@one_line_errors
 def main() -> None:
     parser = argparse.ArgumentParser("python -m facelib.evaluation.crowds", description=__doc__)
     parser.add_argument(
@@ -103,6 +106,7 @@ def main() -> None:
     )
     parser.add_argument("--out", type=Path, default=RESULTS / "crowds.csv")
     options = parser.parse_args()
+    prepare_folder(options.out.parent)
     rows = []
     for name in sorted(SIZES, key=lambda name: SIZES[name][0] * SIZES[name][1]):  # so that the peak is each one's own
         for kind in options.only:
@@ -119,4 +123,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -20,7 +20,8 @@ from tqdm import tqdm
 from facelib.detection import SCRFD_HASH, Detector, load_detector
 from facelib.reading import read_image
 from facelib.records import RESULTS, read_table, write_record, write_table
-from facelib.settings import LISTS, data_folder
+from facelib.results import prepare_folder
+from facelib.settings import LISTS, data_folder, one_line_errors
 from facelib.weights import file_hash
 
 THRESHOLDS = {"retinaface": (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9), "insightface": (0.3, 0.4, 0.5, 0.6)}
@@ -111,11 +112,13 @@ def evaluate_detector(detector: Detector, photos: dict[str, Path]) -> list[dict[
     ]
 
 
+@one_line_errors
 def main() -> None:
     parser = argparse.ArgumentParser("python -m facelib.evaluation.detectors", description=__doc__)
     parser.add_argument("--only", choices=list(THRESHOLDS), nargs="+", default=list(THRESHOLDS))
     parser.add_argument("--out", type=Path, default=RESULTS / "detection.csv")
     options = parser.parse_args()
+    prepare_folder(options.out.parent)
     folder = data_folder() / "photos"
     photos = {path.name: path for path in folder.rglob("*.jpg")}
     missing = sorted(set(load_photo_faces()) - set(photos))
@@ -137,4 +140,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

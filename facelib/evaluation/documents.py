@@ -12,7 +12,7 @@ from facelib.evaluation.recognition import CORRUPTIONS
 from facelib.files import replacing
 from facelib.metrics import TURNS
 from facelib.records import RESULTS, read_record, read_table
-from facelib.settings import MODELS
+from facelib.settings import MODELS, one_line_errors
 from facelib.weights import read_manifest
 
 ROOT = MODELS.parent
@@ -191,6 +191,7 @@ def filled(text: str) -> str:
     return re.sub(r"<!-- (\w+) -->\n.*?\n?<!-- end -->", fill, text, flags=re.DOTALL)
 
 
+@one_line_errors
 def main() -> int:
     parser = argparse.ArgumentParser("python -m facelib.evaluation.documents", description=__doc__)
     parser.add_argument(

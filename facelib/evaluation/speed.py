@@ -3,6 +3,7 @@
 import argparse
 import functools
 import json
+import sys
 import time
 from collections.abc import Callable
 from typing import Any
@@ -16,6 +17,7 @@ from facelib.landmarks import Landmarker, load_landmarker
 from facelib.onnx import RUNTIMES
 from facelib.pipeline import sample_photo
 from facelib.reading import read_image
+from facelib.settings import one_line_errors
 
 SECONDS = 3.0  # of a measurement
 
@@ -81,6 +83,7 @@ def benchmark_embedder(device: str, batch_size: int = 6) -> dict[str, Any]:
 BENCHMARKS = {"landmarks": benchmark_landmarks, "embedder": benchmark_embedder}
 
 
+@one_line_errors
 def main() -> None:
     parser = argparse.ArgumentParser("python -m facelib.evaluation.speed", description=__doc__)
     parser.add_argument("part", choices=BENCHMARKS)
@@ -92,4 +95,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

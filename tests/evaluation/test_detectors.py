@@ -1,7 +1,9 @@
 """What counts as a found face and as a made-up one."""
 
 import numpy as np
+import pytest
 
+from facelib.evaluation import crowds, detectors
 from facelib.evaluation.detectors import count_faces, load_photo_faces, turned
 
 
@@ -19,3 +21,22 @@ def test_evaluation_of_detectors(photo, detector):
     assert count_faces(detector.detect(image)[0], boxes, sure, matrix) == (6, 0)
     assert {label.dtype.name for _, label in load_photo_faces().values()} == {"bool"}
     assert sum(len(label) for _, label in load_photo_faces().values()) > 200
+
+
+@pytest.mark.parametrize("module", [crowds, detectors])
+def test_a_place_where_nothing_can_be_written_is_said_before_the_work(module, tmp_path, monkeypatch, capsys):
+    (tmp_path / "file").touch()
+    monkeypatch.setattr("sys.argv", ["command", "--out", str(tmp_path / "file/results.csv")])
+    monkeypatch.setattr(module, "load_detector", None)  # never reached
+    assert module.main() == 1
+    said = capsys.readouterr().err
+    assert said.startswith("error: ")
+    assert said.count("\n") == 1
+
+
+def test_crowds_are_full_of_the_faces_that_they_say(detector):
+    picture, boxes = crowds.crowd(1600, 1200)
+    assert picture.shape == (1200, 1600, 3)
+    sides = (boxes[:, 2:] - boxes[:, :2]).max(1)
+    assert 40 < sides.min() < 80 < sides.max() < 180
+    assert crowds.measure(detector, "2 megapixels")["found"] == len(boxes)

@@ -23,7 +23,7 @@ def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
         "stopped. Exits with 0, 1 (a photo could not be read), 2 (nothing to do, or the results cannot be written) "
         "or 130 (interrupted).",
     )
-    parser.add_argument("photos", nargs="*", type=Path, metavar="PHOTO", help="photos, or folders of photos")
+    parser.add_argument("photos", nargs="*", metavar="PHOTO", help="photos, or folders of photos")
     parser.add_argument("--sample", action="store_true", help="use insightface's sample photo of six people")
     parser.add_argument("--out", type=Path, required=True, help="folder for the results, made if missing")
     parser.add_argument("--detector", choices=DETECTORS, default="auto")
@@ -42,6 +42,9 @@ def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
     options = parser.parse_args(arguments)
     if not options.photos and not options.sample:
         parser.error("give photos or folders, or --sample")
+    if any(not photo.strip() for photo in options.photos):
+        parser.error("an empty name is given for a photo: is a variable of the shell unset?")
+    options.photos = [Path(photo) for photo in options.photos]
     if options.batch_size < 1:
         parser.error(f"--batch-size {options.batch_size}: at least 1")
     return options
@@ -96,6 +99,8 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         with signals_interrupt():
             return run(options)
+    except OSError as error:  # of what is printed: the disk behind it is full, or gone
+        return say(f"error: {error}")
     except KeyboardInterrupt:
         return say("interrupted; what was done is kept, and the same command goes on from there", INTERRUPTED)
 
@@ -254,5 +259,6 @@ if __name__ == "__main__":
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")  # a console that lacks a letter of a name still gets the rest
-    sys.stdout, sys.stderr = Tolerant(sys.stdout), Tolerant(sys.stderr)
+    # None where a service or a closed terminal left no stream.
+    sys.stdout, sys.stderr = (stream and Tolerant(stream) for stream in (sys.stdout, sys.stderr))
     sys.exit(main())

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import threading
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -18,13 +19,30 @@ def replacing(path: str | Path) -> Iterator[Path]:
     `path` is replaced, never written through.
     """
     path = Path(path)
-    new = path.with_name(f".{hashlib.sha256(os.fsencode(path.name)).hexdigest()[:16]}.new{path.suffix[:16]}")
-    new.unlink(missing_ok=True)  # of a run that was killed, or a link
+    digits = hashlib.sha256(os.fsencode(path.name)).hexdigest()[:16]
+    # Of its own for each thread, so that two that write at once do not take each other's half-written file.
+    new = path.with_name(f".{digits}.{os.getpid()}-{threading.get_ident() % 10**6}.new{path.suffix[:16]}")
+    for old in path.parent.glob(f".{digits}.*.new*"):
+        if not _is_alive(int(old.name.split(".")[2].partition("-")[0])):  # of a run that was killed
+            old.unlink(missing_ok=True)
+    new.unlink(missing_ok=True)
     try:
         yield new
         os.replace(new, path)
     finally:
         new.unlink(missing_ok=True)
+
+
+def _is_alive(process: int) -> bool:
+    if os.name == "nt":  # where asking would end it
+        return True
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:  # it is somebody else's
+        return True
+    return True
 
 
 def printable(text: object) -> str:

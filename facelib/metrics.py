@@ -149,15 +149,15 @@ def identification_rate(
     if not all(0 <= fpr < 1 for fpr in fprs):
         raise ValueError(f"fprs={list(fprs)}: each must be at least 0 and below 1")
     genuine, impostor = pair_similarities(query, people, distractors)
-    if few := [fpr for fpr in fprs if 0 < fpr * len(impostor) < 1]:
+    if few := [fpr for fpr in fprs if fpr > 0 and not place_of(fpr, len(impostor))]:
         raise ValueError(
             f"FPR {few[0]:g} of {len(impostor):,} impostor pairs is less than one pair, which would be the TPR at FPR "
-            f"0: give more photos of different people, or rates of at least {1 / len(impostor):.2g}"
+            f"0: give more photos of different people, or a rate of 1 / {len(impostor)} at least"
         )
     impostor = np.sort(impostor)[::-1]
     rows = []
     for fpr in fprs:
-        threshold = impostor[int(fpr * len(impostor))]
+        threshold = impostor[place_of(fpr, len(impostor))]
         rows.append({"fpr": float(fpr), "threshold": float(threshold), "tpr": float((genuine > threshold).mean())})
     return rows
 
@@ -168,11 +168,16 @@ def rates_of(vectors: np.ndarray, people: np.ndarray) -> dict[str, float]:
     return {f"{row['fpr']:g}": row["tpr"] for row in identification_rate(vectors, people, fprs=possible_rates(people))}
 
 
+def place_of(fpr: float, pairs: int) -> int:
+    """int(fpr * pairs), of the number that is meant: 1 / 779 of 779 pairs is one."""
+    return int(fpr * pairs + 1e-9)
+
+
 def possible_rates(people: np.ndarray, fprs: Sequence[float] = FPRS) -> list[float]:
     """Those of the false positive rates that are at least one of the impostor pairs among these people."""
     counts = np.unique(people, return_counts=True)[1]
     pairs = (counts.sum() ** 2 - (counts**2).sum()) // 2
-    return [fpr for fpr in fprs if fpr * pairs >= 1]
+    return [fpr for fpr in fprs if place_of(fpr, pairs)]
 
 
 def triplet_accuracy(vectors: np.ndarray, people: np.ndarray) -> float:

@@ -3,20 +3,19 @@ or because it is called a photo; each once; links are followed; what is left out
 
 import glob
 import os
+import re
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.request import url2pathname
 
 from facelib.files import printable
-from facelib.formats import HEAD_BYTES, is_photo
+from facelib.formats import HEAD_BYTES, RAW, is_photo
 
 # Folders in which other systems keep thumbnails and thrown-away files: macOS archives, Synology, QNAP, Windows.
 SYSTEM_FOLDERS = {"__macosx", "@eadir", "@__thumb", "#recycle", "$recycle.bin", "system volume information"}
 SYSTEM_FILES = {"thumbs.db", "desktop.ini", "ehthumbs.db", "icon\r"}
-# Raw files of cameras begin like a TIFF, and hold a thumbnail that would be taken for the photo.
-RAW = {".3fr", ".arw", ".cr2", ".cr3", ".dcr", ".dng", ".erf", ".iiq", ".mrw", ".nef", ".nrw", ".orf", ".pef", ".raf",
-       ".raw", ".rw2", ".rwl", ".sr2", ".srf", ".srw", ".x3f"}  # fmt: skip
 # A file that is called a photo and holds none is damaged, and reading it says so.
 CALLED_PHOTOS = {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".heic", ".avif"}
 HIDDEN, NO_PHOTO, RAW_FILE, AGAIN = (
@@ -48,7 +47,7 @@ class Found:
         return lines
 
 
-def find_photos(paths: Sequence[str | os.PathLike]) -> list[Path]:
+def find_photos(paths: str | os.PathLike | Sequence[str | os.PathLike]) -> list[Path]:
     """As `search_photos`; what is left out, but hidden files, is said in a warning."""
     found = search_photos(paths)
     lines = [line for line, reason in zip(found.summary(), found.left_out) if reason != HIDDEN]
@@ -57,7 +56,9 @@ def find_photos(paths: Sequence[str | os.PathLike]) -> list[Path]:
     return found.photos
 
 
-def search_photos(paths: Sequence[str | os.PathLike], skip: Callable[[Path], bool] = lambda folder: False) -> Found:
+def search_photos(
+    paths: str | os.PathLike | Sequence[str | os.PathLike], skip: Callable[[Path], bool] = lambda folder: False
+) -> Found:
     """Photos that are named, or lie in folders that are (searched to the bottom, in alphabetical order), each once.
 
     A named file is kept whatever it holds, so that reading it gives the error, and so is a name that does not
@@ -66,6 +67,8 @@ def search_photos(paths: Sequence[str | os.PathLike], skip: Callable[[Path], boo
     Args:
         skip: asked for each folder below a named one; True keeps it out.
     """
+    if isinstance(paths, str | bytes | os.PathLike):
+        paths = [paths]
     found, seen, searched = Found(), set(), set()
     for path in (path for given in paths for path in _named(given)):
         if not os.path.isdir(path):  # unlike path.is_dir() never an error
@@ -78,6 +81,8 @@ def search_photos(paths: Sequence[str | os.PathLike], skip: Callable[[Path], boo
 
 def _named(given: str | os.PathLike) -> Iterator[Path]:
     text = os.fsdecode(given)
+    if re.match(r"file:/", text, re.IGNORECASE):
+        text = url2pathname("/" + text[5:].lstrip("/"))
     path = Path(text)
     if text.startswith("~") and not os.path.lexists(path):
         path = Path(os.path.expanduser(text))

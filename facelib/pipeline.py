@@ -112,11 +112,11 @@ class FacePipeline:
             raise ValueError(f"batch_size={batch_size}: at least 1")
         one_process()
         batch: list[np.ndarray | Exception] = []
-        for photo in photos:
+        for photo in photos if are_several(photos) else [photos]:
             try:
                 batch.append(read_image(photo))
             except Exception as error:  # whatever it is, it is this photo's alone
-                batch.append(error)
+                batch.append(without_frames(error))
             pixels = sum(image.size for image in batch if isinstance(image, np.ndarray))
             if len(batch) == batch_size or pixels > BATCH_BYTES:
                 yield from self._results(batch)
@@ -139,7 +139,8 @@ class FacePipeline:
             try:
                 results += self._run([image])
             except Exception as error:
-                results.append(Faces(error=RuntimeError(f"a step failed ({type(error).__name__}: {error})")))
+                words = f"a step failed ({type(error).__name__}: {error})"
+                results.append(Faces(error=without_frames(RuntimeError(words))))
         return results
 
     def _run(self, images: list[np.ndarray]) -> list[Faces]:
@@ -162,6 +163,12 @@ class FacePipeline:
         return results
 
 
+def without_frames(error: Exception) -> Exception:
+    """An error that may be kept: what led to it would keep whole photos in memory."""
+    error.__context__ = error.__cause__ = None
+    return error.with_traceback(None)
+
+
 def are_several(photo: object) -> bool:
     """Whether this is a collection of photos rather than one: not text, a path, a picture or the content of a file.
 
@@ -171,10 +178,13 @@ def are_several(photo: object) -> bool:
     if isinstance(photo, Mapping):
         raise TypeError(f"a {type(photo).__name__} is no photo and no list of photos: give list(it.values())")
     if isinstance(photo, np.ndarray):
-        return photo.dtype.kind in "OSU" or (photo.ndim == 4 and photo.shape[3] in (1, 3, 4))
+        paths = photo.ndim == 1 and photo.dtype.kind in "OSU"
+        return paths or (photo.ndim == 4 and photo.shape[3] in (1, 3, 4))
     if isinstance(photo, str | os.PathLike | Image.Image | bytes | bytearray | memoryview) or hasattr(photo, "read"):
         return False
-    return isinstance(photo, Iterable) and type(photo).__module__.split(".")[0] != "torch"
+    if hasattr(photo, "ndim") and getattr(photo, "ndim", 0) > 1:  # a tensor of whatever library
+        return False
+    return isinstance(photo, Iterable)
 
 
 def sample_photo() -> Path:

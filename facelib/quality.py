@@ -12,8 +12,8 @@ BRIGHT = 20.0  # grey levels: the contrast from which a face is well lit
 def face_quality(aligned: np.ndarray, confidence: np.ndarray) -> float:
     """From 0, nothing to recognise, to 1: how sharp times how well lit times how sure of its landmarks a face is.
 
-    A first, simple number, not yet fitted to errors: it tells faces that show too little (blurred, tiny, dark, hidden,
-    upside down) from those that show enough.
+    A first, simple number, not yet fitted to errors: it tells faces that are blurred, tiny, dark or upside down from
+    those that show enough. It does not see what covers a face, nor that a blurred photo has noise or hard edges.
 
     Args:
         aligned: (112, 112, 3) RGB uint8. confidence: (5,) of its landmarks.

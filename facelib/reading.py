@@ -6,24 +6,25 @@ import os
 import re
 import stat
 import tempfile
+import threading
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
-from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
 import cv2
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageFile
 
 from facelib.files import printable
-from facelib.formats import HEAD_BYTES, openers_of
+from facelib.formats import HEAD_BYTES, RAW, openers_of
 
 # A path, a picture, or the content of a file: bytes, or a file that is open for reading them.
 Photo = str | os.PathLike | Image.Image | np.ndarray | bytes | bytearray | memoryview | BinaryIO
 ADDRESS = re.compile(r"(https?|ftp|s3|gs):/+", re.IGNORECASE)
-MAX_NAME = 4_096  # characters that a path may have
+BASE64 = ("/9j/4", "iVBORw0KGgo", "UklGR", "R0lGOD")  # how JPEG, PNG, WebP and GIF begin in base64
+MAX_NAME = 1_000  # characters that a path may have
 MAX_PIXELS = 200_000_000
 # Formats whose decoders take 9 to 19 bytes a pixel: pixels that they may have, so that they need no more than others.
 COSTLY = {"AVIF": 120_000_000, "HEIF": 120_000_000, "JPEG2000": 60_000_000, "animated WEBP": 60_000_000}
@@ -58,6 +59,8 @@ def read_image(photo: Photo) -> np.ndarray:
         return _from_pil(photo, f"the {photo.mode} image")
     if isinstance(photo, str | os.PathLike):
         path = _path_of(photo)
+        if path.suffix.lower() in RAW:
+            raise ValueError(f"{printable(path)} is a raw file of a camera: develop it to JPEG first")
         with _open_file(path, printable(path)) as file:
             return _from_file(file, printable(path))
     with io.BytesIO(_content_of(photo)) as file:
@@ -86,13 +89,15 @@ def _path_of(photo: str | os.PathLike) -> Path:
         raise ValueError(
             f"{printable(text)[:100]} is an address, and nothing is fetched: download it, and give the file"
         )
-    if text.startswith("data:") or len(text) > MAX_NAME:
+    if not text.strip():
+        raise ValueError("an empty text is no path")
+    if text[:5].lower() == "data:" or text.startswith(BASE64) or len(text) > MAX_NAME:
         raise ValueError(
             f"{printable(text)[:40]}... ({len(text):,} characters) is no path: of a picture as text, give the bytes, "
             "base64.b64decode(text.partition(',')[2] or text)"
         )
-    if text.lower().startswith("file://"):
-        text = url2pathname(urlsplit(text).path)
+    if re.match(r"file:/", text, re.IGNORECASE):
+        text = url2pathname("/" + text[5:].lstrip("/"))
     path = Path(text)
     if text.startswith("~") and not os.path.lexists(path):
         with contextlib.suppress(RuntimeError):  # no such user, or no home: the name as it is will be missed
@@ -103,22 +108,45 @@ def _path_of(photo: str | os.PathLike) -> Path:
 def _content_of(photo: object) -> bytes:
     """The bytes of a photo that is neither path nor picture."""
     if isinstance(photo, bytes | bytearray | memoryview):
+        if not len(photo):
+            raise ValueError("the photo of 0 bytes is empty")
         return bytes(photo)
     if callable(getattr(photo, "read", None)):
-        place = photo.tell() if getattr(photo, "seekable", lambda: False)() else None
-        content = photo.read(MAX_BYTES + 1)
-        if place is not None:
-            photo.seek(place)
-        if isinstance(content, bytes):
-            return content
-        raise TypeError(f'a file that gives {type(content).__name__} is no photo: open it with open(path, "rb")')
-    if type(photo).__module__.split(".")[0] == "torch":
+        return _content_of_file(photo)
+    if any(kind.__module__.split(".")[0] == "torch" for kind in type(photo).__mro__):
         raise TypeError(
             "a torch Tensor is no photo: give an RGB uint8 array (H, W, 3), e.g. its .permute(1, 2, 0).numpy()"
         )
     raise TypeError(
         f"a {type(photo).__name__} is no photo: give a path, the bytes of a file, a PIL image or an RGB array"
     )
+
+
+def _content_of_file(file: BinaryIO) -> bytes:
+    """All bytes of an open file, from where it stands; from the beginning where it stands at its end, as after writing.
+    A file that can be wound back stays where it was."""
+    seekable = getattr(file, "seekable", lambda: False)()
+    place, parts, size = file.tell() if seekable else None, [], 0
+    try:
+        for _ in range(1 + seekable):
+            while size <= MAX_BYTES and (part := file.read(2**24)):  # a pipe gives what is there
+                if not isinstance(part, bytes):
+                    raise TypeError(
+                        f'a file that gives {type(part).__name__} is no photo: open it with open(path, "rb")'
+                    )
+                parts.append(part)
+                size += len(part)
+            if parts or not seekable:
+                break
+            file.seek(0)
+    except UnicodeDecodeError:
+        raise TypeError('a file that is open for text is no photo: open it with open(path, "rb")') from None
+    finally:
+        if seekable:
+            file.seek(place)
+    if not parts:
+        raise ValueError("the photo of 0 bytes is empty")
+    return b"".join(parts)
 
 
 def _open_file(path: Path, name: str) -> BinaryIO:
@@ -133,7 +161,7 @@ def _open_file(path: Path, name: str) -> BinaryIO:
             raise ValueError(f"{name} is no regular file but a pipe, a socket or a device: give a photo")
         return open(path, "rb")
     except FileNotFoundError:
-        raise FileNotFoundError(f"{name}: no such file") from None
+        raise FileNotFoundError(f"{name[:300]}: no such file") from None
     except PermissionError:
         raise PermissionError(f"{name}: reading it is forbidden; change its permissions") from None
     except OSError as error:  # a name that is too long, links in a circle, a drive that is gone
@@ -195,7 +223,7 @@ def _from_pil(image: Image.Image, name: str, file: BinaryIO | None = None) -> np
     if image.mode == "F":
         raise ValueError(f"{name} holds floating-point values: convert it to 8 bits")
     try:
-        image.load()
+        _load(image)
         turn = _orientation(image)
         whole = image.format != "PNG" or file is None or _png_is_whole(file, image)
         pixels = _upright(_as_array(image, may_close=file is not None), turn)
@@ -204,6 +232,22 @@ def _from_pil(image: Image.Image, name: str, file: BinaryIO | None = None) -> np
     if not whole:
         raise ValueError(f"{name} is damaged or cut short (its last rows are missing): fetch it again")
     return pixels
+
+
+_loading = threading.Lock()
+
+
+def _load(image: Image.Image) -> None:
+    """The pixels, all of them, also where the program has told Pillow to take what is there of a cut file."""
+    if not ImageFile.LOAD_TRUNCATED_IMAGES:
+        image.load()
+        return
+    with _loading:
+        ImageFile.LOAD_TRUNCATED_IMAGES = False
+        try:
+            image.load()
+        finally:
+            ImageFile.LOAD_TRUNCATED_IMAGES = True
 
 
 def _from_webp(file: BinaryIO, image: Image.Image) -> np.ndarray:

@@ -53,10 +53,11 @@ def pick_device(device: str | int | torch.device | None = None) -> torch.device:
     there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     if device is None:
         device = next(name for name, available in there.items() if available)
-    named = f"cuda:{device}" if isinstance(device, int) and not isinstance(device, bool) else str(device)
+    number = (hasattr(device, "__index__") and not isinstance(device, bool)) or str(device).isdecimal()
+    named = f"cuda:{device}" if number else str(device)
     kind, _, number = named.partition(":")
     counts = {"cuda": torch.cuda.device_count() if there["cuda"] else 0, "mps": 1, "cpu": 1}
-    fits = not number or (number.isdecimal() and int(number) < counts.get(kind, 0))
+    fits = not number or (number.isdecimal() and str(int(number)) == number and int(number) < counts.get(kind, 0))
     if not there.get(kind, False) or not fits:
         names = [name for name, available in there.items() if available]
         names += [f"cuda:{i}" for i in range(counts["cuda"])]

@@ -11,7 +11,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageFile
 
 from facelib.images import warp_image
 from facelib.reading import read_image
@@ -382,8 +382,37 @@ def test_content_instead_of_a_path(tmp_path, monkeypatch):
     np.testing.assert_array_equal(read_image((tmp_path / "a.png").as_uri()), picture)
     with open(tmp_path / "a.png", encoding="latin-1") as text, pytest.raises(TypeError, match=r'open\(path, "rb"\)'):
         read_image(text)
+    written = io.BytesIO()
+    Image.fromarray(picture).save(written, "PNG")  # and stands at its end
+    np.testing.assert_array_equal(read_image(written), picture)
+    for nothing in (b"", io.BytesIO()):
+        with pytest.raises(ValueError, match="the photo of 0 bytes is empty"):
+            read_image(nothing)
     with pytest.raises(ValueError, match="the photo of 4 bytes is not an image"):
         read_image(b"text")
+    (tmp_path / "a.NEF").write_bytes(content)
+    with pytest.raises(ValueError, match=r"a\.NEF is a raw file of a camera"):
+        read_image(tmp_path / "a.NEF")
+
+
+def test_half_a_photo_is_refused_whatever_the_program_has_told_pillow(monkeypatch):
+    picture = Image.fromarray(np.random.default_rng(0).integers(0, 255, (90, 120, 3), dtype=np.uint8))
+    monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", True)
+    for kind in ("JPEG", "TIFF", "PNG", "GIF"):
+        out = io.BytesIO()
+        picture.save(out, kind)
+        with pytest.raises(ValueError, match="damaged or cut short"):
+            read_image(out.getvalue()[: len(out.getvalue()) // 2])
+    assert ImageFile.LOAD_TRUNCATED_IMAGES is True
+
+
+def test_tensors_are_no_lists_of_photos(pipeline):
+    import torch
+    from torchvision.tv_tensors import Image as Tensor
+
+    for tensor in (torch.zeros(3, 9, 9), Tensor(torch.zeros(3, 9, 9, dtype=torch.uint8))):
+        with pytest.raises(TypeError, match="a torch Tensor is no photo"):
+            pipeline(tensor)
 
 
 @pytest.mark.parametrize(

@@ -32,8 +32,9 @@ def test_by_content_whatever_the_ending(tmp_path):
     ):
         picture(tmp_path / name, kind)
     (tmp_path / "i.HEIC").write_bytes(b"\x00\x00\x00\x18ftypheic" + bytes(100))
-    (tmp_path / "notes.txt").write_text("no photo")
+    (tmp_path / "notes.txt").write_text("Python, not a picture")  # "P" and a letter, as PPM files begin
     (tmp_path / "clip.mp4").write_bytes(b"\x00\x00\x00\x18ftypisom" + bytes(100))
+    (tmp_path / "table.csv").write_text("BMI;age and more columns")
     (tmp_path / "nothing").touch()
     (tmp_path / "raw.CR2").write_bytes(b"II*\x00" + bytes(100))
     (tmp_path / "damaged.jpg").write_text("called a photo, so reading it gives the error")
@@ -42,10 +43,10 @@ def test_by_content_whatever_the_ending(tmp_path):
         "a.jfif", "b.avif", "c.jp2", "d.mpo", "damaged.jpg", "e.JPE", "f_from_chat", "g.dat", "i.HEIC", "h.PNG",
     ]  # fmt: skip
     assert {reason: names(paths) for reason, paths in found.left_out.items()} == {
-        NO_PHOTO: ["clip.mp4", "notes.txt", "nothing"],
+        NO_PHOTO: ["clip.mp4", "notes.txt", "nothing", "table.csv"],
         RAW_FILE: ["raw.CR2"],
     }
-    assert "left out: 3 (no photo): clip.mp4, notes.txt, nothing" in found.summary()
+    assert "left out: 4 (no photo): clip.mp4, notes.txt, nothing, ..." in found.summary()
 
 
 def test_what_systems_leave_behind(tmp_path):
@@ -92,6 +93,7 @@ def test_names_that_are_kept_or_unfolded(tmp_path, monkeypatch):
     assert names(find_photos([tmp_path / "a[1]*.png"])) == ["a[1]*.png"]  # a file of that very name
     monkeypatch.setenv("HOME", str(tmp_path))
     assert find_photos(["~/other.png"]) == [tmp_path / "other.png"]
+    assert find_photos(str(tmp_path / "other.png")) == [tmp_path / "other.png"]  # one, not its letters
     odd = [tmp_path / ("y" * 300), tmp_path / "a\0b", tmp_path / "gone.jpg", tmp_path / "no*.png"]
     assert find_photos(odd) == odd  # reading them says what is wrong
 

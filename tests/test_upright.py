@@ -34,3 +34,17 @@ def test_all_six_are_found_and_recognised(pipeline, photo, quarters):
 def test_an_upright_photo_is_looked_at_once(pipeline, photo, monkeypatch):
     monkeypatch.setattr("facelib.pipeline.find_turned", None)  # never reached
     assert len(pipeline(photo)) == 6
+
+
+@pytest.mark.parametrize("quarters", [1, 3])
+def test_another_detector_that_finds_one_lying_face(photo, quarters):
+    """SCRFD finds some faces that lie on their side: they tell that the photo does."""
+    from facelib import FacePipeline, load_detector, load_embedder, load_landmarker
+    from facelib.settings import data_folder
+
+    if not (data_folder() / "models/buffalo_sc/det_500m.onnx").is_file():
+        pytest.skip("det_500m.onnx is not under FACELIB_DATA")
+    pipeline = FacePipeline(
+        load_detector("insightface", "cpu"), load_landmarker(device="cpu"), load_embedder(device="cpu")
+    )
+    assert len(pipeline(turned(photo, quarters))) == 6

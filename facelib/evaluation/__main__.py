@@ -12,7 +12,7 @@ from facelib.evaluation import closed_set, landmarks, recognition
 from facelib.landmarks import SHIPPED, load_landmarker
 from facelib.records import results_folder, write_record, write_table
 from facelib.settings import LISTS, MODELS, data_folder, one_line_errors
-from facelib.weights import file_hash, hashes_of, read_manifest, write_manifest
+from facelib.weights import embedder_networks, file_hash, hashes_of, read_manifest, write_manifest
 
 TRAINED_ON = ["faces_train", "faces_more"]  # what the shipped networks learned from, for the closed set
 TABLES = {"landmarks": "landmarks.csv"}  # of the other sets it is faces.csv
@@ -55,7 +55,8 @@ class Evaluation:
         elif name == "closed_set":
             self.closed_set()
         else:
-            self.embedder(name, read_manifest(self.models)["embedder"]["networks"] if name == "embedder" else [name])
+            networks = [path.name for path in embedder_networks(self.models)] if name == "embedder" else [name]
+            self.embedder(name, networks)
 
     def embedder(self, name: str, networks: list[str]) -> None:
         """Threshold and metrics of one network, or of the ensemble that the manifest names."""

@@ -71,7 +71,12 @@ def one_line_errors(command: Callable[[], int | None]) -> Callable[[], int]:
     @functools.wraps(command)
     def run() -> int:
         try:
-            return command() or 0
+            code = command() or 0
+            sys.stdout.flush()
+            return code
+        except BrokenPipeError:  # `| head` has read enough; what is still to be said goes nowhere
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 0
         except (OSError, ValueError, RuntimeError) as error:
             print(f"error: {error}", file=sys.stderr, flush=True)
             return 1

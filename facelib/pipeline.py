@@ -16,9 +16,10 @@ from facelib.alignment import METHODS, warp_faces
 from facelib.detection import Detector, load_detector
 from facelib.embedding import Embedder, load_embedder
 from facelib.inference import BATCH_BYTES, one_process
+from facelib.inputs import Photo
 from facelib.landmarks import Landmarker, load_landmarker
 from facelib.quality import face_quality
-from facelib.reading import Photo, read_image
+from facelib.reading import read_image
 from facelib.upright import Finding, find_turned
 
 

@@ -3,7 +3,6 @@
 import contextlib
 import io
 import os
-import re
 import stat
 import tempfile
 import threading
@@ -11,7 +10,6 @@ import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
-from urllib.request import url2pathname
 
 import cv2
 import numpy as np
@@ -19,17 +17,12 @@ from PIL import Image, ImageFile
 
 from facelib.files import printable
 from facelib.formats import HEAD_BYTES, RAW, openers_of
+from facelib.inputs import MAX_BYTES, Photo, content_of, path_of
 
-# A path, a picture, or the content of a file: bytes, or a file that is open for reading them.
-Photo = str | os.PathLike | Image.Image | np.ndarray | bytes | bytearray | memoryview | BinaryIO
-ADDRESS = re.compile(r"(https?|ftp|s3|gs):/+", re.IGNORECASE)
-BASE64 = ("/9j/4", "iVBORw0KGgo", "UklGR", "R0lGOD")  # how JPEG, PNG, WebP and GIF begin in base64
-MAX_NAME = 1_000  # characters that a path may have
 MAX_PIXELS = 200_000_000
 # Formats whose decoders take 9 to 19 bytes a pixel: pixels that they may have, so that they need no more than others.
 COSTLY = {"AVIF": 120_000_000, "HEIF": 120_000_000, "JPEG2000": 60_000_000, "animated WEBP": 60_000_000}
 MAX_SIDE = 65_535
-MAX_BYTES = 2_000_000_000  # of a file
 MAX_WHOLE_BYTES = 250_000_000  # of a file in a format that is read as a whole before it is decoded
 STRIP_PIXELS = 2**20  # converted at a time, so that a conversion holds no second copy of a large photo
 SPOOLED_PIXELS = 64_000_000  # from which a photo is converted through a file, see `_as_array`
@@ -58,12 +51,12 @@ def read_image(photo: Photo) -> np.ndarray:
     if isinstance(photo, Image.Image):
         return _from_pil(photo, f"the {photo.mode} image")
     if isinstance(photo, str | os.PathLike):
-        path = _path_of(photo)
+        path = path_of(photo)
         if path.suffix.lower() in RAW:
             raise ValueError(f"{printable(path)} is a raw file of a camera: develop it to JPEG first")
         with _open_file(path, printable(path)) as file:
             return _from_file(file, printable(path))
-    with io.BytesIO(_content_of(photo)) as file:
+    with io.BytesIO(content_of(photo)) as file:
         return _from_file(file, f"the photo of {len(file.getbuffer()):,} bytes")
 
 
@@ -76,77 +69,6 @@ def _from_file(file: BinaryIO, name: str) -> np.ndarray:
         except Exception as error:
             raise _broken(name, error) from None
     return _from_pil(image, name, file)
-
-
-def _path_of(photo: str | os.PathLike) -> Path:
-    """A path as a file system takes it.
-
-    Raises:
-        ValueError: a web address, or what else is given as text in place of a path.
-    """
-    text = os.fsdecode(photo)
-    if ADDRESS.match(text):
-        raise ValueError(
-            f"{printable(text)[:100]} is an address, and nothing is fetched: download it, and give the file"
-        )
-    if not text.strip():
-        raise ValueError("an empty text is no path")
-    if text[:5].lower() == "data:" or text.startswith(BASE64) or len(text) > MAX_NAME:
-        raise ValueError(
-            f"{printable(text)[:40]}... ({len(text):,} characters) is no path: of a picture as text, give the bytes, "
-            "base64.b64decode(text.partition(',')[2] or text)"
-        )
-    if re.match(r"file:/", text, re.IGNORECASE):
-        text = url2pathname("/" + text[5:].lstrip("/"))
-    path = Path(text)
-    if text.startswith("~") and not os.path.lexists(path):
-        with contextlib.suppress(RuntimeError):  # no such user, or no home: the name as it is will be missed
-            return path.expanduser()
-    return path
-
-
-def _content_of(photo: object) -> bytes:
-    """The bytes of a photo that is neither path nor picture."""
-    if isinstance(photo, bytes | bytearray | memoryview):
-        if not len(photo):
-            raise ValueError("the photo of 0 bytes is empty")
-        return bytes(photo)
-    if callable(getattr(photo, "read", None)):
-        return _content_of_file(photo)
-    if any(kind.__module__.split(".")[0] == "torch" for kind in type(photo).__mro__):
-        raise TypeError(
-            "a torch Tensor is no photo: give an RGB uint8 array (H, W, 3), e.g. its .permute(1, 2, 0).numpy()"
-        )
-    raise TypeError(
-        f"a {type(photo).__name__} is no photo: give a path, the bytes of a file, a PIL image or an RGB array"
-    )
-
-
-def _content_of_file(file: BinaryIO) -> bytes:
-    """All bytes of an open file, from where it stands; from the beginning where it stands at its end, as after writing.
-    A file that can be wound back stays where it was."""
-    seekable = getattr(file, "seekable", lambda: False)()
-    place, parts, size = file.tell() if seekable else None, [], 0
-    try:
-        for _ in range(1 + seekable):
-            while size <= MAX_BYTES and (part := file.read(2**24)):  # a pipe gives what is there
-                if not isinstance(part, bytes):
-                    raise TypeError(
-                        f'a file that gives {type(part).__name__} is no photo: open it with open(path, "rb")'
-                    )
-                parts.append(part)
-                size += len(part)
-            if parts or not seekable:
-                break
-            file.seek(0)
-    except UnicodeDecodeError:
-        raise TypeError('a file that is open for text is no photo: open it with open(path, "rb")') from None
-    finally:
-        if seekable:
-            file.seek(place)
-    if not parts:
-        raise ValueError("the photo of 0 bytes is empty")
-    return b"".join(parts)
 
 
 def _open_file(path: Path, name: str) -> BinaryIO:

@@ -1,6 +1,7 @@
 """ONNX Runtime: the detectors come for it, and our own networks run in it in less than half of PyTorch's time on a
 CPU. Their ONNX files are made from the weights when they are first asked for, and kept."""
 
+import copy
 import hashlib
 import logging
 import os
@@ -47,27 +48,28 @@ def network_hash(model: nn.Module) -> str:
 
 def export_onnx(model: nn.Module, input_size: int, path: Path) -> None:
     """Write what the network computes for images (n, 3, input_size, input_size) as an ONNX file, n left open."""
-    images = torch.zeros(2, 3, input_size, input_size)
+    images = torch.zeros(2, 3, input_size, input_size, dtype=torch.float32, device="cpu")
+    model = copy.deepcopy(model).cpu().eval()
     path.parent.mkdir(parents=True, exist_ok=True)
-    where, memory = next(model.parameters()).device, torch.channels_last
     log = logging.getLogger("torch.onnx")
     level = log.level
     log.setLevel(logging.ERROR)
-    with replacing(path) as new, warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of the exporter's own inside
-        torch.onnx.export(
-            model.cpu().eval(),
-            (images,),
-            new,
-            input_names=["images"],
-            output_names=["outputs"],
-            dynamic_shapes=({0: torch.export.Dim("n")},),
-            dynamo=True,
-            external_data=False,
-            verbose=False,
-        )
-    log.setLevel(level)
-    model.to(where, memory_format=memory)
+    try:
+        with replacing(path) as new, warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of the exporter's own inside
+            torch.onnx.export(
+                model,
+                (images,),
+                new,
+                input_names=["images"],
+                output_names=["outputs"],
+                dynamic_shapes=({0: torch.export.Dim("n")},),
+                dynamo=True,
+                external_data=False,
+                verbose=False,
+            )
+    finally:
+        log.setLevel(level)
 
 
 class OnnxNetwork:
@@ -86,10 +88,17 @@ class OnnxNetwork:
         one_process()
         folder = Path(os.environ.get("FACELIB_CACHE") or Path.home() / ".cache" / "facelib")
         self.path = folder / f"{network_hash(model)[:16]}_{input_size}.onnx"
-        if not self.path.exists():
+        whole = self.path.exists()
+        if not whole:
             export_onnx(model, input_size, self.path)
         self.batch_axis, self.device = batch_axis, str(next(model.parameters()).device)
-        self._start()
+        try:
+            self._start()
+        except Exception:  # whatever onnxruntime raises for a file that is cut short
+            if not whole:
+                raise
+            export_onnx(model, input_size, self.path)
+            self._start()
 
     def _start(self) -> None:
         self.session = make_session(str(self.path), self.device)

@@ -36,6 +36,9 @@ def test_the_file_is_made_once_and_belongs_to_the_weights(cache):
         written = network.path.stat().st_mtime_ns
     assert network.path.stat().st_mtime_ns == written
     assert [path.name for path in cache.iterdir()] == [f"{network_hash(model)[:16]}_64.onnx"]
+    network.path.write_bytes(network.path.read_bytes()[:1000])  # cut short: made anew
+    with torch.inference_mode():
+        assert torch.allclose(OnnxNetwork(model, 64, batch_axis=1)(images), model(images), atol=1e-4)
     with torch.no_grad():
         model.heads[0].bias += 1
     assert OnnxNetwork(model, 64).path != network.path

@@ -11,7 +11,7 @@ from facelib.heatmaps import DECODERS, cells_to_image, heatmap_confidence, heatm
 from facelib.hourglass import StackedHourglass
 from facelib.images import CROP_SCALE, check_rgb, crop_matrix, image_to_tensor, transform_points, warp_image
 from facelib.inference import batches, one_process
-from facelib.onnx import RUNTIMES, OnnxNetwork
+from facelib.onnx import OnnxNetwork, onnx_network
 from facelib.settings import MODELS
 from facelib.weights import load_weights, preprocessing_of
 
@@ -172,19 +172,18 @@ def load_landmarker(
         weights: a file listed in the manifest beside it; None: the shipped one.
         device: see `pick_device`.
         flip: also predict the mirrored crop and average, more exact and twice as slow.
-        runtime: "torch", or "onnx": through ONNX Runtime, on a CPU in less than half of the time, see `OnnxNetwork`.
+        runtime: "torch", "onnx" (ONNX Runtime, on a CPU in less than half of the time, see `OnnxNetwork`), or "auto":
+            the quicker one for the device.
 
     Raises:
         FileNotFoundError, ValueError: see `load_weights`; ValueError also for pictures that the manifest describes
             otherwise than this code makes them, and an unknown runtime.
     """
-    if runtime not in RUNTIMES:
-        raise ValueError(f"runtime={runtime!r}: expected one of {', '.join(RUNTIMES)}")
     path = Path(weights) if weights else MODELS / SHIPPED
     model, entry = load_weights(path, StackedHourglass, device)
     fields = preprocessing_of(path, entry, PREPROCESSING)
     settings = {name: fields[name] for name in ("input_size", "activation", "decoder")}
     landmarker = Landmarker(model, **settings, batch_size=batch_size, flip=flip)
-    if runtime == "onnx":
-        landmarker.network = OnnxNetwork(model, landmarker.input_size, batch_axis=1)
+    if onnx := onnx_network(model, landmarker.input_size, runtime, batch_axis=1):
+        landmarker.network = onnx
     return landmarker

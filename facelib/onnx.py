@@ -4,7 +4,6 @@ CPU. Their ONNX files are made from the weights when they are first asked for, a
 import copy
 import hashlib
 import logging
-import os
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -16,8 +15,9 @@ from torch import Tensor, nn
 
 from facelib.files import replacing
 from facelib.inference import one_process
+from facelib.settings import cache_folder
 
-RUNTIMES = ("torch", "onnx")
+RUNTIMES = ("torch", "onnx")  # and "auto": the quicker one for the device
 
 
 def make_session(model: str | bytes, device: str | None = None, threads: int = 0) -> onnxruntime.InferenceSession:
@@ -86,8 +86,7 @@ class OnnxNetwork:
 
     def __init__(self, model: nn.Module, input_size: int, batch_axis: int = 0):
         one_process()
-        folder = Path(os.environ.get("FACELIB_CACHE") or Path.home() / ".cache" / "facelib")
-        self.path = folder / f"{network_hash(model)[:16]}_{input_size}.onnx"
+        self.path = cache_folder() / f"{network_hash(model)[:16]}_{input_size}.onnx"
         whole = self.path.exists()
         if not whole:
             export_onnx(model, input_size, self.path)
@@ -121,3 +120,23 @@ class OnnxNetwork:
         parts = np.array_split(values, self.parts)
         outputs = self.threads.map(lambda part: self.narrow.run(None, {"images": part})[0], parts)
         return torch.from_numpy(np.concatenate(list(outputs), self.batch_axis))
+
+
+def onnx_network(model: nn.Module, input_size: int, runtime: str, batch_axis: int = 0) -> OnnxNetwork | None:
+    """The network in ONNX Runtime; None where PyTorch is asked for, or quicker ("auto": anywhere but on a CPU), or, for
+    "auto", where the ONNX file cannot be kept.
+
+    Raises:
+        ValueError: an unknown runtime.
+    """
+    if runtime not in (*RUNTIMES, "auto"):
+        raise ValueError(f"runtime={runtime!r}: expected auto or one of {', '.join(RUNTIMES)}")
+    if runtime == "torch" or (runtime == "auto" and next(model.parameters()).device.type != "cpu"):
+        return None
+    try:
+        return OnnxNetwork(model, input_size, batch_axis)
+    except OSError as error:
+        if runtime == "onnx":
+            raise
+        warnings.warn(f"{cache_folder()}: no ONNX file can be kept there ({error}), so PyTorch is used", stacklevel=3)
+        return None

@@ -41,6 +41,11 @@ def data_folder() -> Path:
     return Path(named).expanduser() if named else Path.home() / ".facelib" if _INSTALLED else LISTS
 
 
+def cache_folder() -> Path:
+    """FACELIB_CACHE, else ~/.cache/facelib: what can be made again."""
+    return Path(os.environ.get("FACELIB_CACHE") or Path.home() / ".cache" / "facelib").expanduser()
+
+
 def pick_device(device: str | int | torch.device | None = None) -> torch.device:
     """ "cpu", "cuda", "mps", "cuda:1" or 1 for a GPU by its number, or the best there is for None; a torch.device is
     one too.

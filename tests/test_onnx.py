@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from facelib import load_landmarker
+from facelib import load_embedder, load_landmarker
 from facelib.hourglass import StackedHourglass
 from facelib.onnx import OnnxNetwork, network_hash
 
@@ -44,6 +44,25 @@ def test_the_file_is_made_once_and_belongs_to_the_weights(cache):
     assert OnnxNetwork(model, 64).path != network.path
 
 
+def test_vectors_agree(pipeline, photo):
+    aligned = np.stack([face.aligned for face in pipeline(photo)])
+    by_torch = load_embedder(device="cpu", runtime="torch").embed(aligned)
+    by_onnx = load_embedder(device="cpu", runtime="onnx").embed(aligned)
+    assert (by_torch * by_onnx).sum(1).min() > 1 - 1e-4
+    assert load_embedder(device="cpu", runtime="onnx").embed(aligned[:0]).shape == (0, by_torch.shape[1])
+
+
+def test_auto_does_without_where_nothing_can_be_kept(tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("FACELIB_CACHE", str(tmp_path / "file" / "folder"))
+    with pytest.warns(UserWarning, match="no ONNX file can be kept there"):
+        landmarker = load_landmarker(device="cpu", runtime="auto")
+    assert landmarker.network is landmarker.model
+    with pytest.raises(OSError):
+        load_landmarker(device="cpu", runtime="onnx")
+
+
 def test_a_runtime_that_is_none():
-    with pytest.raises(ValueError, match="runtime='tensorrt': expected one of torch, onnx"):
-        load_landmarker(runtime="tensorrt")
+    for load in (load_landmarker, load_embedder):
+        with pytest.raises(ValueError, match="runtime='tensorrt': expected auto or one of torch, onnx"):
+            load(runtime="tensorrt")

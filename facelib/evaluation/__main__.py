@@ -50,7 +50,9 @@ class Evaluation:
     def run(self, name: str) -> None:
         """Measure one of `names`, and write what comes out."""
         if name in self._of("StackedHourglass"):
-            plain, flipped = (load_landmarker(self.models / name, self.device, flip=flip) for flip in (False, True))
+            plain, flipped = (
+                load_landmarker(self.models / name, self.device, flip=flip, runtime="auto") for flip in (False, True)
+            )
             self.write(name, landmarks.test_set_metrics(plain, flipped), [name], ["landmarks"])
         elif name == "closed_set":
             self.closed_set()
@@ -60,8 +62,8 @@ class Evaluation:
 
     def embedder(self, name: str, networks: list[str]) -> None:
         """Threshold and metrics of one network, or of the ensemble that the manifest names."""
-        landmarker = load_landmarker(self.hourglass, self.device)
-        embedder = load_embedder([self.models / file for file in networks], self.device)
+        landmarker = load_landmarker(self.hourglass, self.device, runtime="auto")
+        embedder = load_embedder([self.models / file for file in networks], self.device, runtime="auto")
         threshold, metrics = recognition.embedder_metrics(embedder, landmarker)
         manifest = read_manifest(self.models)  # only now: a training may have ended since
         chosen = {"cosine_distance": 1 - threshold, "chosen": "FPR 0.001 on open_val"}
@@ -74,12 +76,14 @@ class Evaluation:
 
     def closed_set(self) -> None:
         """Every network and every ensemble on held-out photos of training people."""
-        rows = closed_set.closed_set_rows(self.every(), TRAINED_ON, load_landmarker(self.hourglass, self.device))
+        rows = closed_set.closed_set_rows(
+            self.every(), TRAINED_ON, load_landmarker(self.hourglass, self.device, runtime="auto")
+        )
         self.write_rows("closed_set.csv", rows, TRAINED_ON)
 
     def every(self) -> dict[str, Embedder]:
         """Each embedding network by itself."""
-        return {file: load_embedder(self.models / file, self.device) for file in self.networks}
+        return {file: load_embedder(self.models / file, self.device, runtime="auto") for file in self.networks}
 
     def measured(self, weights: list[str], sets: list[str]) -> dict[str, Any]:
         """How a result came about, for `write_record`."""

@@ -143,7 +143,7 @@ def test_an_evaluation_from_photos_to_records(small_sets, pipeline, tmp_path, mo
     vectors, people = recognition.open_set_embeddings(embedder, pipeline.landmarker, "open_val")
     # (108 pairs of strangers: the lowest rate that is one of them at least.)
     by_hand = identification_rate(vectors, people, fprs=[0.01])[0]["threshold"]
-    assert threshold_of(models) == pytest.approx(1 - by_hand, abs=1e-6)
+    assert threshold_of(models) == pytest.approx(1 - by_hand, abs=1e-4)  # by ONNX Runtime, and by PyTorch
     one = json.loads((models / f"{Path(networks[0]).stem}.json").read_text())
     assert one["measured"]["weights"].keys() == {"hourglass_keypoints.pt", networks[0]}
     # Two rows of LFW's folds are the same pairs, so both have the accuracy of all.

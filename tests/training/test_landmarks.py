@@ -55,6 +55,7 @@ def small_recipe(tmp_path, *overrides):
     }
     stages = [stage | {"input_size": 32}, stage | {"input_size": 64, "seed": 1, "relabel": True, "unify_labels": True}]
     values = {"stages": stages, "pseudo": ["some"], "stacks": 1, "channels": 16, "epoch_size": 8, "batch_size": 4}
+    values |= {"sets": ["landmarks"], "label_offsets": {}, "loss": "distribution"}
     base = tomllib.loads((RECIPES / "hourglass_keypoints.toml").read_text())
     return make_recipe(base | values | {"out": str(tmp_path / "models/out.pt"), "precision": "no"}, overrides)
 

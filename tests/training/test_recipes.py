@@ -93,7 +93,7 @@ def test_stages_are_checked_to_their_keys():
     with pytest.raises(ValueError, match="start: 'imagenet', expected the SHA-256"):
         make_recipe(values("hourglass_keypoints") | {"start": "imagenet"})
     with pytest.raises(ValueError, match="a pseudo_share above 0 needs folders under pseudo"):
-        make_recipe(values("hourglass_keypoints") | {"pseudo": []})
+        make_recipe(values("hourglass_keypoints"), ["stages.0.pseudo_share=0.3"])
 
 
 def test_overrides():
@@ -103,7 +103,7 @@ def test_overrides():
     )
     assert (recipe.margin, recipe.folder, recipe.out, recipe.sizes) == (0.3, "my people/here", "x.pt", [64, 64])
     assert (recipe.by_source, recipe.scale) == (True, 16.0)
-    assert make_recipe(values("hourglass_keypoints"), ["stages.3.epochs=1"]).epochs == 11 + 10 + 3 + 1
+    assert make_recipe(values("hourglass_keypoints"), ["stages.1.epochs=1"]).epochs == 14 + 1
     for override, says in (
         ("margn=1", "margn=1: no such key; there are kind, out"),
         ("margin", "expected key=value"),

@@ -29,12 +29,14 @@ def parse_arguments() -> argparse.Namespace:
 def main() -> int:
     options = parse_arguments()
     try:
+        from facelib.training.loop import end_processes
         from facelib.training.recipes import read_recipe
         from facelib.training.run import run
 
         recipe = read_recipe(options.recipe, options.set)
         settings = {"device": options.device, "workers": options.workers, "stop_after": options.stop_after}
         run(recipe, options.checkpoints, **settings)
+        end_processes()
     except ModuleNotFoundError as error:
         print(f'error: {error}; training needs the extra "train": pip install -e ".[train]"', file=sys.stderr)
         return 1

@@ -255,6 +255,12 @@ class Checkpoint:
             torch.save({"run": self.name, "history": history, **states}, path)
 
 
+def end_processes() -> None:
+    """Several processes take leave of each other before they end; one whose threads still talk would be aborted."""
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
+
+
 def finished_epochs(checkpoint: str | Path) -> int:
     """Epochs that the run of this checkpoint has behind it; 0 where there is no such file."""
     return len(read_checkpoint(checkpoint)["history"]) if Path(checkpoint).exists() else 0

@@ -158,7 +158,7 @@ def test_the_waiting_share_is_that_of_slow_photos():
 TWO_PROCESSES = """
 import sys, torch
 torch.set_num_threads(1)
-from facelib.training.loop import Run, Task, fit
+from facelib.training.loop import Run, Task, end_processes, fit
 from facelib.training.sampling import EpochDataset
 torch.manual_seed(0)
 model = torch.nn.Sequential(torch.nn.Linear(6, 8), torch.nn.ReLU(), torch.nn.Linear(8, 3))
@@ -178,6 +178,7 @@ run = Run(epochs=4, batch_size=16, learning_rate=0.05, progress=False, device="c
 if len(sys.argv) > 2:
     run = Run(epochs=4, batch_size=15, learning_rate=0.05, progress=False, device="cpu")
 fit(Task(model=model, dataset=Rows(), loss_of=loss_of), run)
+end_processes()
 """
 
 

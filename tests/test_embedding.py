@@ -6,17 +6,9 @@ import torch
 from PIL import Image
 
 from facelib.alignment import align_faces
+from facelib.backbones import LITE0, GlobalDepthwiseConv, make_backbone
 from facelib.datasets.lists import FaceList
-from facelib.embedding import (
-    LITE0,
-    Embedder,
-    EmbeddingNetwork,
-    GlobalDepthwiseConv,
-    TrainedNetwork,
-    face_to_tensor,
-    load_embedder,
-    make_backbone,
-)
+from facelib.embedding import Embedder, EmbeddingNetwork, TrainedNetwork, face_to_tensor, load_embedder
 from facelib.images import image_to_tensor
 from facelib.landmarks import Landmarker
 from facelib.pipeline import FacePipeline

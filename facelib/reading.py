@@ -1,13 +1,10 @@
 """Any photo, from any source, as RGB uint8 (H, W, 3): upright, whole, or an error that names it."""
 
-import contextlib
 import io
 import os
 import stat
-import tempfile
 import threading
 import zlib
-from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -18,15 +15,13 @@ from PIL import Image, ImageFile
 from facelib.files import printable
 from facelib.formats import HEAD_BYTES, RAW, openers_of
 from facelib.inputs import MAX_BYTES, Photo, content_of, path_of
+from facelib.pixels import STRIP_PIXELS, as_array, eight_bits, on_white, orientation, upright
 
 MAX_PIXELS = 200_000_000
 # Formats whose decoders take 9 to 19 bytes a pixel: pixels that they may have, so that they need no more than others.
 COSTLY = {"AVIF": 120_000_000, "HEIF": 120_000_000, "JPEG2000": 60_000_000, "animated WEBP": 60_000_000}
 MAX_SIDE = 65_535
 MAX_WHOLE_BYTES = 250_000_000  # of a file in a format that is read as a whole before it is decoded
-STRIP_PIXELS = 2**20  # converted at a time, so that a conversion holds no second copy of a large photo
-SPOOLED_PIXELS = 64_000_000  # from which a photo is converted through a file, see `_as_array`
-ORIENTATION = 0x0112  # EXIF tag
 
 
 def read_image(photo: Photo) -> np.ndarray:
@@ -146,9 +141,9 @@ def _from_pil(image: Image.Image, name: str, file: BinaryIO | None = None) -> np
         raise ValueError(f"{name} holds floating-point values: convert it to 8 bits")
     try:
         _load(image)
-        turn = _orientation(image)
+        turn = orientation(image)
         whole = image.format != "PNG" or file is None or _png_is_whole(file, image)
-        pixels = _upright(_as_array(image, may_close=file is not None), turn)
+        pixels = upright(as_array(image, may_close=file is not None), turn)
     except Exception as error:
         raise _broken(name, error) from None
     if not whole:
@@ -174,7 +169,7 @@ def _load(image: Image.Image) -> None:
 
 def _from_webp(file: BinaryIO, image: Image.Image) -> np.ndarray:
     """A WebP of one picture through OpenCV: the same pixels from the same library for a third of the memory."""
-    turn = _orientation(image)
+    turn = orientation(image)
     file.seek(0)
     content = np.frombuffer(file.read(), np.uint8)
     image.close()
@@ -182,84 +177,12 @@ def _from_webp(file: BinaryIO, image: Image.Image) -> np.ndarray:
     if pixels is None:
         raise ValueError("its data end too early or are none")
     if pixels.shape[2] == 3:
-        return _upright(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB, pixels), turn)
+        return upright(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB, pixels), turn)
     result = np.empty((*pixels.shape[:2], 3), np.uint8)
     for top in range(0, len(pixels), rows := max(1, STRIP_PIXELS // pixels.shape[1])):
         strip = Image.fromarray(cv2.cvtColor(pixels[top : top + rows], cv2.COLOR_BGRA2RGBA))
-        result[top : top + rows] = _on_white(strip)
-    return _upright(result, turn)
-
-
-def _on_white(strip: Image.Image) -> np.ndarray:
-    white = Image.new("RGBA", strip.size, "white")
-    return np.asarray(Image.alpha_composite(white, strip.convert("RGBA")).convert("RGB"))
-
-
-def _as_array(image: Image.Image, may_close: bool) -> np.ndarray:
-    """A loaded PIL image as RGB uint8 (H, W, 3).
-
-    Pillow takes 4 bytes a pixel and the array 3: of a vast photo they are not held at once, where there is room
-    for a file between them.
-    """
-    width, height = image.size
-    if may_close and width * height > SPOOLED_PIXELS:
-        with contextlib.suppress(OSError), tempfile.TemporaryFile() as spool:
-            for _, strip in _strips(image):
-                spool.write(strip.tobytes())
-            spool.seek(0)
-            image.close()
-            return np.fromfile(spool, np.uint8).reshape(height, width, 3)
-    pixels = np.empty((height, width, 3), np.uint8)
-    for top, strip in _strips(image):
-        pixels[top : top + len(strip)] = strip
-    return pixels
-
-
-def _strips(image: Image.Image) -> Iterator[tuple[int, np.ndarray]]:
-    """First row and RGB uint8 (h, W, 3) of one strip after the other."""
-    deep = image.mode.startswith("I")
-    highest = max(int(np.asarray(strip).max()) for _, strip in _parts(image)) if deep else 0
-    transparent = image.has_transparency_data
-    for top, strip in _parts(image):
-        if deep:
-            yield top, np.repeat(_eight_bits(np.asarray(strip), highest)[..., None], 3, axis=2)
-        else:
-            yield top, _on_white(strip) if transparent else np.asarray(strip.convert("RGB"))
-
-
-def _parts(image: Image.Image) -> Iterator[tuple[int, Image.Image]]:
-    """First row and picture of one strip after the other, in the mode of the image."""
-    width, height = image.size
-    rows = max(1, STRIP_PIXELS // width)
-    for top in range(0, height, rows):
-        box = (0, top, width, min(top + rows, height))
-        # Not crop(), which compares with the limit that this process has set for Pillow.
-        yield top, image.resize((width, box[3] - top), Image.Resampling.NEAREST, box)
-
-
-def _eight_bits(values: np.ndarray, highest: int) -> np.ndarray:
-    """Integers up to `highest` as uint8, by the number of bits that such values usually come in."""
-    bits = next((bits for bits in (8, 12, 16, 24) if highest < 2**bits), int(highest).bit_length())
-    return (np.maximum(values, 0) >> (bits - 8)).astype(np.uint8)
-
-
-def _orientation(image: Image.Image) -> int:
-    """1 to 8 as EXIF counts; 1 where the file says nothing or the note is broken, which spoils no pixel."""
-    try:
-        turn = image.getexif().get(ORIENTATION, 1)
-    except Exception:
-        return 1
-    return turn if turn in range(1, 9) else 1
-
-
-def _upright(pixels: np.ndarray, turn: int) -> np.ndarray:
-    if turn >= 5:
-        pixels = pixels.transpose(1, 0, 2)
-    if turn in (2, 3, 6, 7):
-        pixels = pixels[:, ::-1]
-    if turn in (3, 4, 7, 8):
-        pixels = pixels[::-1]
-    return np.ascontiguousarray(pixels)
+        result[top : top + rows] = on_white(strip)
+    return upright(result, turn)
 
 
 def _png_is_whole(file: BinaryIO, image: Image.Image) -> bool:
@@ -302,7 +225,7 @@ def _from_array(array: np.ndarray) -> np.ndarray:
     if array.ndim != 3 or array.shape[2] not in (1, 3, 4):
         raise ValueError(f"an array of shape {array.shape} is no photo: expected RGB of shape (H, W, 3)")
     if array.dtype == np.uint16:
-        array = _eight_bits(array, array.max())
+        array = eight_bits(array, array.max())
     if array.dtype != np.uint8:
         raise ValueError(f"an array of {array.dtype}{_advice(array)}")
     if array.shape[2] == 1:

@@ -142,7 +142,7 @@ def test_strips_join_without_a_seam(gradient, tmp_path, monkeypatch):
     large = np.tile(gradient, (3, 2, 1))
     path = save(Image.fromarray(large), tmp_path / "a.png")
     for name in ("STRIP_PIXELS", "SPOOLED_PIXELS"):
-        monkeypatch.setattr(f"facelib.reading.{name}", 500)
+        monkeypatch.setattr(f"facelib.pixels.{name}", 500)
         np.testing.assert_array_equal(read_image(path), large)
 
 

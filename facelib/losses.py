@@ -45,14 +45,15 @@ class MarginLoss(IdentityLoss):
     Args:
         sub_centres: vectors per class; more than one lets wrong labels gather around a vector of their own
             (Deng et al. 2020, "Sub-center ArcFace").
-        groups: (classes,) int; a photo is compared only with classes of its own group. With the source of
-            each person as group, it does not pay to tell sources apart.
+        groups: (classes,) int; `group_share` of the loss compares a photo only with classes of its own group. With
+            the source of each person as group, it does not pay to tell sources apart.
 
     Raises (in `forward`):
         ValueError: a label outside the classes.
     """
 
     has_margin = True
+    group_share = 1.0
 
     def __init__(
         self, embedding_size: int, classes: int, scale: float = 32.0, sub_centres: int = 1, groups: Tensor | None = None
@@ -96,9 +97,11 @@ class MarginLoss(IdentityLoss):
         # Away from +-1, where the gradient of the angle is infinite.
         target = cosines.gather(1, labels[:, None]).clamp(-1 + 1e-6, 1 - 1e-6)
         logits = self.scale * cosines.scatter(1, labels[:, None], self.target(target, margin, embeddings))
-        if self.groups is not None:
-            logits = logits.masked_fill(self.groups[labels][:, None] != self.groups, -torch.inf)
-        return F.cross_entropy(logits, labels)
+        if self.groups is None:
+            return F.cross_entropy(logits, labels)
+        within = logits.masked_fill(self.groups[labels][:, None] != self.groups, -torch.inf)
+        inside, outside = self.group_share, 1 - self.group_share
+        return inside * F.cross_entropy(within, labels) + (outside * F.cross_entropy(logits, labels) if outside else 0)
 
 
 class ArcFace(MarginLoss):
@@ -218,9 +221,14 @@ class CrossEntropy(IdentityLoss):
 
 
 def make_loss(
-    name: str, embedding_size: int, classes: int, scale: float = 32.0, groups: Tensor | None = None
+    name: str,
+    embedding_size: int,
+    classes: int,
+    scale: float = 32.0,
+    groups: Tensor | None = None,
+    group_share: float = 1.0,
 ) -> IdentityLoss:
-    """The loss of a name in `LOSSES`; `groups`: see `MarginLoss`.
+    """The loss of a name in `LOSSES`; `groups`, `group_share`: see `MarginLoss`.
 
     Raises:
         ValueError: unknown name, or groups for a loss without class vectors on a sphere.
@@ -229,7 +237,9 @@ def make_loss(
         raise ValueError(f"loss {name!r}: expected one of {', '.join(LOSSES)}")
     if groups is not None and name not in MARGIN_LOSSES:
         raise ValueError(f"by_source: the loss {name} has no class margins to confine to a source")
-    return LOSSES[name](embedding_size, classes, scale, groups)
+    loss = LOSSES[name](embedding_size, classes, scale, groups)
+    loss.group_share = group_share
+    return loss
 
 
 # name -> (embedding size, classes, scale, groups) -> loss

@@ -8,12 +8,22 @@ from PIL import Image
 from facelib.alignment import align_faces
 from facelib.backbones import LITE0, GlobalDepthwiseConv, make_backbone
 from facelib.datasets.lists import FaceList
-from facelib.embedding import Embedder, EmbeddingNetwork, TrainedNetwork, face_to_tensor, load_embedder
+from facelib.datasets.pictures import Pictures
+from facelib.embedding import (
+    Embedder,
+    EmbeddingNetwork,
+    TrainedNetwork,
+    as_tensor,
+    cosine_distance,
+    faces_to_tensor,
+    load_embedder,
+    nearest_others,
+)
 from facelib.images import image_to_tensor
 from facelib.landmarks import Landmarker
 from facelib.pipeline import FacePipeline
 from facelib.settings import MODELS
-from facelib.training.face_data import AlignedDataset
+from facelib.training.face_batches import FaceBatches
 from facelib.training.landmark_data import LandmarkDataset
 from facelib.weights import embedder_networks, read_manifest, write_manifest
 
@@ -58,23 +68,23 @@ def test_one_preprocessing_path(photo, pipeline, tmp_path):
     training = LandmarkDataset(listed, size, augment=None)
     assert torch.equal(torch.stack([training[i][0] for i in range(6)]), torch.cat(landmark_net.seen))
 
-    training = AlignedDataset(align_faces(photo, points), np.arange(6), size=embed_size, strength=None)
-    assert torch.equal(torch.stack([training[i][0] for i in range(6)]), torch.cat(embed_net.seen))
+    training = FaceBatches(Pictures.of_aligned(align_faces(photo, points)), np.arange(6), size=embed_size)
+    assert torch.equal(training.batch(torch.arange(6))[0], torch.cat(embed_net.seen))
 
 
 def test_tensor_range_and_channel_order():
     image = np.zeros((112, 112, 3), np.uint8)
     image[..., 0] = 255
-    tensor = face_to_tensor(image)
-    assert tensor.shape == (3, 112, 112)
-    assert (tensor[0] == 1).all()
-    assert (tensor[1:] == -1).all()
-    assert torch.equal(tensor, image_to_tensor(image))
-    assert face_to_tensor(image, 64).shape == (3, 64, 64)
-    with pytest.raises(ValueError, match=r"expected uint8 \(112, 112, 3\)"):
-        face_to_tensor(np.zeros((112, 112, 3)))
-    with pytest.raises(ValueError, match="100, 112, 3"):
-        face_to_tensor(np.zeros((100, 112, 3), np.uint8))
+    tensor = faces_to_tensor(as_tensor(image[None]))
+    assert tensor.shape == (1, 3, 112, 112)
+    assert (tensor[0, 0] == 1).all()
+    assert (tensor[0, 1:] == -1).all()
+    assert torch.equal(tensor[0], image_to_tensor(image))
+    for size in (64, 160):
+        assert faces_to_tensor(as_tensor(image[None]), size).shape == (1, 3, size, size)
+    for wrong in (np.zeros((1, 112, 112, 3)), np.zeros((1, 100, 112, 3), np.uint8), image):
+        with pytest.raises(ValueError, match=r"expected uint8 \(n, 112, 112, 3\)"):
+            as_tensor(wrong)
 
 
 def test_imagenet_weights_come_without_a_download():
@@ -148,18 +158,42 @@ def test_vectors_have_length_one_and_batches_do_not_matter(pipeline, faces_of_no
     small = load_embedder(device="cpu", batch_size=2)
     np.testing.assert_allclose(small.embed(faces), vectors, atol=1e-4)
     assert embedder.embed(faces[:0]).shape == (0, vectors.shape[1])
-    mirrored = embedder.embed(np.ascontiguousarray(faces[:, :, ::-1]))
-    np.testing.assert_allclose(mirrored, vectors, atol=1e-4)  # flip averaging
+    both = load_embedder(device="cpu", flip=True)
+    mirrored = both.embed(np.ascontiguousarray(faces[:, :, ::-1]))
+    np.testing.assert_allclose(mirrored, both.embed(faces), atol=1e-4)
 
 
-def test_in_an_ensemble_the_cosine_is_the_mean_of_all(pipeline, faces_of_noise):
-    parts = [load_embedder(path, device="cpu").embed(faces_of_noise) for path in embedder_networks()]
-    assert len(parts) == len(pipeline.embedder.networks) > 1
-    vectors = pipeline.embedder.embed(faces_of_noise)
+def test_two_heads_in_one_vector(faces_of_noise):
+    """The second weighs as it was told, and a part of the teacher's mean is gone from it."""
+    torch.manual_seed(0)
+    network = EmbeddingNetwork(embedding_size=16, taught_weight=6.0, taught_centre=0.4).eval()
+    network.taught_mean.copy_(torch.nn.functional.normalize(torch.randn(128), dim=0) * 0.9)
+    images = faces_to_tensor(as_tensor(faces_of_noise), 64)
+    with torch.inference_mode():
+        own, taught = (torch.nn.functional.normalize(head) for head in network.heads(images))
+        both = network(images)
+    taught = taught - 0.4 * network.taught_mean
+    torch.testing.assert_close(both @ both.T, own @ own.T + 6 * taught @ taught.T)
+    assert both.shape[1] == network.size == 144
+
+
+def test_in_an_ensemble_the_cosine_is_the_mean_of_all(faces_of_noise):
+    files = [embedder_networks(name=name)[0] for name in ("embedder", "arcface")]
+    parts = [load_embedder(path, device="cpu", flip=True).embed(faces_of_noise) for path in files]
+    whole = load_embedder(files, device="cpu", flip=True)
+    assert len(parts) == len(whole.networks) > 1
+    vectors = whole.embed(faces_of_noise)
     assert vectors.shape[1] == sum(part.shape[1] for part in parts)
     np.testing.assert_allclose(vectors @ vectors.T, np.mean([p @ p.T for p in parts], axis=0), atol=1e-5)
-    again = load_embedder(embedder_networks(), device="cpu").embed(faces_of_noise)
-    np.testing.assert_array_equal(again, vectors)
+
+
+def test_an_embedder_by_name_is_what_the_manifest_says(faces_of_noise):
+    """Its networks, and mirror images where the manifest asks for them."""
+    named = load_embedder("accurate", device="cpu")
+    assert named.flip
+    again = load_embedder(embedder_networks(name="accurate"), device="cpu", flip=True)
+    np.testing.assert_array_equal(again.embed(faces_of_noise), named.embed(faces_of_noise))
+    assert named.key == again.key != load_embedder(device="cpu").key
 
 
 @pytest.mark.parametrize(
@@ -183,7 +217,7 @@ def test_pictures_that_cannot_be_made_are_refused(tmp_path, field, value, says):
 
 def test_an_embedder_says_how_its_faces_are_aligned(tmp_path, pipeline):
     """The pipeline aligns as the manifest says; networks that want different faces make no ensemble."""
-    first, second = (path.name for path in embedder_networks()[:2])
+    first, second = (embedder_networks(name=name)[0].name for name in ("embedder", "arcface"))
     for name in (first, second):
         shutil.copy(MODELS / name, tmp_path)
     manifest = read_manifest()
@@ -194,3 +228,11 @@ def test_an_embedder_says_how_its_faces_are_aligned(tmp_path, pipeline):
     assert pipeline.align == "five_points"
     with pytest.raises(ValueError, match="an ensemble sees one picture"):
         load_embedder([tmp_path / first, tmp_path / second])
+
+
+def test_nearest_others_in_parts_are_those_of_the_whole():
+    vectors = np.random.default_rng(0).normal(size=(50, 8))
+    whole = cosine_distance(vectors, vectors) + 9 * np.eye(50)
+    rows, apart = nearest_others(vectors, at_once=16)
+    np.testing.assert_array_equal(rows, whole.argmin(1))
+    np.testing.assert_allclose(apart, whole.min(1), atol=1e-6)

@@ -21,7 +21,7 @@ from facelib.embedding import Embedder, TrainedNetwork
 from facelib.files import replacing
 from facelib.inference import network_cost
 from facelib.landmarks import load_landmarker
-from facelib.metrics import rates_of, triplet_accuracy
+from facelib.metrics import bootstrap_identification_rate, possible_rates, rates_of, triplet_accuracy
 from facelib.records import RESULTS, read_table, write_table
 from facelib.settings import data_folder
 from facelib.training import embedder, landmarks
@@ -65,18 +65,30 @@ def measure(recipe: Recipe, training: landmarks.Training | embedder.Training) ->
         seen |= {"stacks": training.model.arguments["stacks"], "channels": training.model.arguments["channels"]}
         return seen | network_cost(training.model, training.size) | {"loss": last["loss"]} | errors | mean
     rows, (seen, people) = training.material.rows("train"), training.material.unseen
-    row = {"photos_seen": len(training.history) * len(rows), "people": len(training.material.names)}
-    row |= {"input_size": recipe.sizes[-1], "loss": last["loss"]}
-    network = TrainedNetwork(training.network, recipe.sizes[-1])
+    row = {
+        "photos_seen": len(training.history) * (recipe.epoch_photos or len(rows)),
+        "people": len(training.material.names),
+    }
+    row |= {"input_size": recipe.size(1.0), "loss": last["loss"]}
+    network = TrainedNetwork(training.network, recipe.size(1.0))
     for name, flip in (("open_val", False), ("open_val_flip", True)):
         vectors = Embedder(network, flip=flip).embed(seen)
         row |= {f"{name}_{fpr}": rate for fpr, rate in rates_of(vectors, people).items()}
+    row |= interval_of(vectors, people)
     row["triplets"] = triplet_accuracy(vectors, people)
     if recipe.alignment == "five_points":
         aligned, faces = aligned_families(load_landmarker())
-        rates = rates_of(Embedder(network).embed(aligned), faces.people)
+        rates = rates_of(Embedder(network, flip=True).embed(aligned), faces.people)
         row |= {f"families_{fpr}": rate for fpr, rate in rates.items()}
     return row | {key: last[key] for key in ("top1",) if key in last}
+
+
+def interval_of(vectors: np.ndarray, people: np.ndarray) -> dict[str, float]:
+    """95 % interval over people of the TPR at FPR 0.01, where there are pairs enough."""
+    if not possible_rates(people, [0.01]):
+        return {}
+    bounds = bootstrap_identification_rate(vectors, people, [0.01])[0]
+    return dict(zip(("open_val_flip_0.01_low", "open_val_flip_0.01_high"), bounds))
 
 
 def run_comparison(name: str, only: list[str], settings: dict[str, Any], file: Path = COMPARISONS) -> Iterator[dict]:

@@ -20,9 +20,10 @@ from facelib.inference import batches
 from facelib.landmarks import Landmarker, load_landmarker
 from facelib.metrics import landmark_metrics
 from facelib.settings import data_folder
+from facelib.training.checkpoints import finished_epochs
 from facelib.training.heatmap_losses import HEATMAP_LOSSES
 from facelib.training.landmark_data import Augmentation, LandmarkDataset, sampling_weights, training_faces
-from facelib.training.loop import Run, Task, finished_epochs, fit, make_accelerator
+from facelib.training.loop import Run, Task, fit, make_accelerator
 from facelib.training.recipes import LandmarkRecipe, Stage
 from facelib.training.sampling import EpochSampler
 from facelib.training.start import same_arguments

@@ -1,4 +1,4 @@
-"""The photos that an embedder's recipe names: aligned, cleaned, held apart, and as many as it wants."""
+"""The photos that an embedder's recipe names: cleaned, held apart, and as many as it wants."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 
 from facelib.alignment import METHODS, SIZE
-from facelib.datasets.aligned import aligned_open_set, aligned_own_people, aligned_training_set, cut_faces
+from facelib.datasets.aligned import aligned_open_set, cut_faces
 from facelib.datasets.lists import FaceList
+from facelib.datasets.pictures import Pictures, cut_otherwise, pictures_of_people, pictures_of_sets
 from facelib.datasets.splits import equal_shares, in_hash_order, open_set_faces, open_set_is_here
 from facelib.landmarks import Landmarker
 from facelib.training.recipes import EmbedderRecipe
@@ -30,10 +31,10 @@ def sources_of(faces: FaceList) -> Tensor:
 
 @dataclass
 class Material:
-    """The photos of a recipe. aligned (n, 112, 112, 3); labels (n,): places in `names`; unseen: faces and people of
-    open_val, or none where faces_unseen is not there."""
+    """The photos of a recipe. labels (n,): places in `names`; unseen: aligned faces and people of open_val, or none
+    where faces_unseen is not there."""
 
-    aligned: np.ndarray
+    pictures: Pictures
     faces: FaceList
     unseen: tuple[np.ndarray, np.ndarray]
 
@@ -46,16 +47,16 @@ class Material:
 
 
 def load_material(recipe: EmbedderRecipe, landmarker: Landmarker) -> Material:
-    """Aligned faces as the recipe wants them, cleaned and held apart.
+    """The faces that the recipe wants, cleaned and held apart.
 
     Raises:
-        FileNotFoundError, ValueError: see `aligned_training_set` and `aligned_own_people`.
+        FileNotFoundError, ValueError: see `pictures_of_sets` and `pictures_of_people`.
     """
     method = recipe.alignment if recipe.alignment in METHODS else "five_points"  # others are cut below
     if recipe.folder:
-        aligned, faces = aligned_own_people(Path(recipe.folder), landmarker, method)
+        pictures, faces = pictures_of_people(Path(recipe.folder), landmarker, method)
     else:
-        aligned, faces = aligned_training_set(recipe.faces, landmarker, method)
+        pictures, faces = pictures_of_sets(recipe.faces, landmarker, method)
     if recipe.without_sources:
         there = set() if faces.sources is None else set(faces.sources.tolist())
         if unknown := sorted(set(recipe.without_sources) - there):
@@ -63,7 +64,7 @@ def load_material(recipe: EmbedderRecipe, landmarker: Landmarker) -> Material:
                 f"without_sources: no photo is of {unknown[0]!r}; there are {', '.join(sorted(there)) or 'none'}"
             )
         rows = np.flatnonzero(~np.isin(faces.sources, recipe.without_sources))
-        aligned, faces = aligned[rows], faces.where(rows)
+        pictures, faces = pictures.where(rows), faces.where(rows)
     if recipe.photos:
         train = np.flatnonzero(faces.splits == "train")
         if recipe.people:
@@ -72,10 +73,10 @@ def load_material(recipe: EmbedderRecipe, landmarker: Landmarker) -> Material:
             chosen = train[np.sort(in_hash_order(faces.where(train))[: recipe.photos])]
         people = np.isin(faces.people, faces.people[chosen])
         rows = np.union1d(chosen, np.flatnonzero((faces.splits != "train") & people))
-        aligned, faces = aligned[rows], faces.where(rows)
+        pictures, faces = pictures.where(rows), faces.where(rows)
     if recipe.alignment not in METHODS:
-        aligned, faces = cut_faces(faces, recipe.alignment, landmarker)
-    return Material(aligned, faces, _unseen(recipe.alignment, landmarker))
+        pictures = cut_otherwise(pictures, faces, recipe.alignment)
+    return Material(pictures, faces, _unseen(recipe.alignment, landmarker))
 
 
 def _unseen(alignment: str, landmarker: Landmarker) -> tuple[np.ndarray, np.ndarray]:

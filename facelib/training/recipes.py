@@ -29,6 +29,8 @@ Limit = Annotated[int, Field(ge=0)]
 Pixels = Annotated[int, Field(ge=32, le=1024)]
 Rate = Annotated[float, Field(gt=0)]
 Share = Annotated[float, Field(ge=0, lt=1)]
+Whole = Annotated[float, Field(ge=0, le=1)]
+NotNegative = Annotated[float, Field(ge=0)]
 Optimizer = Literal["adamw", "sgd"]
 Precision = Literal["no", "bf16", "fp16"]
 WeightsFile = Annotated[str, Field(pattern=r"\.pt$")]
@@ -128,13 +130,25 @@ class EmbedderRecipe:
     people, photos: only so many photos, of so many people with equally many each; people 0: of anybody; photos 0: all
     without_sources: sources that are left out
     alignment: "five_points" or "eyes", and for comparisons "box" or "detector"
-    by_source: a photo is compared with people of its own source only
+    backbone, embedding_size, dropout, output_stride, pooling, drop_path: see `EmbeddingNetwork`
+    teacher: "dlib", whose vectors a second head learns, or "" for a network that learns from labels only
+    teacher_share: factor of the squared distance to the teacher's vector in the loss
+    taught_weight, taught_centre: how much the second head weighs in the vector for use, and how much of the teacher's
+        mean is taken from it, see `EmbeddingNetwork`
+    label_share: factor of the labels' loss
+    by_source: share of that loss in which a photo is compared with people of its own source only
     scale, margin, margin_before: of the loss, the margin rising from margin_before in the first half of the run
     stages: pairs of input size and epochs, all under one learning-rate cycle
+    minutes: above 0, the run ends by the clock, and the epochs of the stages are shares of it
+    epoch_photos: of an epoch, after each of which there is a checkpoint; 0: all
     batch_size: less where photos are few
     learning_rate: the highest, of the backbone, for a full batch; for smaller ones in proportion
     head_rate: how many times as fast the new layers learn
-    strength, tight_crop: of the augmentation, see `face_augmentation`
+    warm_up: share of the run in which the rate rises
+    weight_decay: of kernels and matrices
+    clip: of the gradient's length; 0: none
+    average: what comes out are weights averaged over the last steps
+    strength, tight_crop, pose, light: of the augmentation, see `FaceAugmentation`
     """
 
     kind: Literal["embedder"]
@@ -151,19 +165,32 @@ class EmbedderRecipe:
     dropout: Share
     output_stride: Count
     pooling: str
+    drop_path: Share
+    teacher: Literal["", "dlib"]
+    teacher_share: NotNegative
+    taught_weight: NotNegative
+    taught_centre: Share
+    label_share: NotNegative
     loss: Literal[*LOSSES]
-    by_source: bool
+    by_source: Whole
     scale: Rate
     margin: float
     margin_before: float
     stages: Annotated[list[tuple[Pixels, Count]], Field(min_length=1)]
+    minutes: NotNegative
+    epoch_photos: Limit
     batch_size: Count
     optimizer: Optimizer
     learning_rate: Rate
     head_rate: Rate
+    warm_up: Share
     weight_decay: float
-    strength: Annotated[float, Field(ge=0, le=1)]
-    tight_crop: Annotated[float, Field(ge=0, le=1)]
+    clip: NotNegative
+    average: bool
+    strength: Whole
+    tight_crop: Whole
+    pose: NotNegative
+    light: NotNegative
     precision: Precision
     seed: int
 
@@ -178,17 +205,27 @@ class EmbedderRecipe:
             raise ValueError(f"people, photos: {self.photos} photos of {self.people} people: at least one of each")
         if self.by_source and self.loss not in MARGIN_LOSSES:
             raise ValueError(f"by_source: the loss {self.loss} has no class margins to confine to a source")
+        if bool(self.teacher) != bool(self.teacher_share and self.taught_weight):
+            raise ValueError("teacher, teacher_share, taught_weight: all of them, or none")
+        if self.taught_centre and not self.teacher:
+            raise ValueError(f"taught_centre: {self.taught_centre}, and there is no teacher whose mean that could be")
+        if not self.label_share and not self.teacher:
+            raise ValueError("label_share: 0, and there is no teacher: nothing would be learned")
         return self
 
     @property
-    def epochs(self) -> int:
-        """Passes in all."""
-        return len(self.sizes)
+    def epochs(self) -> int | None:
+        """Epochs in all; None for a run by the clock."""
+        return None if self.minutes else sum(epochs for _, epochs in self.stages)
 
-    @property
-    def sizes(self) -> list[int]:
-        """The input size of each epoch."""
-        return [size for size, epochs in self.stages for _ in range(epochs)]
+    def size(self, progress: float) -> int:
+        """The input size when this share of the run is done."""
+        whole, done = sum(epochs for _, epochs in self.stages), 0
+        for size, epochs in self.stages:
+            done += epochs
+            if progress * whole < done - 1e-6:
+                return size
+        return self.stages[-1][0]
 
 
 Recipe = LandmarkRecipe | EmbedderRecipe

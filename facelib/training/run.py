@@ -45,7 +45,7 @@ def train(recipe: Recipe, checkpoints: Path | None = None, **settings: Any) -> t
     files = weights_files(recipe)
     recipe = named_by_hash(recipe)
     folders = [MODELS, Path(recipe.out).parent, Path(), *(file.parent for file in files.values())]
-    weights = {key: find_weights(getattr(recipe, key, ""), folders) for key in WEIGHTS}
+    weights = {key: find_weights(getattr(recipe, key), folders) for key in WEIGHTS[recipe.kind]}
     path = checkpoint_path(recipe, checkpoints)
     room = embedder if isinstance(recipe, EmbedderRecipe) else landmarks
     return recipe, room.train(recipe, weights, path, settings | {"about": f"recipe {recipe_hash(recipe)}"})
@@ -108,7 +108,7 @@ def run(recipe: Recipe, checkpoints: Path | None = None, **settings: Any) -> Non
         return
     if processes.num_processes > 1:
         print(f"{processes.num_processes} processes shared every batch")
-    if len(training.history) < recipe.epochs:
+    if recipe.epochs and len(training.history) < recipe.epochs:
         print(
             f"stopped after epoch {len(training.history)} of {recipe.epochs}; the same command "
             "without --stop-after goes on from there"

@@ -8,12 +8,12 @@ from typing import Any
 from facelib.training.recipes import Recipe
 from facelib.weights import file_hash, read_manifest
 
-WEIGHTS = ("start", "teacher")  # keys of recipes that name weights
+WEIGHTS = {"landmarks": ("start", "teacher"), "embedder": ("start",)}  # kind of recipe -> keys that name weights
 
 
 def weights_files(recipe: Recipe) -> dict[str, Path]:
     """The weights that a recipe names by their files instead of their hashes."""
-    named = {key: Path(getattr(recipe, key, "")) for key in WEIGHTS}
+    named = {key: Path(getattr(recipe, key)) for key in WEIGHTS[recipe.kind]}
     return {key: file for key, file in named.items() if file.is_file()}
 
 

@@ -14,6 +14,7 @@ import pytest
 import torch
 
 from facelib.datasets.aligned import align_photos
+from facelib.datasets.pictures import Pictures
 from facelib.datasets.sources import load_orl
 from facelib.embedding import Embedder, EmbeddingNetwork, TrainedNetwork, load_embedder
 from facelib.losses import ArcFace, margin_schedule
@@ -21,8 +22,8 @@ from facelib.metrics import identification_rate, top_k_accuracy
 from facelib.records import read_table
 from facelib.settings import MODELS
 from facelib.training import embedder
-from facelib.training.embedder import EmbeddingClassifier, closed_set_logits, embedding_task
-from facelib.training.face_data import AlignedDataset
+from facelib.training.embedder import Aims, EmbeddingClassifier, embedding_task, own_vectors
+from facelib.training.face_batches import FaceAugmentation, FaceBatches
 from facelib.training.loop import Run, fit
 from facelib.training.recipes import RECIPES, make_recipe, read_recipe
 from facelib.training.run import run, train
@@ -71,6 +72,41 @@ def test_going_on_from_weights(own_folder, tmp_path, monkeypatch):
     assert started == [(3, 64)]
     saved = read_recipe(tmp_path / "second.toml")
     assert saved.start == read_manifest(tmp_path)["my.pt"]["sha256"]
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_a_second_head_learns_from_a_teacher(own_folder, tmp_path, monkeypatch):
+    """It begins at the best reading of what is there, comes nearer to the teacher, and the weights say who it was."""
+    run(small_recipe(own_folder, tmp_path / "my.pt"), device="cpu", progress=False)
+    goals = torch.nn.functional.normalize(torch.randn(5, 128, generator=torch.Generator().manual_seed(0)) + 0.1)
+    monkeypatch.setattr(embedder, "teacher_vectors", lambda faces, cache, key: goals)
+    told = [
+        "teacher=dlib",
+        "optimizer=adamw",
+        "teacher_share=30",
+        "taught_weight=6",
+        "taught_centre=0.4",
+        "margin_before=0.2",
+    ]
+    recipe = small_recipe(
+        own_folder, tmp_path / "taught.pt", f"start={tmp_path / 'my.pt'}", *told, "learning_rate=1e-9"
+    )
+    started = train(recipe, device="cpu", progress=False)[1]
+    taught = small_recipe(own_folder, tmp_path / "taught.pt", f"start={tmp_path / 'my.pt'}", *told, "stages=[[40, 8]]")
+    run(taught, device="cpu", progress=False)
+    entry = read_manifest(tmp_path)["taught.pt"]
+    assert entry["learned_from"] == "labels and dlib"
+    network = load_embedder(tmp_path / "taught.pt", device="cpu").networks[0].model
+    torch.testing.assert_close(network.taught_mean, goals.mean(0), atol=1e-3, rtol=0)
+    shown = started.shown(np.arange(5), 40)
+    images = shown.batch(torch.arange(5))[0]
+    blank = EmbeddingNetwork(**entry["arguments"]).eval()
+    with torch.inference_mode():
+        far = [
+            float(((torch.nn.functional.normalize(one.eval().heads(images)[1]) - goals) ** 2).sum(1).mean())
+            for one in (blank, started.network, network)
+        ]
+    assert far[2] < far[1] < far[0]
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
@@ -124,14 +160,15 @@ def test_what_could_not_be_saved_is_refused_before_the_first_step(own_folder, tm
 def test_faces_are_aligned_as_the_recipe_says(own_folder, tmp_path):
     _, training = train(small_recipe(own_folder, tmp_path / "my.pt", "alignment=eyes"), device="cpu", progress=False)
     _, other = train(small_recipe(own_folder, tmp_path / "my.pt"), device="cpu", progress=False)
-    assert (training.material.aligned != other.material.aligned).any()
+    by_eyes, by_five = (one.material.pictures.take(np.arange(5)) for one in (training, other))
+    assert (by_eyes != by_five).any()
     assert training.entry()["preprocessing"]["alignment"] == "eyes"
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
 def test_sources_are_asked_for(own_folder, tmp_path):
     with pytest.raises(ValueError, match=r"faces\.csv has no column source"):
-        train(small_recipe(own_folder, tmp_path / "my.pt", "by_source=true"), device="cpu", progress=False)
+        train(small_recipe(own_folder, tmp_path / "my.pt", "by_source=1.0"), device="cpu", progress=False)
 
 
 def test_prepared_sets_are_cleaned_cut_and_measured(prepared, tmp_path):
@@ -143,13 +180,14 @@ def test_prepared_sets_are_cleaned_cut_and_measured(prepared, tmp_path):
     table.write_text(table.read_text().replace("s1/5.webp,s1,orl,train", "s1/5.webp,s1,orl,test"))
     base = tomllib.loads((RECIPES / "model_arcface_all_sources.toml").read_text())
     values = {"out": str(tmp_path / "my.pt"), "stages": [[32, 1]], "batch_size": 4, "embedding_size": 32}
-    recipe = make_recipe(base | values | {"by_source": True, "people": 4, "photos": 16})
+    recipe = make_recipe(base | values | {"by_source": 0.5, "people": 4, "photos": 16})
     _, training = train(recipe, device="cpu", progress=False)
     faces = training.material.faces
     assert set(faces.people) <= {"s1", "s2", "s3", "s4", "s5"}  # the family is held out
     rows = training.material.rows("train")
     assert sorted(np.unique(faces.people[rows], return_counts=True)[1]) == [4, 4, 4, 4]
     assert training.model.loss.groups.shape == (4,)
+    assert training.model.loss.group_share == 0.5
     assert {"tpr_at_0.1", "triplets", "loss", "waiting"} <= set(training.history[0])
     assert ("top1" in training.history[0]) is False  # no photo is "val"
     test = training.closed_set("test", 32, {"closed_set_top1": 1})
@@ -251,12 +289,14 @@ def test_arcface_learns_orl_and_tells_unseen_people_apart(pipeline):
     train, test = known.splits == "train", known.splits == "test"
     torch.manual_seed(0)
     model = EmbeddingClassifier(EmbeddingNetwork(embedding_size=64, pretrained=True), ArcFace(64, 12, scale=16))
-    dataset = AlignedDataset(aligned, labels, np.flatnonzero(train), size=64)
+    faces = FaceBatches(Pictures.of_aligned(aligned), labels, np.flatnonzero(train), 64, FaceAugmentation(0.7))
     run = Run(epochs=45, batch_size=16, optimizer="sgd", weight_decay=5e-4, learning_rate=0.01, progress=False)
-    history = fit(embedding_task(model, dataset, margin=0.3), run)
+    history = fit(embedding_task(model, faces, Aims(margin=0.3)), run)
     # The loss rises while the margin does, and falls once the margin stays.
     assert history[-1]["loss"] < history[0]["loss"] / 2
-    accuracy = top_k_accuracy(closed_set_logits(model, aligned[test], 64), labels[test])
+    shown = faces.unchanged(np.flatnonzero(test), 64)
+    with torch.inference_mode():
+        accuracy = top_k_accuracy(model.loss.logits(own_vectors(model.network, shown)).numpy(), labels[test])
     assert accuracy > 0.7
     rate = identification_rate(
         Embedder(TrainedNetwork(model.network, 64)).embed(unseen_faces), unseen.people, fprs=[0.1]

@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 import torch
 
+from facelib.datasets.pictures import Pictures
 from facelib.embedding import EmbeddingNetwork
 from facelib.losses import ArcFace
 from facelib.training.embedder import EmbeddingClassifier, embedding_task
-from facelib.training.face_data import AlignedDataset
+from facelib.training.face_batches import FaceAugmentation, FaceBatches
 from facelib.training.loop import Run, Task, fit
 from facelib.training.sampling import EpochDataset
 
@@ -28,22 +29,26 @@ def small_run(**options):
 @pytest.fixture(scope="module")
 def noise():
     rng = np.random.default_rng(0)
-    return rng.integers(0, 255, (16, 112, 112, 3), dtype=np.uint8), np.arange(16) % 4
+    return Pictures.of_aligned(rng.integers(0, 255, (16, 112, 112, 3), dtype=np.uint8)), np.arange(16) % 4
 
 
-@pytest.mark.parametrize("precision", ["no", "bf16"])
-def test_resume_continues_exactly(noise, tmp_path, precision):
+def noisy(noise):
+    return FaceBatches(*noise, size=32, augment=FaceAugmentation())
+
+
+@pytest.mark.parametrize(("precision", "average"), [("no", True), ("bf16", False)])
+def test_resume_continues_exactly(noise, tmp_path, precision, average):
     """Two epochs of two steps at once equal one and one."""
     whole, parts = small_model(), small_model()
-    dataset = AlignedDataset(*noise, size=32)
-    history = fit(embedding_task(whole, dataset), small_run(epochs=2, precision=precision))
-    resumable = {"epochs": 2, "precision": precision, "checkpoint": tmp_path / "run.pt"}
+    dataset = noisy(noise)
+    history = fit(embedding_task(whole, dataset), small_run(epochs=2, precision=precision, average=average))
+    resumable = {"epochs": 2, "precision": precision, "average": average, "checkpoint": tmp_path / "run.pt"}
     assert len(fit(embedding_task(parts, dataset), small_run(stop_after=1, **resumable))) == 1
     torch.manual_seed(99)  # a new process starts anywhere
     parts = small_model()
     second = fit(embedding_task(parts, dataset), small_run(**resumable))
     for row in (*second, *history):
-        del row["images_per_s"], row["waiting"]  # times differ
+        del row["images_per_s"], row["waiting"], row["minutes"]  # times differ
     assert second == history
     for a, b in zip(whole.state_dict().values(), parts.state_dict().values()):
         torch.testing.assert_close(a, b, rtol=0, atol=0)
@@ -52,26 +57,78 @@ def test_resume_continues_exactly(noise, tmp_path, precision):
 def test_precision_is_that_of_the_training_alone(noise):
     """bfloat16 reaches the network while it trains, and the model that comes back computes in float32 again."""
     model, kinds = small_model(), []
-    model.network.register_forward_hook(lambda _, inputs, output: kinds.append(output.dtype))
+    model.network.backbone.register_forward_hook(lambda _, inputs, output: kinds.append(output.dtype))
     for precision in ("bf16", "no"):
-        fit(embedding_task(model, AlignedDataset(*noise, size=32)), small_run(precision=precision))
+        fit(embedding_task(model, noisy(noise)), small_run(precision=precision))
     model(torch.zeros(2, 3, 32, 32))
     assert kinds == [torch.bfloat16] * 2 + [torch.float32] * 3
 
 
-def test_a_size_for_each_epoch(noise):
-    """Each epoch trains at its own input size, and a run must say one for each."""
-    model, seen = small_model(), []
-    model.network.register_forward_pre_hook(lambda _, inputs: seen.append(tuple(inputs[0].shape[2:])))
-    dataset = AlignedDataset(*noise, size=112)
-    fit(embedding_task(model, dataset, sizes=[32, 32, 48]), small_run(epochs=3))
-    assert seen == [(32, 32)] * 4 + [(48, 48)] * 2
-    with pytest.raises(ValueError, match="2 sizes for 3 epochs"):
-        fit(embedding_task(model, dataset, sizes=[32, 48]), small_run(epochs=3))
+def test_what_is_prepared_knows_how_far_the_run_is():
+    """Batches are made from what the loader gives and the share of the run that is done."""
+    shares = []
+
+    def prepare(given, progress):
+        shares.append(progress)
+        return [given[0] * 2]
+
+    task = Task(model=torch.nn.Linear(1, 1), dataset=Numbers(), loss_of=lambda out, *_: out.mean(), prepare=prepare)
+    fit(task, small_run(epochs=2, batch_size=4))
+    assert shares == [0, 0.25, 0.5, 0.75]
+
+
+def test_a_run_by_the_clock(tmp_path):
+    """It ends when its minutes are over, in the middle of an epoch too, and what it took before a stop counts."""
+
+    def loss_of(outputs, batch, progress):
+        time.sleep(0.05)
+        rates.append(progress)
+        return outputs.mean()
+
+    rates, model = [], torch.nn.Linear(1, 1)
+    clock = {"epochs": None, "minutes": 0.02, "batch_size": 1, "checkpoint": tmp_path / "run.pt"}
+    history = fit(Task(model=model, dataset=Numbers(), loss_of=loss_of), small_run(**clock, stop_after=1))
+    assert len(history) == 1
+    assert 0.3 < rates[-1] < 0.6
+    start = time.monotonic()
+    history = fit(Task(model=model, dataset=Numbers(), loss_of=loss_of), small_run(**clock))
+    assert 0.4 < time.monotonic() - start < 1.2
+    assert len(history) == 3
+    assert rates == sorted(rates)
+    assert rates[-1] > 0.9
+    assert history[-1]["minutes"] >= 0.02
+    with pytest.raises(ValueError, match="for epochs or for minutes: give one"):
+        small_run(minutes=3)
+
+
+def test_the_average_smooths_and_is_what_comes_out():
+    """Weights that jump from 0 to 1 and back end near the middle; what is validated is what comes out."""
+    model, seen = torch.nn.Linear(1, 1, bias=False), []
+
+    class Jumping(torch.optim.SGD):
+        def step(self, closure=None):
+            with torch.no_grad():
+                model.weight.copy_(1 - model.weight.round())
+
+    model.weight.data.zero_()
+    task = Task(
+        model=model,
+        dataset=Numbers(),
+        loss_of=lambda out, *_: out.mean(),
+        validate=lambda _: {"weight": model.weight.item()},
+    )
+    original, torch.optim.SGD = torch.optim.SGD, Jumping
+    try:
+        run = small_run(epochs=20, batch_size=2, average=True, optimizer="sgd")
+        seen = [row["weight"] for row in fit(task, run)]
+    finally:
+        torch.optim.SGD = original
+    assert 0.3 < seen[-1] < 0.7
+    assert model.weight.item() == seen[-1]
 
 
 def test_checkpoint_of_another_run_is_refused(noise, tmp_path):
-    dataset, run = AlignedDataset(*noise, size=32), {"checkpoint": tmp_path / "run.pt"}
+    dataset, run = noisy(noise), {"checkpoint": tmp_path / "run.pt"}
     fit(embedding_task(small_model(), dataset), small_run(**run))
     for other in ({"epochs": 3}, {"about": "other photos"}, {"learning_rate": 0.5}):
         with pytest.raises(ValueError, match=r"run\.pt is of another run"):
@@ -88,12 +145,12 @@ def test_a_checkpoint_that_is_none(noise, tmp_path, content):
     path.write_bytes(content) if content else torch.save({"weight": torch.ones(2)}, path)
     before = path.read_bytes()
     with pytest.raises(ValueError, match=r"run\.pt is no checkpoint"):
-        fit(embedding_task(small_model(), AlignedDataset(*noise, size=32)), small_run(checkpoint=path))
+        fit(embedding_task(small_model(), noisy(noise)), small_run(checkpoint=path))
     assert path.read_bytes() == before
 
 
 def test_stopping_before_the_first_epoch(noise):
-    assert fit(embedding_task(small_model(), AlignedDataset(*noise, size=32)), small_run(stop_after=0)) == []
+    assert fit(embedding_task(small_model(), noisy(noise)), small_run(stop_after=0)) == []
 
 
 class Numbers(EpochDataset):
@@ -117,7 +174,7 @@ def test_nan_stops_with_step_and_rate_and_keeps_the_checkpoint(tmp_path):
         return outputs.mean() * (float("nan") if progress > 0.7 else 1.0)
 
     run = small_run(epochs=2, batch_size=4, learning_rate=0.1, checkpoint=tmp_path / "run.pt")
-    with pytest.raises(FloatingPointError, match=r"epoch 2, step 2, at learning rate 4e-07"):
+    with pytest.raises(FloatingPointError, match=r"epoch 2, step 2, at learning rate 0\.022"):
         fit(Task(model=model, dataset=Numbers(), loss_of=loss_of), run)
     saved = torch.load(tmp_path / "run.pt", weights_only=True)
     assert len(saved["history"]) == 1
@@ -126,7 +183,7 @@ def test_nan_stops_with_step_and_rate_and_keeps_the_checkpoint(tmp_path):
 
 def test_too_few_photos_for_a_batch(noise):
     with pytest.raises(ValueError, match="16 items are fewer than one batch of 64"):
-        fit(embedding_task(small_model(), AlignedDataset(*noise)), small_run(batch_size=64))
+        fit(embedding_task(small_model(), noisy(noise)), small_run(batch_size=64))
 
 
 def test_class_vectors_learn(noise):
@@ -135,7 +192,7 @@ def test_class_vectors_learn(noise):
     held = [p for group in model.parameter_groups() for p in group["params"]]
     assert {id(p) for p in held} == {id(p) for p in model.parameters()}
     before = model.loss.class_vectors().clone()
-    fit(embedding_task(model, AlignedDataset(*noise, size=32)), small_run(optimizer="sgd", learning_rate=0.05))
+    fit(embedding_task(model, noisy(noise)), small_run(optimizer="sgd", learning_rate=0.05))
     assert (model.loss.class_vectors() - before).norm(dim=1).min() > 1e-3
 
 

@@ -44,7 +44,7 @@ def values(name="own_people"):
         ({"margin": None}, "margin: missing key"),
         ({"margin": "much"}, "margin: 'much', expected a valid number"),
         ({"seed": 1.5}, "seed: 1.5, expected a valid integer"),
-        ({"by_source": 1}, "by_source: 1, expected a valid boolean"),
+        ({"by_source": True}, "by_source: True, expected a valid number"),
         ({"faces": "faces_train"}, "faces: 'faces_train', expected a valid array"),
         ({"stages": [[64, 6], [112]]}, r"stages\.1\.1: expected pairs of input size and epochs"),
         ({"stages": []}, "stages: .*at least 1 item"),
@@ -53,7 +53,7 @@ def values(name="own_people"):
         ({"precision": "half"}, "precision: 'half', expected 'no', 'bf16' or 'fp16'"),
         ({"alignment": "nose"}, "alignment: 'nose'"),
         ({"faces": ["faces_train"]}, "give one of them, prepared sets or a folder"),
-        ({"loss": "cross_entropy", "by_source": True}, "cross_entropy has no class margins"),
+        ({"loss": "cross_entropy", "by_source": 1.0}, "cross_entropy has no class margins"),
         ({"out": "weights"}, "out: 'weights', expected the name of a file that ends in .pt"),
         ({"stages": [[16, 2]]}, r"stages\.0\.0: 16, expected greater than or equal to 32"),
         ({"stages": [[64, 0]]}, r"stages\.0\.1: 0, expected greater than or equal to 1"),
@@ -62,6 +62,10 @@ def values(name="own_people"):
         ({"start": ""}, "start: .*at least 1 character"),
         ({"people": 5, "photos": 3}, "people, photos: 3 photos of 5 people"),
         ({"alignment": "box"}, "alignment: box is for prepared sets"),
+        ({"teacher": "dlib"}, "teacher, teacher_share, taught_weight: all of them, or none"),
+        ({"taught_centre": 0.4}, "taught_centre: 0.4, and there is no teacher"),
+        ({"teacher": "facenet"}, "teacher: 'facenet', expected '' or 'dlib'"),
+        ({"label_share": 0.0}, "label_share: 0, and there is no teacher"),
         ({"kind": ["embedder"]}, "expected one of landmarks, embedder"),
         ({"kind": "detector"}, "kind is 'detector', expected one of landmarks, embedder"),
     ],
@@ -99,10 +103,10 @@ def test_stages_are_checked_to_their_keys():
 def test_overrides():
     recipe = make_recipe(
         values(),
-        ["margin=0.3", "folder=my people/here", 'out="x.pt"', "stages=[[64, 2]]", "by_source=true", "scale=16"],
+        ["margin=0.3", "folder=my people/here", 'out="x.pt"', "stages=[[64, 2]]", "by_source=0.5", "scale=16"],
     )
-    assert (recipe.margin, recipe.folder, recipe.out, recipe.sizes) == (0.3, "my people/here", "x.pt", [64, 64])
-    assert (recipe.by_source, recipe.scale) == (True, 16.0)
+    assert (recipe.margin, recipe.folder, recipe.out, recipe.epochs) == (0.3, "my people/here", "x.pt", 2)
+    assert (recipe.by_source, recipe.scale) == (0.5, 16.0)
     assert make_recipe(values("hourglass_keypoints"), ["stages.1.epochs=1"]).epochs == 14 + 1
     for override, says in (
         ("margn=1", "margn=1: no such key; there are kind, out"),
@@ -114,6 +118,13 @@ def test_overrides():
     ):
         with pytest.raises(ValueError, match=says):
             make_recipe(values(), [override])
+
+
+def test_sizes_by_the_share_of_the_run():
+    recipe = make_recipe(values() | {"stages": [[64, 6], [80, 6], [112, 4]]})
+    assert [recipe.size(share) for share in (0, 0.37, 0.375, 0.74, 0.75, 1)] == [64, 64, 80, 80, 112, 112]
+    assert recipe.epochs == 16
+    assert make_recipe(values() | {"minutes": 3.0}).epochs is None
 
 
 def test_files_that_are_none(tmp_path):

@@ -1,0 +1,61 @@
+"""The file that a training is resumed from."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from facelib.files import replacing
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """The file of a run, where it has one; what makes the run what it is; and name -> what has a state_dict."""
+
+    file: Path | None
+    run: str
+    parts: dict[str, Any]
+
+    def resume(self) -> list[dict[str, float]]:
+        """Fill the parts from the file, where there is one; gives its history."""
+        if not self.file or not self.file.exists():
+            return []
+        saved = read_checkpoint(self.file)
+        if saved["run"] != self.run:
+            raise ValueError(
+                f"{self.file} is of another run: photos or settings changed. Move it away to start anew "
+                f"(it was: {saved['run']}; it is now: {self.run})"
+            )
+        for name, part in self.parts.items():
+            part.load_state_dict(saved[name])
+        return saved["history"]
+
+    def save(self, history: list[dict[str, float]]) -> None:
+        """Write the file, whole or not at all."""
+        if not self.file:
+            return
+        self.file.parent.mkdir(parents=True, exist_ok=True)
+        states = {name: part.state_dict() for name, part in self.parts.items()}
+        with replacing(self.file) as path:
+            torch.save({"run": self.run, "history": history, **states}, path)
+
+
+def finished_epochs(checkpoint: str | Path) -> int:
+    """Epochs that the run of this checkpoint has behind it; 0 where there is no such file."""
+    return len(read_checkpoint(checkpoint)["history"]) if Path(checkpoint).exists() else 0
+
+
+def read_checkpoint(path: str | Path) -> dict[str, Any]:
+    """What `Checkpoint.save` wrote.
+
+    Raises:
+        ValueError: something else, or damaged.
+    """
+    try:
+        saved = torch.load(path, map_location="cpu", weights_only=True)
+        if {"run", "history", "model"} <= set(saved):
+            return saved
+    except Exception as error:  # a broken file has many ways to fail
+        raise ValueError(f"{path} is no checkpoint, or damaged ({str(error)[:80]}): remove it to start anew") from None
+    raise ValueError(f"{path} is no checkpoint but another file: remove it to start anew")

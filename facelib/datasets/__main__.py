@@ -1,4 +1,4 @@
-"""`python -m facelib.datasets lfw | celeba | prepare FOLDER --name NAME | clean`."""
+"""`python -m facelib.datasets lfw | celeba | open_set | prepare FOLDER --name NAME | clean`."""
 
 import argparse
 import sys
@@ -9,12 +9,15 @@ from facelib.datasets.sources import load_people_folder
 from facelib.datasets.splits import hold_out_photos
 from facelib.settings import MODELS, one_line_errors
 
+FETCH = {"lfw": crops.fetch_lfw, "celeba": crops.fetch_celeba, "open_set": crops.fetch_open_set}
+
 
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser("python -m facelib.datasets", description="Photos to face crops.")
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("lfw", help="download LFW (scikit-learn) and prepare its crops for View 2")
-    commands.add_parser("celeba", help="download CelebA (torchvision) and prepare its crops")
+    commands.add_parser("celeba", help="download CelebA (torchvision) and prepare its crops, for training")
+    commands.add_parser("open_set", help="the same, the photos of open_val and open_test, to measure with")
     own = commands.add_parser("prepare", help="your own photos, FOLDER/<person>/<photo>, to crops for training")
     own.add_argument("folder", type=Path)
     own.add_argument("--name", required=True, help="the crops go to <FACELIB_DATA>/<name>")
@@ -41,7 +44,7 @@ def main() -> int:
         faces = hold_out_photos(load_people_folder(options.folder), options.held_out)
         folder = crops.prepare_crops(faces, options.name)
     else:
-        folder = {"lfw": crops.fetch_lfw, "celeba": crops.fetch_celeba}[options.command]()
+        folder = FETCH[options.command]()
     print(f"crops and faces.csv are in {folder}")
     return 0
 

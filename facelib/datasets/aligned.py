@@ -4,10 +4,10 @@ import contextlib
 import hashlib
 import json
 import math
-import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,15 +15,18 @@ from tqdm.auto import tqdm
 
 from facelib.alignment import METHODS, SIZE, warp_faces
 from facelib.datasets.lists import FaceList, load_faces
-from facelib.datasets.sources import load_people_folder
-from facelib.datasets.splits import FAMILIES, hold_out_photos, in_held_out_family, open_set_faces, training_list
-from facelib.detection import Detector, load_detector
+from facelib.datasets.splits import FAMILIES, in_held_out_family, open_set_faces
+from facelib.detection import Detector
+from facelib.dlib import dlib_chips
 from facelib.files import files_key, printable, replacing
 from facelib.images import crop_matrix, warp_image
 from facelib.inference import BATCH_BYTES
 from facelib.landmarks import Landmarker
 from facelib.reading import read_image
 from facelib.settings import data_folder
+
+# How faces are cut, by `Embedder.cut`: (photo, landmarks (n, 5, 2)) -> (n, s, s, 3).
+CUTS = {method: partial(warp_faces, method=method) for method in METHODS} | {"dlib": dlib_chips}
 
 
 @dataclass(frozen=True)
@@ -67,43 +70,63 @@ def align_photos(
     warning. Where `faces` has no boxes, `detector` finds the largest face.
 
     Args:
+        method: one of `CUTS`.
         cache: .npy file to keep the result in; read again when the files (place, size, time), the method and
             the landmarker agree.
 
     Returns:
-        aligned (m, 112, 112, 3) uint8 (from the file, not in memory, with `cache`), and the m photos kept.
+        aligned (m, 112, 112, 3) uint8 (from the file, not in memory, with `cache`; 150 pixels a side for dlib), and
+        the m photos kept.
     """
+    aligned: list[np.ndarray] = []
+
+    def take(image: np.ndarray, points: np.ndarray) -> None:
+        aligned.append(CUTS[method](image, points[None])[0])
+
     if cache is None:
-        aligned, kept, left_out, _ = _align(faces, landmarker, detector, method, progress)
-        _warn_of_left_out(left_out, len(faces))
-        return aligned, faces.where(np.array(kept, int))
-    boxes = detector and detector.name if faces.boxes is None else hashlib.sha256(faces.boxes.tobytes()).hexdigest()
-    stored = Cache(cache, files_key(faces.files, method, landmarker.fingerprint(), boxes))
+        kept, left_out, _ = each_face(faces, landmarker, detector, progress, take)
+        warn_of_left_out(left_out, len(faces))
+        return np.stack(aligned), faces.where(np.array(kept, int))
+    stored = Cache(cache, alignment_key(faces, landmarker, detector, method))
     if note := stored.note():
         with contextlib.suppress(ValueError, OSError, EOFError, KeyError):  # a file that is cut short is made anew
-            aligned = np.load(cache, mmap_mode="r")
-            if len(aligned) == len(note["kept"]):
-                _warn_of_left_out(note["left_out"], len(faces))
-                return aligned, faces.where(np.array(note["kept"], int))
-    aligned, kept, left_out, may_pass = _align(faces, landmarker, detector, method, progress)
-    _warn_of_left_out(left_out, len(faces))
+            there = np.load(cache, mmap_mode="r")
+            if len(there) == len(note["kept"]):
+                warn_of_left_out(note["left_out"], len(faces))
+                return there, faces.where(np.array(note["kept"], int))
+    kept, left_out, may_pass = each_face(faces, landmarker, detector, progress, take)
+    warn_of_left_out(left_out, len(faces))
     with stored.writing() as path:
-        np.save(path, aligned)
+        np.save(path, np.stack(aligned))
     if not may_pass:  # a photo that was forbidden, or on a drive that failed, is tried again the next time
         stored.write_note(kept=kept, left_out=left_out)
     return np.load(cache, mmap_mode="r"), faces.where(np.array(kept, int))
 
 
-def _align(
-    faces: FaceList, landmarker: Landmarker, detector: Detector | None, method: str, progress: bool
-) -> tuple[np.ndarray, list[int], list[str], bool]:
-    """Aligned faces (m, 112, 112, 3); which of the list they are; what is left out and why; whether that may pass."""
-    aligned, kept, left_out, may_pass = [], [], [], False
+def alignment_key(faces: FaceList, landmarker: Landmarker, detector: Detector | None, method: str) -> str:
+    """Differs where the faces of a list would be aligned otherwise."""
+    boxes = detector and detector.name if faces.boxes is None else hashlib.sha256(faces.boxes.tobytes()).hexdigest()
+    return files_key(faces.files, method, landmarker.fingerprint(), boxes)
+
+
+def each_face(
+    faces: FaceList,
+    landmarker: Landmarker,
+    detector: Detector | None,
+    progress: bool,
+    take: Callable[[np.ndarray, np.ndarray], object],
+) -> tuple[list[int], list[str], bool]:
+    """Gives photo and landmarks (5, 2) of each face to `take`, as `align_photos` says.
+
+    Returns:
+        Which of the list they are; what is left out and why; whether that may be otherwise the next time.
+    """
+    kept, left_out, may_pass = [], [], False
     images, boxes = [], []
 
     def align() -> None:
         for image, points in zip(images, landmarker.predict(images, boxes)):
-            aligned.append(warp_faces(image, points, method)[0])
+            take(image, points[0])
         images.clear(), boxes.clear()
 
     for i in tqdm(range(len(faces)), "aligning", unit="photo", disable=not progress, leave=False):
@@ -121,12 +144,12 @@ def _align(
             continue
         images.append(image), boxes.append(box), kept.append(i)
     align()
-    if not aligned:
+    if not kept:
         raise ValueError(f"none of {len(faces)} photos could be aligned: {'; '.join(left_out[:5])}")
-    return np.stack(aligned), kept, left_out, may_pass
+    return kept, left_out, may_pass
 
 
-def _warn_of_left_out(left_out: list[str], photos: int) -> None:
+def warn_of_left_out(left_out: list[str], photos: int) -> None:
     if left_out:
         more = f"; and {len(left_out) - 5} more" if len(left_out) > 5 else ""
         warnings.warn(f"{len(left_out)} of {photos} photos left out: {'; '.join(left_out[:5])}{more}", stacklevel=3)
@@ -173,41 +196,6 @@ def aligned_families(landmarker: Landmarker, method: str = "five_points") -> tup
     aligned, faces = aligned_set(FAMILIES, landmarker, method)
     rows = np.flatnonzero([in_held_out_family(person) for person in faces.people])
     return aligned[rows], faces.where(rows)
-
-
-def aligned_training_set(
-    names: list[str], landmarker: Landmarker, method: str = "five_points"
-) -> tuple[np.ndarray, FaceList]:
-    """Aligned faces of prepared sets and who they are, without whom `training_list` leaves out.
-
-    Raises:
-        ValueError: see `training_list`.
-    """
-    aligned, lists = zip(*(aligned_set(name, landmarker, method) for name in names))
-    faces = training_list(dict(zip(names, lists)))
-    places = [{file: i for i, file in enumerate(part.files)} for part in lists]
-    rows = [np.array([place[file] for file in faces.files if file in place], int) for place in places]
-    return np.concatenate([part[chosen] for part, chosen in zip(aligned, rows)]), faces
-
-
-def aligned_own_people(
-    folder: Path, landmarker: Landmarker, method: str = "five_points"
-) -> tuple[np.ndarray, FaceList]:
-    """Aligned faces of <folder>/<person>/<photo>, the largest of each photo, some held out as "val", see
-    `hold_out_photos`.
-
-    Raises:
-        FileNotFoundError, ValueError: see `load_people_folder` and `align_photos`; or fewer than two people.
-    """
-    listed = faces = load_people_folder(folder)
-    place = hashlib.sha256(os.fsencode(folder.resolve())).hexdigest()[:8]  # folders of one name do not share a cache
-    cache = cache_file(f"own_{folder.resolve().name}_{place}", method)
-    aligned, faces = align_photos(faces, landmarker, load_detector(), method, cache)
-    if gone := sorted(set(listed.people.tolist()) - set(faces.people.tolist())):
-        warnings.warn(f"of {printable(', '.join(gone))} no photo is left", stacklevel=2)
-    if len(set(faces.people.tolist())) < 2:
-        raise ValueError(f"{folder} holds photos of one person only: two people are the least to tell apart")
-    return aligned, hold_out_photos(faces, 0.1)
 
 
 def cut_faces(faces: FaceList, how: str, landmarker: Landmarker) -> tuple[np.ndarray, FaceList]:

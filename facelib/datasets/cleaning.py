@@ -85,7 +85,7 @@ def clean(weights: Path, same: float, least: float, out: Path | None, device: st
     landmarker, embedder = load_landmarker(device=device), load_embedder(weights, device, flip=False)
 
     def embed(name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        aligned, faces = aligned_set(name, landmarker, embedder.alignment)
+        aligned, faces = aligned_set(name, landmarker, embedder.cut)
         return embedder.embed(aligned), faces.people, np.array([photo_key(file) for file in faces.files])
 
     vectors, people, keys = (np.concatenate(columns) for columns in zip(*map(embed, SETS)))

@@ -12,7 +12,7 @@ from tqdm.auto import tqdm
 
 from facelib.datasets.lists import CROP_SIDE, FaceList
 from facelib.datasets.sources import load_celeba, load_people_folder
-from facelib.datasets.splits import hold_out_photos
+from facelib.datasets.splits import UNSEEN, hold_out_photos, open_set_photos
 from facelib.detection import Detector, load_detector
 from facelib.files import printable, replacing, unique_names
 from facelib.images import crop_matrix, warp_image
@@ -107,7 +107,24 @@ def fetch_lfw() -> Path:
 
 
 def fetch_celeba() -> Path:
-    """Download CelebA with torchvision (from Google Drive, 1.4 GB), and prepare its crops."""
+    """Download CelebA with torchvision (from Google Drive, 1.4 GB), and prepare the crops of the people of whom nobody
+    is in open_val or open_test."""
+    faces = _download_celeba()  # whose own splits hold out people, not photos
+    held_out = {row["person"] for row in open_set_photos().values()}
+    faces = faces.where(~np.isin(faces.people, list(held_out)))
+    faces = hold_out_photos(replace(faces, splits=np.full(len(faces), "train")), 0.1)
+    return prepare_crops(faces, "celeba_crops")
+
+
+def fetch_open_set() -> Path:
+    """Download CelebA as `fetch_celeba` does, and prepare the photos of open_val and open_test that data/open_set.csv
+    names."""
+    faces, listed = _download_celeba(), open_set_photos()
+    faces = faces.where(np.array([file.name in listed for file in faces.files]))
+    return prepare_crops(replace(faces, splits=np.array([listed[file.name]["split"] for file in faces.files])), UNSEEN)
+
+
+def _download_celeba() -> FaceList:
     from torchvision.datasets import CelebA
 
     try:
@@ -117,6 +134,4 @@ def fetch_celeba() -> Path:
             f"CelebA could not be downloaded ({error}): its host limits downloads a day; put the files of "
             f"img_align_celeba and its lists into {data_folder() / 'celeba'} by hand"
         ) from error
-    faces = load_celeba()  # whose own splits hold out people, not photos
-    faces = hold_out_photos(replace(faces, splits=np.full(len(faces), "train")), 0.1)
-    return prepare_crops(faces, "celeba_crops")
+    return load_celeba()

@@ -1,10 +1,8 @@
-import shutil
-
 import numpy as np
 import pytest
 from PIL import Image
 
-from facelib.datasets.aligned import align_photos, aligned_own_people, aligned_training_set, cut_faces, decode_photos
+from facelib.datasets.aligned import align_photos, cut_faces, decode_photos
 from facelib.datasets.crops import prepare_crops
 from facelib.datasets.lists import load_faces
 from facelib.datasets.sources import load_orl, load_people_folder
@@ -48,16 +46,6 @@ def test_nothing_to_align(people, detector, pipeline, tmp_path):
         align_photos(load_people_folder(tmp_path / "own"), pipeline.landmarker, detector, progress=False)
 
 
-def test_training_sets_are_joined_in_the_order_of_their_lists(prepared, pipeline):
-    """Each aligned face belongs to the photo beside it, also where a list leaves some out."""
-    prepared("some", {"s1": ("s1", 2), "fiw_0008_1": ("s5", 2), "s2": ("s2", 2)})
-    prepared("more", {"s3": ("s3", 2)})
-    aligned, faces = aligned_training_set(["some", "more"], pipeline.landmarker)
-    assert faces.people.tolist() == ["s1", "s1", "s2", "s2", "s3", "s3"]
-    direct, _ = align_photos(faces, pipeline.landmarker, progress=False)
-    assert np.abs(aligned.astype(int) - direct).max() <= 2
-
-
 def test_cuts_for_comparison(pipeline):
     orl = load_orl().where(np.arange(3))
     for how in ("box", "eyes", "five_points"):
@@ -66,33 +54,6 @@ def test_cuts_for_comparison(pipeline):
         assert len(kept) == 3
     with pytest.raises(ValueError, match="how='nose': expected 'box'"):
         cut_faces(orl, "nose", pipeline.landmarker)
-
-
-def test_one_person_is_not_enough(pipeline, tmp_path, monkeypatch):
-    monkeypatch.setenv("FACELIB_DATA", str(tmp_path / "data"))
-    monkeypatch.setattr("facelib.datasets.aligned.load_detector", lambda: pipeline.detector)
-    (tmp_path / "mine/anna").mkdir(parents=True)
-    Image.open(load_orl().files[0]).convert("RGB").resize((368, 448)).save(tmp_path / "mine/anna/1.png")
-    with pytest.raises(ValueError, match="one person only"):
-        aligned_own_people(tmp_path / "mine", pipeline.landmarker)
-
-
-def test_folders_of_one_name_do_not_share_their_faces(own_folder, pipeline, tmp_path):
-    """The second of two folders called mine got the faces of the first, and a replaced photo kept its old face."""
-    other = tmp_path / "elsewhere" / "mine"
-    shutil.copytree(own_folder, other)
-    for person in ("s1", "s2"):
-        picture = Image.open(load_orl().files[200 if person == "s1" else 300]).convert("RGB").resize((368, 448))
-        picture.save(other / person / "0.png")
-    with pytest.warns(UserWarning, match="left out"):
-        first, _ = aligned_own_people(own_folder, pipeline.landmarker)
-        second, _ = aligned_own_people(other, pipeline.landmarker)
-    assert len(first) == len(second)
-    assert (first[0] != second[0]).any()
-    shutil.copy(other / "s1" / "0.png", own_folder / "s1" / "0.png")
-    with pytest.warns(UserWarning, match="left out"):
-        replaced, _ = aligned_own_people(own_folder, pipeline.landmarker)
-    np.testing.assert_array_equal(replaced[0], second[0])
 
 
 def test_decoded_photos_are_kept(tmp_path):

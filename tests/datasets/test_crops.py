@@ -3,9 +3,11 @@ import pytest
 from PIL import Image
 
 from facelib import read_image
+from facelib.datasets import crops
 from facelib.datasets.crops import prepare_crops
-from facelib.datasets.lists import load_faces
+from facelib.datasets.lists import FaceList, load_faces
 from facelib.datasets.sources import load_people_folder
+from facelib.datasets.splits import open_set_faces, open_set_photos
 from facelib.images import crop_matrix, transform_points
 
 
@@ -40,3 +42,22 @@ def test_photos_of_one_stem_become_two_crops(people, detector, tmp_path, monkeyp
     assert len({file.read_bytes() for file in (tmp_path / "own" / "person0").iterdir()}) == 3
     with pytest.raises(ValueError, match="expected a name"):
         prepare_crops(load_people_folder(people), "../own", detector)
+
+
+def test_of_celeba_the_open_set_and_the_training_share_nobody(people, tmp_path, monkeypatch):
+    """Two photos of people of the open set, one of somebody else, under CelebA's names."""
+    monkeypatch.setenv("FACELIB_DATA", str(tmp_path))
+    listed = open_set_photos()
+    chosen = [
+        next(photo for photo, row in listed.items() if row["split"] == split) for split in ("open_val", "open_test")
+    ]
+    files = [tmp_path / name for name in (*chosen, "other.jpg")]
+    for file in files:
+        Image.open(people / "person0" / "one.png").convert("RGB").save(file)
+    names = [*(listed[photo]["person"] for photo in chosen), "celeba_99999"]
+    monkeypatch.setattr(crops, "_download_celeba", lambda: FaceList(files, np.array(names), np.full(3, "train")))
+    crops.fetch_celeba()
+    crops.fetch_open_set()
+    assert load_faces("celeba_crops").people.tolist() == ["celeba_99999"]
+    assert [open_set_faces(split).people.tolist() for split in ("open_val", "open_test")] == [[n] for n in names[:2]]
+    assert len({row["person"] for row in listed.values() if row["split"] == "open_test"}) == 150

@@ -1,7 +1,8 @@
-"""Command line: `python -m facelib PHOTO... --out DIR`."""
+"""Command line: `python -m facelib PHOTO... --out DIR`, and `python -m facelib COMMAND`, see `commands`."""
 
 import argparse
 import contextlib
+import json
 import os
 import signal
 import sys
@@ -9,10 +10,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TextIO
 
-from facelib.settings import DETECTORS, SMALLEST_FACE, SPIN_COUNT
-
-MATRIX_FACES = 30  # the distance matrix picture shows at most so many
-INTERRUPTED = 130  # the exit code that shells give to what Ctrl-C ended
+from facelib import commands
+from facelib.commands import COMMANDS, add_looking, make_pipeline, photos_of
+from facelib.running import INTERRUPTED, made_by, process, report, say
+from facelib.settings import SAME, SPIN_COUNT
 
 
 def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
@@ -21,23 +22,15 @@ def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
         description="Find, align and embed every face. Writes annotated photos, aligned faces, faces.json, "
         "embeddings.npz and a picture of all distances. Called again after an interruption it goes on where it "
         "stopped. Exits with 0, 1 (a photo could not be read), 2 (nothing to do, or the results cannot be written) "
-        "or 130 (interrupted).",
+        "or 130 (interrupted). Other commands: " + ", ".join(COMMANDS) + " (python -m facelib COMMAND --help).",
     )
     parser.add_argument("photos", nargs="*", metavar="PHOTO", help="photos, or folders of photos")
     parser.add_argument("--sample", action="store_true", help="use insightface's sample photo of six people")
     parser.add_argument("--out", type=Path, required=True, help="folder for the results, made if missing")
-    parser.add_argument("--detector", choices=DETECTORS, default="auto")
-    parser.add_argument(
-        "--smallest-face", type=float, default=SMALLEST_FACE, metavar="PIXELS",
-        help="large photos are looked through in parts for faces down to this size (default: %(default)g)",
-    )  # fmt: skip
-    parser.add_argument(
-        "--detector-threshold",
-        type=float,
-        metavar="SCORE",
-        help="from which a box is a face; default: the detector's own",
-    )
-    parser.add_argument("--device", help="cpu, cuda or mps; the best there is if not given")
+    add_looking(parser)
+    parser.add_argument("--fpr", type=float, default=SAME, metavar="RATE", help="of strangers who are marked 'same?'")
+    parser.add_argument("--threshold", type=float, metavar="DISTANCE", help="instead: marked up to this distance")
+    parser.add_argument("--json", action="store_true", help="for programs: faces.json in place of the table")
     parser.add_argument("--batch-size", type=int, default=8, help="photos processed together")
     options = parser.parse_args(arguments)
     if not options.photos and not options.sample:
@@ -95,52 +88,45 @@ class Tolerant:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; gives the exit code, see `--help`."""
-    options = parse_arguments(arguments)
+    arguments = sys.argv[1:] if arguments is None else arguments
+    command = bool(arguments) and arguments[0] in COMMANDS  # a folder of that name is given as ./album
+    options = arguments if command else parse_arguments(arguments)
     try:
         with signals_interrupt():
-            return run(options)
+            return commands.main(options) if command else run(options)
     except OSError as error:  # of what is printed: the disk behind it is full, or gone
         return say(f"error: {error}")
     except KeyboardInterrupt:
         return say("interrupted; what was done is kept, and the same command goes on from there", INTERRUPTED)
 
 
-def say(line: str, code: int = 2) -> int:
-    print(line, file=sys.stderr, flush=True)
-    return code
+def threshold_for(pipeline, options: argparse.Namespace) -> float | None:
+    """The distance up to which faces are marked; None where nothing is known of the embedder."""
+    if options.threshold is not None:
+        return options.threshold
+    try:
+        return pipeline.calibration.distance_at(options.fpr)
+    except FileNotFoundError as error:
+        say(f"no pair is marked: {error}")
+        return None
 
 
 def run(options: argparse.Namespace) -> int:
     # Imported here, so that --help and wrong arguments answer at once.
     import matplotlib
 
-    from facelib.detection import load_detector
     from facelib.files import printable
-    from facelib.photo_search import search_photos
-    from facelib.pipeline import FacePipeline, sample_photo
-    from facelib.results import Results, is_results, prepare_folder
+    from facelib.pipeline import sample_photo
+    from facelib.results import Results, prepare_folder
 
     matplotlib.use("Agg")  # writes files, opens no window
     out = options.out
-    for path in options.photos:
-        if os.path.isdir(path) and is_results(path, out):
-            return say(
-                f"error: {printable(path)} is a folder of results: give the folder of the photos, and another --out"
-            )
-        if os.path.lexists(path) and os.path.realpath(path.parent) == os.path.realpath(out):
-            return say(f"error: {printable(path)} lies in the folder of the results: give another --out")
-    results_in: list[Path] = []
-    named = options.photos + ([sample_photo()] if options.sample else [])
-    found = search_photos(named, lambda folder: is_results(folder, out) and not results_in.append(folder))
-    for line in [f"left out: {printable(folder)}, which holds results" for folder in results_in] + found.summary():
-        say(line)
-    photos = found.photos
-    if not photos:
-        return say(f"no photos in {', '.join(map(printable, options.photos))}")
+    options.photos += [sample_photo()] if options.sample else []
     try:
+        photos = photos_of(options)
         prepare_folder(out)
-        detector = load_detector(options.detector, options.device, options.detector_threshold, options.smallest_face)
-        pipeline = FacePipeline.from_pretrained(detector, options.device)
+        pipeline = make_pipeline(options)
+        threshold = threshold_for(pipeline, options)
         any_detector = options.detector == "auto"
         results = Results(out, made_by(pipeline), pipeline.detector.name, photos, any_detector).resume()
     except (OSError, ValueError, RuntimeError) as error:
@@ -148,110 +134,11 @@ def run(options: argparse.Namespace) -> int:
     stopped = process(pipeline, results, options.batch_size)
     if stopped:
         return stopped
-    report(results)
+    if options.json:
+        print(json.dumps(results.ordered()))
+    else:
+        report(results, threshold)
     return 1 if any("error" in record for record in results.ordered()) else 0
-
-
-def made_by(pipeline) -> str:
-    """What the rows depend on: the alignment, the hashes of the shipped weights, and how faces were looked for."""
-    from facelib.landmarks import SHIPPED
-    from facelib.weights import embedder_networks, hashes_of, read_manifest
-
-    weights = " ".join(hashes_of(read_manifest(), [SHIPPED, *(path.name for path in embedder_networks())]))
-    detector = pipeline.detector
-    looked = f" from {detector.smallest_face:g} px" if detector.smallest_face != SMALLEST_FACE else ""
-    if detector.loaded and detector.loaded[2] is not None:  # a threshold that was asked for
-        looked += f" threshold {detector.threshold:g}"
-    return f"{pipeline.align} {weights}{looked}"
-
-
-def process(pipeline, results, batch_size: int) -> int:
-    """Write the results of every photo that has none; gives 0, or the exit code of what stopped it."""
-    from tqdm import tqdm
-
-    from facelib.files import printable
-    from facelib.results import count
-
-    todo, total, out = results.todo(), len(results.photos), printable(results.folder)
-    goes_on = "the same command goes on from there"
-    if results.removed:
-        print(f"{count(results.removed, 'row')} of an earlier run removed: of other photos, detector or weights")
-    if len(todo) < total:
-        print(f"{total - len(todo)} of {total} photos are done already", flush=True)
-    stopped = 0
-    try:
-        stream, bar = pipeline.stream(todo, batch_size), tqdm(todo, unit="photo", disable=total == 1)
-        for photo in bar:
-            image, faces = next(stream)
-            record = results.add(photo, image, faces)
-            del image  # before the next one is read
-            if "error" in record:
-                bar.write(f"error: {printable(record['error'])}", file=sys.stderr)
-    except KeyboardInterrupt:
-        stopped, why = INTERRUPTED, "interrupted"
-    except OSError as error:
-        stopped, why = 2, f"error: the results cannot be written ({printable(error)})"
-    try:
-        results.close()
-    except OSError as error:
-        stopped, why = 2, f"error: the results cannot be written ({printable(error)})"
-    if stopped:
-        say(f"{why}: {len(results.records):,} of {total:,} photos are done and in {out}; {goes_on}")
-    return stopped
-
-
-def report(results) -> None:
-    """The table of all faces, and the picture of their distances."""
-    import numpy as np
-
-    from facelib.files import printable
-    from facelib.results import count, write_matrix
-
-    vectors = [vector for record in results.ordered() for vector in results.vectors[record["photo"]]]
-    if len(vectors) > 1:
-        try:
-            write_matrix(results, np.stack(vectors), MATRIX_FACES)
-        except OSError as error:
-            say(f"error: distances.png cannot be written: {printable(error)}")
-    print_table(results, vectors)
-    sizes = [record["searched_to"] for record in results.ordered() if "searched_to" in record]
-    if sizes and max(sizes) > 2:
-        print(f"photos were searched for faces down to {max(sizes):.0f} pixels; --smallest-face changes that")
-    read = sum("error" not in record for record in results.ordered())
-    print(
-        f"{count(len(vectors), 'face')} in {read:,} of {len(results.photos):,} photos; "
-        f"results in {printable(results.folder)}"
-    )
-
-
-def print_table(results, embeddings: list) -> None:
-    """One line per face, with the face most like it and whether that is below the threshold."""
-    import numpy as np
-
-    from facelib.embedding import cosine_distance
-    from facelib.files import printable
-    from facelib.weights import threshold_of
-
-    threshold = threshold_of()
-    rows = [
-        (printable(Path(r["photo"]).name), number, face)
-        for r in results.ordered()
-        for number, face in enumerate(r["faces"])
-    ]
-    print(f"{'photo':24} {'face':>4} {'box (x1 y1 x2 y2)':>24} {'score':>6} {'closest':>28} {'distance':>8}")
-    vectors = np.stack(embeddings) if embeddings else None
-    for i, (photo, number, face) in enumerate(rows):
-        closest, distance = "-", ""
-        if len(rows) > 1:
-            distances = cosine_distance(vectors[i], vectors)
-            distances[i] = np.inf
-            j = int(distances.argmin())
-            closest = f"{rows[j][0][:20]} face {rows[j][1]}"
-            distance = f"{distances[j]:.3f}" + (" same?" if threshold and distances[j] < threshold else "")
-        box = " ".join(f"{v:.0f}" for v in face["box"])
-        print(f"{photo[:24]:24} {number:4d} {box:>24} {face['score']:6.2f} {closest:>28} {distance:>8}")
-    if threshold:
-        print(f"'same?': closer than {threshold:.3f}, where 1 in 1,000 pairs of strangers is (see models/README.md)")
 
 
 if __name__ == "__main__":

@@ -119,12 +119,17 @@ def distance_matrix(
     title: str = "",
     numbers: bool = True,
     labels: Sequence[str] | None = None,
+    marked: np.ndarray | None = None,
 ) -> Figure:
-    """Cosine distances (n, n) as colours, with the n aligned faces and their labels (0 to n - 1) along both axes."""
+    """Cosine distances (n, n) as colours, with the n aligned faces and their labels (0 to n - 1) along both axes.
+
+    `marked`: (n, n) bool, cells that get a red frame, such as those below a threshold.
+    """
     n = len(faces)
     side = np.clip(0.75 * n + 1.5, 4, 12)
     figure, axes = plt.subplots(figsize=(side + 1, side), layout="constrained")
-    picture = axes.imshow(distances, cmap="viridis", vmin=0, vmax=max(1.2, float(distances.max())))
+    largest = max(float(np.max(distances, initial=0)), 1e-3)  # distances of some embedders lie close together
+    picture = axes.imshow(distances, cmap="viridis", vmin=0, vmax=largest)
     axes.set(xticks=[], yticks=[], title=title)
     zoom = 0.42 * side / (n + 1)
     labels = [str(i) for i in range(n)] if labels is None else labels
@@ -141,7 +146,11 @@ def distance_matrix(
     if numbers:
         for i, row in enumerate(distances):
             for j, value in enumerate(row):
-                axes.text(j, i, f"{value:.2f}", ha="center", va="center", fontsize=7, color="w" if value < 0.7 else "k")
+                axes.text(
+                    j, i, f"{value:.2f}", ha="center", va="center", fontsize=7, color="wk"[int(value > 0.6 * largest)]
+                )
+    for i, j in [] if marked is None else np.argwhere(marked):
+        axes.add_patch(plt.Rectangle((j - 0.46, i - 0.46), 0.92, 0.92, fill=False, edgecolor="red", linewidth=2))
     figure.colorbar(picture, label="cosine distance (0: same direction)", shrink=0.8)
     return figure
 

@@ -12,10 +12,12 @@ import json
 import os
 import re
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
+import cv2
 import numpy as np
 from PIL import Image
 
@@ -25,11 +27,13 @@ except ImportError:  # Windows
     fcntl = None
 
 from facelib.embedding import cosine_distance
-from facelib.files import file_state, printable, replacing, unique_names
+from facelib.files import as_text, file_state, printable, replacing, unique_names
 from facelib.pipeline import Face, Faces
 
 TABLE, VECTORS, LINES, MATRIX = "faces.json", "embeddings.npz", "faces.part.jsonl", "distances.png"
 OUR_PICTURES = re.compile(r"[^/\\]+(_annotated\.jpg|_face\d+\.png)")
+MARKED_SIDES = (640, 2000)  # pixels of the longer side of an annotated photo, at least and at most
+LANDMARK_COLOURS = ((0, 229, 255), (0, 229, 255), (255, 230, 0), (255, 79, 216), (255, 79, 216))  # those of the plots
 # After one of these no photo's results can be written; any other error is that of one photo.
 DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO}
 
@@ -185,8 +189,9 @@ class Results:
             np.savez(
                 file,
                 embeddings=np.stack(vectors) if vectors else np.zeros((0, 0), np.float32),
-                photo=np.array([_text(photo) for photo, _ in rows], dtype=str),
+                photo=np.array([as_text(photo) for photo, _ in rows], dtype=str),
                 face=np.array([number for _, number in rows], dtype=int),
+                made_by=np.array(self.made_by),
             )
         with replacing(self.folder / TABLE) as path:
             path.write_text(json.dumps(self.ordered(), indent=1) + "\n")
@@ -200,16 +205,8 @@ class Results:
         return [(record["photo"], number) for record in self.ordered() for number in range(len(record["faces"]))]
 
     def _write_pictures(self, name: str, image: np.ndarray, faces: Faces) -> dict:
-        import matplotlib.pyplot as plt
-
-        from facelib.plots import annotated_photo
-
-        figure = annotated_photo(image, faces, f"{name}: {count(len(faces), 'face')}")
-        try:
-            with replacing(self.folder / f"{name}_annotated.jpg") as path:
-                figure.savefig(path, dpi=120)
-        finally:
-            plt.close(figure)
+        with replacing(self.folder / f"{name}_annotated.jpg") as path:
+            Image.fromarray(marked_photo(image, faces)).save(path, quality=90)
         written = [self._write_face(name, number, face) for number, face in enumerate(faces)]
         searched_to = {"searched_to": round(faces.searched_to, 1)} if faces.searched_to else {}
         return {"annotated": f"{name}_annotated.jpg", **searched_to, "faces": written}
@@ -217,15 +214,40 @@ class Results:
     def _write_face(self, name: str, number: int, face: Face) -> dict:
         file = f"{name}_face{number}.png"
         with replacing(self.folder / file) as path:
-            Image.fromarray(face.aligned).save(path)
+            Image.fromarray(face.aligned).save(path, compress_level=1)
         return {
             "box": face.box.round(2).tolist(),
             "score": round(face.score, 4),
             "landmarks": face.landmarks.round(2).tolist(),
             "quality": round(face.quality, 3),
+            "doubt": face.doubt,
             "landmark_confidence": [round(value, 3) for value in face.landmark_confidence.tolist()],
             "aligned": file,
         }
+
+
+def marked_photo(image: np.ndarray, faces: Sequence[Face]) -> np.ndarray:
+    """The photo (RGB uint8) with all its faces marked and numbered, its longer side within `MARKED_SIDES` pixels.
+
+    Drawn by OpenCV: matplotlib took longer for it than the whole pipeline.
+    """
+    scale = float(np.clip(1, *(side / max(image.shape[:2]) for side in MARKED_SIDES)))
+    size = [max(1, round(side * scale)) for side in image.shape[1::-1]]
+    shown = cv2.resize(image, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC)
+    for number, face in enumerate(faces):
+        x1, y1, x2, y2 = (int(value) for value in (face.box * scale).round())
+        thickness = max(1, (x2 - x1) // 80)
+        cv2.rectangle(shown, (x1, y1), (x2, y2), (255, 255, 255), thickness, cv2.LINE_AA)
+        for point, colour in zip(face.landmarks * scale, LANDMARK_COLOURS):
+            centre, radius = [int(value) for value in point.round()], max(3, (x2 - x1) // 30)
+            cv2.circle(shown, centre, radius, (0, 0, 0), -1, cv2.LINE_AA)
+            cv2.circle(shown, centre, radius - 1, colour, -1, cv2.LINE_AA)
+        (width, height), _ = cv2.getTextSize(str(number), cv2.FONT_HERSHEY_SIMPLEX, 0.5, 1)
+        top = max(y1, height + 4)
+        cv2.rectangle(shown, (x1, top - height - 4), (x1 + width + 4, top), (255, 255, 255), -1)
+        at = (x1 + 2, top - 3)
+        cv2.putText(shown, str(number), at, cv2.FONT_HERSHEY_SIMPLEX, 0.5, (0, 0, 0), 1, cv2.LINE_AA)
+    return shown
 
 
 def _read(folder: Path) -> dict[str, tuple[dict, np.ndarray]]:
@@ -239,7 +261,7 @@ def _read(folder: Path) -> dict[str, tuple[dict, np.ndarray]]:
         for i, photo in enumerate(photos):
             rows.setdefault(photo, []).append(i)
         for record in records:
-            vectors = embeddings[rows.get(_text(record["photo"]), [])]
+            vectors = embeddings[rows.get(as_text(record["photo"]), [])]
             if len(vectors) == len(record["faces"]):
                 found[record["photo"]] = record, vectors
     with contextlib.suppress(Exception):  # ends at the line that a run was killed over
@@ -280,11 +302,6 @@ def _pictures(record: dict) -> list[str]:
     except AttributeError:
         return []
     return [name for name in names if isinstance(name, str) and OUR_PICTURES.fullmatch(name)]
-
-
-def _text(photo: str) -> str:
-    """A path as NumPy can store it: bytes that are no UTF-8 as escapes."""
-    return photo.encode("utf-8", "backslashreplace").decode()
 
 
 def _line(record: dict, vectors: np.ndarray) -> bytes:

@@ -1,0 +1,244 @@
+"""The faces of an archive sorted by person, named and removed: `python -m facelib.archive.people TABLE`.
+
+Each face is tied to those of its nearest faces that are within a distance; in this graph communities are found (Leiden,
+Traag et al. 2019), so that one wrong tie does not make two people one. Nothing compares all faces with all.
+"""
+
+import argparse
+import sys
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import igraph
+import numpy as np
+import pyarrow as pa
+
+from facelib.archive.table import Archive, chunks, quoted, read
+from facelib.archive.worker import digest
+from facelib.decisions import load_calibration
+from facelib.settings import one_line_errors
+
+NEIGHBOURS = 16  # of each face
+EXACT_FACES = 100_000  # up to which neighbours are found by comparing with all
+TOGETHER = 256  # faces whose neighbours are looked for at a time
+RATE = 0.001  # of pairs of strangers within the distance up to which neighbours are tied
+RESOLUTION = 0.05  # of Leiden's constant Potts model: mean weight of the ties that hold a community together
+UNNAMED, DOUBTFUL = "Person", "?"  # "Person 7"; of whom too little is seen
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row of the table `people`: whose face it is, and whether somebody has given that name."""
+
+    person: str
+    given: bool
+
+
+@dataclass(frozen=True)
+class FaceRows:
+    """All faces of an archive: vectors (n, d) of length 1, (photo, number) of each, whether it shows too little, and
+    its row id."""
+
+    vectors: np.ndarray
+    keys: list[tuple[str, int]]
+    doubtful: np.ndarray
+    ids: np.ndarray
+
+
+def sort_people(archive: Archive, rate: float = RATE) -> int:
+    """Give every face a person, in the table `people`; gives the number of persons.
+
+    A name that somebody has given stays, and goes to the others of its community; of several names in one community the
+    most frequent one does. A number stays with the community that has most of the faces that had it.
+    """
+    with archive.writing():
+        faces, before = faces_of(archive), persons_of(archive)
+        sure = np.flatnonzero(~faces.doubtful)
+        indexed = archive if len(sure) > EXACT_FACES else None
+        if indexed and not archive.faces.list_indices():
+            archive.index()
+        distance = load_calibration(archive.key).distance_at(rate)
+        groups = communities(faces.vectors[sure], distance, [faces.keys[i][0] for i in sure], indexed, faces.ids[sure])
+        rows = [Row(DOUBTFUL, False)] * len(faces.keys)
+        for i, row in zip(sure, named(groups, [before.get(faces.keys[i]) for i in sure])):
+            rows[i] = row
+        photos, numbers = zip(*faces.keys) if faces.keys else ((), ())
+        table = pa.table(
+            {
+                "photo": pa.array(photos, pa.string()),
+                "face": pa.array(numbers, pa.int32()),
+                "person": pa.array([row.person for row in rows], pa.string()),
+                "given": pa.array([row.given for row in rows], pa.bool_()),
+            }
+        )
+        archive.database.create_table("people", table, mode="overwrite")
+    return len({row.person for row in rows} - {DOUBTFUL})
+
+
+def faces_of(archive: Archive) -> FaceRows:
+    """Read from the table."""
+    table = read(archive.faces, "photo", "face", "doubt", "vector", row_ids=True)
+    size = archive.faces.schema.field("vector").type.list_size
+    vectors = table["vector"].combine_chunks().flatten().to_numpy().astype(np.float32).reshape(-1, size)
+    doubtful = np.array([doubt != "" for doubt in table["doubt"].to_pylist()], bool)
+    keys = list(zip(table["photo"].to_pylist(), table["face"].to_pylist()))
+    return FaceRows(vectors, keys, doubtful, table["_rowid"].to_numpy())
+
+
+def communities(
+    vectors: np.ndarray,
+    distance: float,
+    photos: Sequence[str] | None = None,
+    archive: Archive | None = None,
+    ids: np.ndarray | None = None,
+) -> np.ndarray:
+    """(n,) numbers of the communities of n vectors, whose ties are pairs of neighbours within a cosine distance.
+
+    Args:
+        photos: of each vector; two faces of one photo are not tied. None: all of different ones.
+        archive, ids: whose index is asked for the neighbours, and the row ids of the vectors there; None: they are
+            found by comparing with all.
+    """
+    if len(vectors) == 0:
+        return np.zeros(0, int)
+    photo = np.arange(len(vectors)) if photos is None else np.unique(photos, return_inverse=True)[1]
+    ties, weights = [], []
+    for start, (numbers, apart) in through_index(vectors, archive, ids) if archive else by_comparing(vectors):
+        own = np.arange(start, start + len(numbers))[:, None]
+        close = (apart < distance) & (numbers >= 0) & (photo[numbers] != photo[own])
+        ties.append(np.stack([np.broadcast_to(own, numbers.shape)[close], numbers[close]], 1))
+        weights.append(1 - apart[close] / distance)
+    graph = igraph.Graph(len(vectors), np.concatenate(ties))
+    graph.es["weight"] = np.concatenate(weights)
+    graph.simplify(combine_edges="max")
+    found = graph.community_leiden("CPM", weights="weight", resolution=RESOLUTION, n_iterations=4)
+    return np.array(found.membership)
+
+
+def by_comparing(vectors: np.ndarray) -> Iterator[tuple[int, tuple[np.ndarray, np.ndarray]]]:
+    """Start of a part, and of its vectors the nearest ones: numbers (m, k) and cosine distances (m, k)."""
+    k = min(NEIGHBOURS + 1, len(vectors))
+    for start in range(0, len(vectors), TOGETHER):
+        apart = 1 - vectors[start : start + TOGETHER] @ vectors.T
+        nearest = np.argpartition(apart, k - 1, axis=1)[:, :k]
+        yield start, (nearest, np.take_along_axis(apart, nearest, 1))
+
+
+def through_index(
+    vectors: np.ndarray, archive: Archive, ids: np.ndarray
+) -> Iterator[tuple[int, tuple[np.ndarray, np.ndarray]]]:
+    """As `by_comparing`, by the index; of what it finds the distances are exact. -1: none, or a face that is not among
+    the vectors."""
+    order = np.argsort(ids)
+    for start in range(0, len(vectors), TOGETHER):
+        found, apart = archive.nearest_rows(vectors[start : start + TOGETHER], NEIGHBOURS + 1)
+        place = np.minimum(np.searchsorted(ids[order], found), len(ids) - 1)
+        yield start, (np.where(ids[order][place] == found, order[place], -1), apart)
+
+
+def named(groups: np.ndarray, before: Sequence[Row | None]) -> list[Row]:
+    """(n,) rows: what is given stays, the others get the most frequent given name of their group, else the number that
+    most of them had, else one that is free."""
+    given: dict[int, Counter] = {}
+    numbered: dict[int, Counter] = {}
+    for group, row in zip(groups.tolist(), before):
+        if row and row.person != DOUBTFUL:
+            (given if row.given else numbered).setdefault(group, Counter())[row.person] += 1
+    names = {group: counts.most_common(1)[0][0] for group, counts in given.items()}
+    wanted = [(count, group, name) for group, counts in numbered.items() for name, count in counts.items()]
+    taken = set(names.values())
+    for _, group, name in sorted(wanted, key=lambda one: (-one[0], one[1:])):
+        if group not in names and name not in taken:
+            names[group] = name
+            taken.add(name)
+    free = (name for n in range(1, len(groups) + len(taken) + 2) if (name := f"{UNNAMED} {n}") not in taken)
+    sizes = np.bincount(groups)
+    for group in np.argsort(-sizes, kind="stable").tolist():
+        if group not in names:
+            names[group] = next(free)
+    return [row if row and row.given else Row(names[group], False) for group, row in zip(groups.tolist(), before)]
+
+
+def persons_of(archive: Archive) -> dict[tuple[str, int], Row]:
+    """(photo, face) -> its row, as it was sorted and named; empty before."""
+    if (people := archive.people()) is None:
+        return {}
+    table = read(people, "photo", "face", "person", "given")
+    rows = map(Row, table["person"].to_pylist(), table["given"].to_pylist())
+    return dict(zip(zip(table["photo"].to_pylist(), table["face"].to_pylist()), rows))
+
+
+def name_person(archive: Archive, old: str, new: str) -> int:
+    """Another name for a person; touches the person's rows alone, and gives their number.
+
+    Raises:
+        ValueError: nobody is called so, or the new name is none.
+    """
+    people = archive.people()
+    if not new.strip() or new == DOUBTFUL:
+        raise ValueError("a person needs a name")
+    if people is None or not (count := people.count_rows(f"person = {quoted(old)}")):
+        raise ValueError(f"{old!r}: no face of {archive.place} is called so")
+    with archive.writing():
+        people.update(where=f"person = {quoted(old)}", values={"person": new, "given": True})
+    return count
+
+
+def remove_person(archive: Archive, person: str) -> int:
+    """Take the faces of a person out of the archive, see `Archive.forget`; gives their number. Faces that came after
+    the last sorting are nobody's yet.
+
+    Raises:
+        ValueError: nobody is called so.
+    """
+    if (people := archive.people()) is None:
+        raise ValueError(f"{archive.place}: its faces have not been sorted by person yet")
+    rows = people.search().where(f"person = {quoted(person)}").limit(people.count_rows() or 1).to_list()
+    if not rows:
+        raise ValueError(f"{person!r}: no face of {archive.place} is called so")
+    with archive.writing():
+        for part in chunks(rows, 200):
+            archive.faces.delete(" OR ".join(f"(photo = {quoted(r['photo'])} AND face = {r['face']})" for r in part))
+        people.delete(f"person = {quoted(person)}")
+        archive.forget()
+    return len(rows)
+
+
+def remove_photos(archive: Archive, photos: Sequence[str]) -> int:
+    """Take photos with their faces out of the archive; they do not come back. Gives the number of faces.
+
+    Raises:
+        ValueError: a photo that is not there.
+    """
+    if missing := sorted(set(photos) - archive.done()):
+        raise ValueError(f"{missing[0]}: {archive.place} has no photo of that name")
+    with archive.writing():
+        return archive.remove(photos, map(digest, photos))
+
+
+@one_line_errors
+def main() -> None:
+    parser = argparse.ArgumentParser("python -m facelib.archive.people", description=__doc__)
+    parser.add_argument("table")
+    parser.add_argument("--name", nargs=2, metavar=("OLD", "NEW"), help="name a person instead")
+    parser.add_argument("--remove", metavar="PERSON", help="take a person out of the archive instead")
+    parser.add_argument("--remove-photo", nargs="+", metavar="PHOTO", help="take photos out of the archive instead")
+    parser.add_argument("--rate", type=float, default=RATE, help="of pairs of strangers within the distance of a tie")
+    options = parser.parse_args()
+    archive = Archive(options.table)
+    if options.name:
+        print(f"{name_person(archive, *options.name)} faces are now called {options.name[1]}")
+    elif options.remove:
+        unsorted = archive.faces.count_rows() - len(persons_of(archive))
+        print(f"{remove_person(archive, options.remove)} faces of {options.remove} are gone")
+        if unsorted > 0:
+            print(f"{unsorted:,} faces have come since the last sorting, and may be {options.remove}'s too: sort first")
+    elif options.remove_photo:
+        print(f"{remove_photos(archive, options.remove_photo)} faces of {len(options.remove_photo)} photos are gone")
+    else:
+        print(f"{sort_people(archive, options.rate):,} people; `people` in {options.table} says whose face is whose")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,112 @@
+"""Where an archive's photos come from: a Ray Dataset with the columns `photo`, a name, and `content`, bytes or None."""
+
+import glob
+import hashlib
+import io
+import os
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.fs
+import ray
+from ray.data import Dataset
+
+from facelib.files import printable
+from facelib.inputs import ADDRESS
+from facelib.photo_search import CALLED_PHOTOS, search_photos
+
+SCHEMA = pa.schema([("photo", pa.string()), ("content", pa.binary())])
+BLOCK = 64  # photos that are lost, and looked at again, when a worker ends
+
+
+def photos_of(source: str) -> tuple[Dataset, list[str]]:
+    """The photos of a source, and lines about what of it is left out.
+
+    Args:
+        source: a folder, searched as the command line does; a `.txt` list of paths or addresses, one a line; `.tar`
+            shards whose members are photos, `*` in the name for several; `.parquet` (a file or a folder so called) with
+            a column `path`, or `bytes` and perhaps `name`; or the address of a folder in an object store, such as
+            s3://bucket/photos. Files are opened by the workers, which must see them under the same path.
+
+    Raises:
+        FileNotFoundError: there is no such source. ValueError: Parquet without these columns.
+    """
+    if source.endswith(".tar"):
+        shards = [source] if ADDRESS.match(source) else sorted(glob.glob(source))
+        if not shards:
+            raise FileNotFoundError(f"{source}: no such archive of photos")
+        return ray.data.read_binary_files(shards, include_paths=True).flat_map(_members), []
+    if source.rstrip("/").endswith(".parquet"):
+        return _of_parquet(source), []
+    if ADDRESS.match(source):
+        return _of_paths(list(_listed(source)))
+    path = Path(source)
+    if not path.exists():
+        raise FileNotFoundError(f"{source}: no such folder, list, table or archive of photos")
+    if path.suffix == ".txt":
+        lines = [line.strip() for line in path.read_text("utf-8").splitlines() if line.strip()]
+        return _of_paths([line if ADDRESS.match(line) else os.path.abspath(line) for line in lines])
+    found = search_photos(path)
+    dataset, left_out = _of_paths([os.path.abspath(photo) for photo in found.photos])
+    return dataset, found.summary() + left_out
+
+
+def content_at(address: str) -> bytes:
+    """The bytes of a file in an object store."""
+    store, path = pyarrow.fs.FileSystem.from_uri(address)
+    with store.open_input_stream(path) as file:
+        return file.read()
+
+
+def _listed(address: str) -> Iterator[str]:
+    """What is called a photo in a folder of an object store."""
+    store, root = pyarrow.fs.FileSystem.from_uri(address)
+    scheme = address.split("//")[0]
+    for file in store.get_file_info(pyarrow.fs.FileSelector(root, recursive=True)):
+        if file.is_file and Path(file.path).suffix.lower() in CALLED_PHOTOS:
+            yield f"{scheme}//{file.path}"
+
+
+def _of_paths(paths: list[str]) -> tuple[Dataset, list[str]]:
+    """Names that a table can hold; the others are said."""
+    kept = [path for path in paths if path.isprintable() or path.encode("utf-8", "ignore").decode() == path]
+    lines = [f"left out, its name is no UTF-8: {printable(path)}" for path in set(paths) - set(kept)]
+    parts = [kept[start : start + BLOCK] for start in range(0, len(kept), BLOCK)] or [[]]
+    return ray.data.from_arrow([pa.table([part, pa.nulls(len(part), pa.binary())], SCHEMA) for part in parts]), lines
+
+
+def _of_parquet(source: str) -> Dataset:
+    table = ray.data.read_parquet(source)
+    columns = set(table.schema().names)
+    if not columns & {"path", "bytes"}:
+        raise ValueError(f"{source}: expected a column path, or bytes (and name), found {', '.join(sorted(columns))}")
+    return table.map_batches(_of_columns, batch_format="pyarrow", batch_size=BLOCK)
+
+
+def _of_columns(table: pa.Table) -> pa.Table:
+    """Parquet's columns as ours; bytes without a name are known by their content."""
+    count = len(table)
+    contents = table["bytes"].cast(pa.binary()) if "bytes" in table.column_names else pa.nulls(count, pa.binary())
+    name = next((key for key in ("name", "path") if key in table.column_names), None)
+    names = table[name].cast(pa.string()).to_pylist() if name else [None] * count
+    names = [text or name_of(content) for text, content in zip(names, contents.to_pylist())]
+    return pa.table([pa.array(names, pa.string()), contents], SCHEMA)
+
+
+def name_of(content: bytes | None) -> str:
+    """What bytes without a name are known by."""
+    return "sha256:" + hashlib.sha256(content or b"").hexdigest()
+
+
+def _members(row: dict) -> Iterator[dict]:
+    """The photos in a tar, under the names of the shard and of the member; a broken tar becomes a broken photo."""
+    try:
+        with tarfile.open(fileobj=io.BytesIO(row["bytes"])) as shard:
+            for member in shard:
+                if member.isfile() and Path(member.name).suffix.lower() in CALLED_PHOTOS:
+                    content = shard.extractfile(member).read()
+                    yield {"photo": f"{row['path']}/{member.name}", "content": content}
+    except tarfile.TarError:
+        yield {"photo": row["path"], "content": b"a broken tar"}

@@ -1,0 +1,180 @@
+"""The archive's table: nothing half, nothing twice, found again, and gone when it is removed."""
+
+from pathlib import Path
+
+import lancedb
+import numpy as np
+import pyarrow as pa
+import pytest
+from people import made_up
+
+from facelib.archive import people, run
+from facelib.archive.table import PHOTO, Archive, read
+from facelib.archive.worker import digest
+from facelib.decisions import Calibration
+
+CALIBRATION = Calibration("abc", [0, 0.2, 1, 2], [1e-6, 1e-3, 0.5, 1], [], [0, 0.8, 1, 1], [], {}, 1_000_000, "made up")
+
+
+def face(photo, number, vector):
+    fields = dict(box=[0, 0, 9, 9], score=0.9, landmarks=[1.0] * 10, landmark_confidence=0.5, quality=0.4, doubt="")
+    return {"photo": photo, "face": number, "vector": vector.astype(np.float16), **fields}
+
+
+def rows_of(photos):
+    """name -> vectors, or an error; as `Worker` gives them."""
+    rows = []
+    for name, found in photos.items():
+        broken = isinstance(found, str)
+        faces = [] if broken else [face(name, number, vector) for number, vector in enumerate(found)]
+        rows.append(dict(photo=name, width=9, height=9, error=found if broken else "", faces=faces))
+    return pa.Table.from_pylist(rows, PHOTO)
+
+
+@pytest.fixture
+def archive(tmp_path):
+    return Archive(str(tmp_path / "archive"), "abc", 32)
+
+
+def test_written_and_read_by_others(archive):
+    vectors, _ = made_up(5, 2)
+    archive.write(rows_of({"a.jpg": vectors[:2], "it's.jpg": vectors[2:3], "none.jpg": [], "bad.jpg": "damaged"}))
+    assert (archive.faces.count_rows(), archive.photos.count_rows()) == (3, 4)
+    assert archive.done() == {"a.jpg", "it's.jpg", "none.jpg", "bad.jpg"}
+    frame = lancedb.connect(archive.place).open_table("faces").to_pandas()  # by whoever knows pandas and not us
+    assert frame.groupby("photo").size().to_dict() == {"a.jpg": 2, "it's.jpg": 1}
+    np.testing.assert_allclose(np.stack(frame["vector"]), vectors[:3], atol=1e-3)
+    counts = read(archive.photos, "photo", "count", "error").to_pylist()
+    assert {row["photo"]: row["count"] for row in counts} == {"a.jpg": 2, "it's.jpg": 1, "none.jpg": 0, "bad.jpg": 0}
+
+
+def test_a_write_that_was_cut_off_leaves_nothing(archive, monkeypatch):
+    vectors, _ = made_up(5, 2)
+    archive.write(rows_of({"a.jpg": vectors[:2]}))
+    monkeypatch.setattr(archive, "photos", None)  # the process ends between the two tables
+    with pytest.raises(AttributeError):
+        archive.write(rows_of({"b.jpg": vectors[2:4]}))
+    again = Archive(archive.place)
+    assert again.faces.count_rows() == 4
+    assert again.mend() == 2
+    assert again.mend() == 0
+    assert again.done() == {"a.jpg"}
+    assert again.faces.count_rows() == 2
+
+
+def test_a_name_that_comes_twice_is_written_once(archive):
+    vectors, _ = made_up(5, 2)
+    tables = [rows_of({"a.jpg": vectors[:1]}), rows_of({"a.jpg": vectors[:1], "b.jpg": vectors[1:2]})]
+    assert [(part.photos, part.again) for part in run.written(iter(tables), archive, {"c.jpg"}, 60)] == [(2, 1)]
+    assert sorted(read(archive.faces, "photo")["photo"].to_pylist()) == ["a.jpg", "b.jpg"]
+
+
+def test_another_embedder_is_refused(archive):
+    with pytest.raises(ValueError, match=r"vectors of the embedder abc, not other"):
+        Archive(archive.place, "other", 32)
+    with pytest.raises(FileNotFoundError, match="no archive is there"):
+        Archive(archive.place + "-none")
+
+
+def test_nearest_by_hand_and_through_the_index(archive):
+    vectors, names = made_up(60, 10)
+    run.write([rows_of({f"{name}-{i}.jpg": [v] for i, (name, v) in enumerate(zip(names, vectors))})], archive)
+    stored = np.stack([np.float16(v).astype(np.float32) for v in vectors])
+    exact = np.argsort(1 - stored @ vectors[7], kind="stable")[:5]
+    found = archive.nearest(vectors[7], 5)
+    assert [row["photo"] for row in found] == [f"{names[i]}-{i}.jpg" for i in exact]
+    np.testing.assert_allclose([row["distance"] for row in found], 1 - stored[exact] @ vectors[7], atol=2e-3)
+    archive.index()
+    hits = sum(archive.nearest(v, 2, exact=False)[1]["photo"].startswith(n) for v, n in zip(vectors[::10], names[::10]))
+    assert hits >= 57  # of 60
+    ids, apart = archive.nearest_rows(vectors[:20], 3)
+    rows = people.faces_of(archive)
+    assert [rows.keys[np.flatnonzero(rows.ids == row[0])[0]][0] for row in ids] == [
+        f"{name}-{i}.jpg" for i, name in enumerate(names[:20])
+    ]
+    assert (np.diff(apart, axis=1) >= -1e-6).all()
+    through = dict(people.through_index(vectors, archive, rows.ids))
+    compared = dict(people.by_comparing(vectors))
+    same = [len(set(a) & set(b)) for a, b in zip(through[0][0].tolist(), compared[0][0].tolist())]
+    assert np.mean(same) > 15  # of 17
+
+
+def test_people_keep_their_names_and_leave_without_a_trace(archive, monkeypatch):
+    monkeypatch.setattr(people, "load_calibration", lambda key: CALIBRATION)
+    monkeypatch.setattr(CALIBRATION.__class__, "distance_at", lambda self, rate: 0.5)
+    vectors, names = made_up(12, 6, spread=0.4)
+    photos = [f"{name}-{i}.jpg" for i, name in enumerate(names)]
+    archive.write(rows_of({photo: [vector] for photo, vector in zip(photos, vectors)}))
+    assert people.sort_people(archive) == 12
+    before = people.persons_of(archive)
+    groups = [
+        {before[photo, 0].person for photo, own in zip(photos, names) if own == name} for name in np.unique(names)
+    ]
+    assert all(len(group) == 1 for group in groups)
+    first = before[photos[0], 0].person
+    assert people.name_person(archive, first, "Ann's aunt") == 6
+    archive.write(rows_of({"new.jpg": [vectors[0] + 0.05 * vectors[1]], "other.jpg": [vectors[70]]}))
+    people.sort_people(archive)
+    after = people.persons_of(archive)
+    assert after["new.jpg", 0] == people.Row("Ann's aunt", False)
+    assert after[photos[0], 0] == people.Row("Ann's aunt", True)
+    assert all(after[photo, 0].person == before[photo, 0].person for photo in photos[6:])  # numbers stay
+    assert after["other.jpg", 0].person == before[photos[70], 0].person
+    assert archive.nearest(vectors[0], 1)[0]["person"] == "Ann's aunt"
+    with pytest.raises(ValueError, match="no face of"):
+        people.name_person(archive, "nobody", "x")
+
+    archive.index()
+    gone = np.float16(vectors[2]).tobytes()
+    assert any(gone in path.read_bytes() for path in Path(archive.place).rglob("*") if path.is_file())
+    assert people.remove_person(archive, "Ann's aunt") == 7
+    assert people.remove_photos(archive, [photos[10]]) == 1
+    left = {(row["photo"], row["face"]) for row in archive.nearest(vectors[0], 100)}
+    assert len(left) == archive.faces.count_rows() == 74 - 8
+    assert "Ann's aunt" not in {row.person for row in people.persons_of(archive).values()}
+    assert read(archive.removed, "digest")["digest"].to_pylist() == [digest(photos[10])]
+    with pytest.raises(ValueError, match="no photo of that name"):
+        people.remove_photos(archive, ["nowhere.jpg"])
+    for vector in (vectors[2], vectors[10]):  # in no file, of no version
+        needle = np.float16(vector).tobytes()
+        assert not [p for p in Path(archive.place).rglob("*") if p.is_file() and needle in p.read_bytes()]
+
+
+def test_faces_of_one_photo_and_doubtful_ones_are_not_tied(archive, monkeypatch):
+    monkeypatch.setattr(people, "load_calibration", lambda key: CALIBRATION)
+    monkeypatch.setattr(CALIBRATION.__class__, "distance_at", lambda self, rate: 0.5)
+    assert people.sort_people(archive) == 0
+    vectors, _ = made_up(2, 2, spread=0.1)
+    table = rows_of({"two.jpg": [vectors[0], vectors[1]], "blurred.jpg": [vectors[0]]}).to_pylist()
+    table[1]["faces"][0]["doubt"] = "too blurred"
+    archive.write(pa.Table.from_pylist(table, PHOTO))
+    assert people.sort_people(archive) == 2
+    assert people.persons_of(archive)["blurred.jpg", 0].person == people.DOUBTFUL
+
+
+def test_one_writer_at_a_time(archive):
+    with (
+        archive.writing(),
+        pytest.raises(OSError, match="another process is writing"),
+        Archive(archive.place).writing(),
+    ):
+        pass
+    with archive.writing():
+        pass
+
+
+def test_names_of_groups():
+    groups = np.array([0, 0, 0, 1, 1, 2, 0, 2])
+    before = [
+        None,
+        people.Row("Ann", True),
+        None,
+        None,
+        people.Row("Person 9", False),
+        None,
+        people.Row("Bob", True),
+        None,
+    ]
+    rows = people.named(groups, before)
+    assert [row.person for row in rows] == ["Ann", "Ann", "Ann", "Person 9", "Person 9", "Person 1", "Bob", "Person 1"]
+    assert [row.given for row in rows] == [False, True, False, False, False, False, True, False]

@@ -1,0 +1,87 @@
+"""A photo that ends the process, and what is left out of what."""
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from facelib.archive import worker
+from facelib.archive.source import _of_columns, name_of
+from facelib.archive.worker import Worker, digest
+from facelib.pipeline import sample_photo
+from facelib.running import made_by
+
+
+class Ends(BaseException):
+    """The process is gone."""
+
+
+@pytest.fixture
+def at_work(pipeline, tmp_path, monkeypatch):
+    """make() -> a worker as Ray would start it anew; .deadly: names that end the process."""
+    monkeypatch.setattr(worker, "limit_threads", lambda threads: None)
+    monkeypatch.setattr(worker.FacePipeline, "from_pretrained", lambda **_: pipeline)
+    (tmp_path / "marks").mkdir()
+
+    def make(deadly=()):
+        started = Worker({}, made_by(pipeline), str(tmp_path / "marks"), 1)
+        whole = started.rows
+
+        def rows(names, contents):
+            if set(names) & set(deadly):
+                raise Ends
+            return whole(names, contents)
+
+        started.rows = rows
+        return started
+
+    return make
+
+
+def table_of(names, contents):
+    return pa.table({"photo": names, "content": pa.array(contents, pa.binary())})
+
+
+def test_rows_are_those_of_the_pipeline(at_work, pipeline, photo, tmp_path):
+    content = sample_photo().read_bytes()
+    found = at_work()(table_of(["a", "b", str(sample_photo()), "d"], [content, b"no photo", None, b""])).to_pylist()
+    assert [len(row["faces"]) for row in found] == [6, 0, 6, 0]
+    assert found[0]["error"] == found[2]["error"] == ""
+    assert found[1]["error"].startswith("b: ") and "not an image" in found[1]["error"] and found[3]["error"]
+    faces = pipeline(photo)
+    for row, face in zip(found[0]["faces"], faces):
+        np.testing.assert_allclose(row["vector"], face.embedding, atol=1e-3)
+        np.testing.assert_allclose(row["box"], face.box, atol=1e-3)
+    assert not list((tmp_path / "marks").iterdir())
+
+
+def test_a_photo_that_ends_the_process_costs_only_itself(at_work, tmp_path):
+    content = sample_photo().read_bytes()
+    table = table_of(["a", "deadly", "c"], [content] * 3)
+    for _ in range(3):  # over the batch, then twice over the photo alone
+        with pytest.raises(Ends):
+            at_work({"deadly"})(table)
+    rows = at_work({"deadly"})(table).to_pylist()
+    assert [len(row["faces"]) for row in rows] == [6, 0, 6]
+    assert "ended, more than once" in rows[1]["error"]
+
+
+def test_a_worker_that_was_killed_once_loses_nothing(at_work, tmp_path):
+    table = table_of(["a", "b"], [sample_photo().read_bytes()] * 2)
+    (tmp_path / "marks" / digest("a\nb")).touch()
+    (tmp_path / "marks" / digest("a")).write_bytes(b".")
+    assert [len(row["faces"]) for row in at_work()(table).to_pylist()] == [6, 6]
+    assert not (tmp_path / "marks" / digest("a\nb")).exists()
+
+
+def test_another_embedder_on_a_machine_is_refused(at_work, tmp_path):
+    with pytest.raises(ValueError, match="this machine makes rows by"):
+        Worker({}, "other", str(tmp_path / "marks"), 1)
+
+
+def test_columns_of_parquet():
+    by_path = _of_columns(pa.table({"path": ["a.jpg"], "more": [1]}))
+    assert by_path.to_pylist() == [{"photo": "a.jpg", "content": None}]
+    named = _of_columns(pa.table({"name": ["x"], "bytes": [b"1"]}))
+    assert named.to_pylist() == [{"photo": "x", "content": b"1"}]
+    unnamed = _of_columns(pa.table({"bytes": [b"1", b"1", b"2"]}))["photo"].to_pylist()
+    assert unnamed[0] == unnamed[1] == name_of(b"1") != unnamed[2]

@@ -272,6 +272,40 @@ def verification_summary(genuine: np.ndarray, impostor: np.ndarray) -> dict[str,
     return {"auc": float(roc_auc_score(labels, scores)), "eer": float(eer), "fpr": fpr, "tpr": tpr}
 
 
+def bcubed(people: np.ndarray, groups: np.ndarray) -> dict[str, float]:
+    """How well groups (n,) are people (n,), face by face (Bagga and Baldwin 1998, "B-CUBED").
+
+    Returns:
+        "precision": of the faces grouped with a face, the share that is of its person, on average over the faces.
+        "recall": of the faces of its person, the share that is grouped with it. "f": their harmonic mean.
+    """
+    who, group = (np.unique(values, return_inverse=True)[1] for values in (people, groups))
+    both = np.zeros((who.max() + 1, group.max() + 1))
+    np.add.at(both, (who, group), 1)
+    precision = float((both**2 / both.sum(0)).sum() / len(who))
+    recall = float((both**2 / both.sum(1, keepdims=True)).sum() / len(who))
+    return {"precision": precision, "recall": recall, "f": 2 * precision * recall / (precision + recall)}
+
+
+def rejection_curve(
+    vectors: np.ndarray, people: np.ndarray, quality: np.ndarray, threshold: float, shares: Sequence[float]
+) -> dict[str, float]:
+    """Share of the pairs of one person that are not found (cosine at most `threshold`), by the share of faces that is
+    kept, those of the highest quality: a number that foretells errors makes it fall."""
+    unit, (_, who) = _unit(vectors), np.unique(people, return_inverse=True)
+    i, j = np.triu_indices(len(unit), 1)
+    same = who[i] == who[j]
+    i, j = i[same], j[same]
+    missed, order = (unit[i] * unit[j]).sum(1) <= threshold, np.argsort(-np.asarray(quality), kind="stable")
+    result = {}
+    for share in shares:
+        kept = np.zeros(len(unit), bool)
+        kept[order[: round(share * len(unit))]] = True
+        pairs = kept[i] & kept[j]
+        result[f"{share:g}"] = float(missed[pairs].mean()) if pairs.any() else float("nan")
+    return result
+
+
 def lfw_accuracy(similarity: np.ndarray, same: np.ndarray, fold: np.ndarray) -> tuple[float, float]:
     """LFW View 2: for each fold the accuracy at the threshold that is best on the others.
 

@@ -81,18 +81,43 @@ def preprocessing_of(path: Path, entry: dict[str, Any], obeyed: dict[str, range 
     return {name: manifest_value(path, entry, "preprocessing", name, among=values) for name, values in obeyed.items()}
 
 
-def embedder_networks(folder: str | Path = MODELS) -> list[Path]:
-    """The files that the manifest of a folder names as the embedder: one network, or several as an ensemble.
+def named_embedders(folder: str | Path = MODELS) -> list[str]:
+    """What the manifest of a folder names that is made of networks: "embedder", the one for use, first."""
+    names = [name for name, entry in read_manifest(folder).items() if "networks" in entry]
+    return sorted(names, key=lambda name: name != "embedder")
+
+
+def embedder_networks(folder: str | Path = MODELS, name: str = "embedder") -> list[Path]:
+    """The files that the manifest of a folder names as an embedder: one network, or several as an ensemble.
 
     Raises:
         ValueError: it names none.
     """
-    names = read_manifest(folder).get("embedder", {}).get("networks")
+    names = read_manifest(folder).get(name, {}).get("networks")
     if not isinstance(names, list) or not names or not all(isinstance(name, str) for name in names):
         raise ValueError(
-            f"{Path(folder) / 'manifest.json'}: embedder > networks is {str(names)[:60]!r}, expected a list of files"
+            f"{Path(folder) / 'manifest.json'}: {name} > networks is {str(names)[:60]!r}, expected a list of files"
         )
-    return [Path(folder) / name for name in names]
+    return [Path(folder) / file for file in names]
+
+
+def embedder_flips(folder: str | Path = MODELS, name: str = "embedder") -> bool:
+    """Whether the manifest says of an embedder that faces are averaged with their mirror images; of what it says
+    nothing, they are not."""
+    return bool(read_manifest(folder).get(name, {}).get("flip", False))
+
+
+def embedder_key(folder: str | Path = MODELS, name: str = "embedder") -> str:
+    """What vectors of an embedder that the manifest names are known by, see `Embedder.key`."""
+    return key_of(
+        hashes_of(read_manifest(folder), [p.name for p in embedder_networks(folder, name)]),
+        embedder_flips(folder, name),
+    )
+
+
+def key_of(hashes: list[str], flip: bool) -> str:
+    """`Embedder.key`: the networks by the first eight digits of their hashes, and whether mirror images count."""
+    return "+".join(hashes) + "-mirror" * flip
 
 
 def threshold_of(folder: str | Path = MODELS) -> float | None:

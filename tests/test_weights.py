@@ -16,6 +16,7 @@ from facelib.weights import (
     file_hash,
     hashes_of,
     load_weights,
+    named_embedders,
     read_manifest,
     save_weights,
     threshold_of,
@@ -240,12 +241,20 @@ def test_the_manifest_identifies_what_is_shipped():
     """A few kilobytes: every weights file with its hash, its recipe where there is one, and nothing measured."""
     manifest = read_manifest()
     assert (MODELS / "manifest.json").stat().st_size < 8_000
-    embedder = manifest.pop("embedder")
+    named = {name: manifest.pop(name) for name in named_embedders()}
+    assert set(named) == {"embedder", "arcface", "accurate"}
     assert {file.name for file in MODELS.glob("*.pt")} == set(manifest)
-    assert set(embedder["networks"]) <= set(manifest)
-    assert embedder["threshold"]["weights"] == hashes_of(manifest, embedder["networks"])
+    for embedder in named.values():
+        assert set(embedder["networks"]) <= set(manifest)
+        assert embedder["threshold"]["weights"] == hashes_of(manifest, embedder["networks"])
+    # Nothing that learned from another network is in what learned from labels only.
+    assert {manifest[name]["learned_from"] for name in named["arcface"]["networks"]} == {"labels"}
+    assert [name for name, e in manifest.items() if e.get("learned_from") not in (None, "labels")] == [
+        "model_taught.pt"
+    ]
+    known = {"sha256", "date", "architecture", "arguments", "preprocessing", "recipe", "threshold", "learned_from"}
     for name, entry in manifest.items():
-        assert set(entry) <= {"sha256", "date", "architecture", "arguments", "preprocessing", "recipe", "threshold"}
+        assert set(entry) <= known
         assert file_hash(MODELS / name) == entry["sha256"]
         assert (MODELS / entry.get("recipe", name)).is_file()
         assert (MODELS / name).stat().st_size < 25e6

@@ -7,14 +7,29 @@ from pathlib import Path
 from typing import Any
 
 from facelib.datasets.splits import EVALUATION_SETS, FAMILIES
+from facelib.decisions import FOLDER, Calibration, own_folder, save_calibration
 from facelib.embedding import Embedder, load_embedder
-from facelib.evaluation import closed_set, landmarks, recognition
-from facelib.landmarks import SHIPPED, load_landmarker
+from facelib.evaluation import calibration, closed_set, landmarks, one_photo, recognition, who
+from facelib.landmarks import SHIPPED, Landmarker, load_landmarker
 from facelib.records import results_folder, write_record, write_table
 from facelib.settings import LISTS, MODELS, data_folder, one_line_errors
-from facelib.weights import embedder_networks, file_hash, hashes_of, read_manifest, write_manifest
+from facelib.weights import (
+    embedder_flips,
+    embedder_networks,
+    file_hash,
+    hashes_of,
+    named_embedders,
+    read_manifest,
+    write_manifest,
+)
 
-TRAINED_ON = ["faces_train", "faces_more"]  # what the shipped networks learned from, for the closed set
+TRAINED_ON = [
+    "faces_train",
+    "faces_more",
+    "faces_celeba",
+    "faces_celebrities",
+]  # what the shipped networks learned from, for the closed set
+ASKED_FOR = ("closed_set", "dlib")  # what is measured only when it is named
 TABLES = {"landmarks": "landmarks.csv"}  # of the other sets it is faces.csv
 
 
@@ -42,10 +57,13 @@ class Evaluation:
 
     @property
     def names(self) -> list[str]:
-        """What can be measured, all but the closed set by default."""
-        there = self._of("StackedHourglass") + self.networks
-        there += ["embedder"] * ("embedder" in read_manifest(self.models))
-        return there + ["closed_set"] * (self.models.resolve() == MODELS.resolve())
+        """What can be measured; `ASKED_FOR` not by default."""
+        named = named_embedders(self.models)
+        alone = [embedder_networks(self.models, name) for name in named]
+        alone = {networks[0].name for networks in alone if len(networks) == 1}  # measured under that name
+        there = self._of("StackedHourglass") + [name for name in self.networks if name not in alone] + named
+        there += ["who"] * ("embedder" in there)
+        return there + list(ASKED_FOR) * (self.models.resolve() == MODELS.resolve())
 
     def run(self, name: str) -> None:
         """Measure one of `names`, and write what comes out."""
@@ -56,34 +74,77 @@ class Evaluation:
             self.write(name, landmarks.test_set_metrics(plain, flipped), [name], ["landmarks"])
         elif name == "closed_set":
             self.closed_set()
+        elif name == "who":
+            self.who()
         else:
-            networks = [path.name for path in embedder_networks(self.models)] if name == "embedder" else [name]
-            self.embedder(name, networks)
+            self.embedder(name)
 
-    def embedder(self, name: str, networks: list[str]) -> None:
-        """Threshold and metrics of one network, or of the ensemble that the manifest names."""
-        landmarker = load_landmarker(self.hourglass, self.device, runtime="auto")
-        embedder = load_embedder([self.models / file for file in networks], self.device, runtime="auto")
-        threshold, metrics = recognition.embedder_metrics(embedder, landmarker)
-        manifest = read_manifest(self.models)  # only now: a training may have ended since
-        chosen = {"cosine_distance": 1 - threshold, "chosen": "FPR 0.001 on open_val"}
-        manifest[name]["threshold"] = chosen | {"weights": hashes_of(manifest, networks)}
-        write_manifest(manifest, self.models)
+    def embedder(self, name: str) -> None:
+        """Threshold and metrics of one network, of an embedder that the manifest names, or of dlib's network."""
+        networks, landmarker, embedder = self.loaded(name)
+        meaning = self.calibrated(embedder, landmarker)
+        distance = meaning.distance_at(max(0.001, 1 / meaning.pairs))
+        metrics = recognition.embedder_metrics(embedder, landmarker, 1 - distance)
+        metrics["calibration"] = calibration.check(meaning, embedder, landmarker)
+        if (data_folder() / "photos").is_dir():
+            metrics["one_photo"] = one_photo.one_photo_metrics(embedder, landmarker, meaning)
+        if networks:
+            manifest = read_manifest(self.models)  # only now: a training may have ended since
+            chosen = {"cosine_distance": distance, "chosen": f"FPR 0.001 on {meaning.data}"}
+            manifest[name]["threshold"] = chosen | {"weights": hashes_of(manifest, networks)}
+            write_manifest(manifest, self.models)
         self.write(name, metrics, [SHIPPED, *networks], [*EVALUATION_SETS, FAMILIES])
         if name == "embedder":
-            rows = recognition.choice_rows(self.every(), landmarker)
+            rows = recognition.choice_rows(self.candidates(), landmarker)
             self.write_rows("embedder_choice.csv", rows, [*EVALUATION_SETS[:1], FAMILIES])
 
+    def loaded(self, name: str) -> tuple[list[str], Landmarker, Embedder]:
+        """The networks of an embedder (none for dlib's), and what measures them."""
+        landmarker = load_landmarker(self.hourglass, self.device, runtime="auto")
+        if name == "dlib":
+            return [], landmarker, load_embedder(name, self.device)
+        named = name in named_embedders(self.models)
+        networks = [path.name for path in embedder_networks(self.models, name)] if named else [name]
+        flip = embedder_flips(self.models, name)
+        embedder = load_embedder([self.models / file for file in networks], self.device, flip=flip, runtime="auto")
+        return networks, landmarker, embedder
+
+    def calibrated(self, embedder: Embedder, landmarker: Landmarker) -> Calibration:
+        """What distances of an embedder mean, measured and kept."""
+        measured = calibration.measure(embedder, landmarker)
+        save_calibration(measured, FOLDER if self.models.resolve() == MODELS.resolve() else own_folder())
+        return measured
+
+    def who(self) -> None:
+        """Naming, sorting and quality with the embedder that the pipeline uses."""
+        networks, landmarker, embedder = self.loaded("embedder")
+        metrics = who.who_metrics(embedder, landmarker, self.calibrated(embedder, landmarker))
+        self.write("who", metrics, [SHIPPED, *networks], [*EVALUATION_SETS, FAMILIES])
+
     def closed_set(self) -> None:
-        """Every network and every ensemble on held-out photos of training people."""
-        rows = closed_set.closed_set_rows(
-            self.every(), TRAINED_ON, load_landmarker(self.hourglass, self.device, runtime="auto")
-        )
+        """The networks of the named embedders, on held-out photos of training people."""
+        landmarker = load_landmarker(self.hourglass, self.device, runtime="auto")
+        each = {path.name: load_embedder(path, self.device, runtime="auto") for path in self.named_networks()}
+        rows = closed_set.closed_set_rows(each, TRAINED_ON, landmarker)
         self.write_rows("closed_set.csv", rows, TRAINED_ON)
 
-    def every(self) -> dict[str, Embedder]:
-        """Each embedding network by itself."""
-        return {file: load_embedder(self.models / file, self.device, runtime="auto") for file in self.networks}
+    def candidates(self) -> dict[str, Embedder]:
+        """What the embedders are chosen among: the networks of the named ones, each alone and all together, with and
+        without mirror images."""
+        files = self.named_networks()
+        choices = [[path] for path in files] + [files] * (len(files) > 1)
+        return {
+            " + ".join(path.name for path in chosen) + ", mirror images" * flip: load_embedder(
+                chosen, self.device, flip=flip, runtime="auto"
+            )
+            for chosen in choices
+            for flip in (False, True)
+        }
+
+    def named_networks(self) -> list[Path]:
+        """The networks of all named embedders."""
+        named = [embedder_networks(self.models, name) for name in named_embedders(self.models)]
+        return list(dict.fromkeys(path for networks in named for path in networks))
 
     def measured(self, weights: list[str], sets: list[str]) -> dict[str, Any]:
         """How a result came about, for `write_record`."""
@@ -101,10 +162,14 @@ class Evaluation:
         print(f"{path}: written", flush=True)
 
     def write_rows(self, name: str, rows: list[dict[str, Any]], sets: list[str]) -> None:
-        """A table of selections of networks, and beside it how it was measured."""
+        """A table of embedders, and beside it how it was measured."""
         path = results_folder(self.models) / name
         write_table(path, rows)
-        write_record(path.with_suffix(".json"), {}, **self.measured([SHIPPED, *self.networks], sets))
+        write_record(
+            path.with_suffix(".json"),
+            {},
+            **self.measured([SHIPPED, *(path.name for path in self.named_networks())], sets),
+        )
         print(f"{path}: written", flush=True)
 
 
@@ -127,8 +192,9 @@ def main() -> int:
         "names",
         nargs="*",
         metavar="NAME",
-        help="weights of the manifest; embedder: the ensemble that the pipeline uses; closed_set: held-out photos of "
-        "training people, which aligns all their photos first; default: all but closed_set",
+        help="weights of the manifest; embedder: the ensemble that the pipeline uses; who: naming and sorting with it; "
+        "closed_set: held-out photos of training people, which aligns all their photos first; dlib: dlib's network, "
+        "with the extra teacher; default: all but the last two",
     )
     parser.add_argument("--models", type=Path, default=MODELS, help="folder of the weights and their manifest")
     parser.add_argument("--device")
@@ -139,7 +205,7 @@ def main() -> int:
     if unknown := [name for name in options.names if name not in evaluation.names]:
         manifest = options.models / "manifest.json"
         parser.error(f"{' '.join(unknown)}: {manifest} has {', '.join(evaluation.names) or 'nothing'}")
-    for name in options.names or [name for name in evaluation.names if name != "closed_set"]:
+    for name in options.names or [name for name in evaluation.names if name not in ASKED_FOR]:
         evaluation.run(name)
     return 0
 

@@ -1,17 +1,18 @@
 """Embedders on people whom no training has seen: `python -m facelib.evaluation embedder`."""
 
 from collections.abc import Callable
-from itertools import combinations
+from functools import partial
 from typing import Any
 
 import cv2
 import numpy as np
 
-from facelib.alignment import METHODS
+from facelib.alignment import METHODS, SIZE
 from facelib.datasets.aligned import aligned_families, aligned_open_set, aligned_set, cut_faces
 from facelib.datasets.lists import FaceList, load_faces
 from facelib.datasets.sources import load_lfw_pairs
 from facelib.datasets.splits import family, open_set_faces
+from facelib.dlib import CHIP_TO_ALIGNED
 from facelib.embedding import Embedder
 from facelib.landmarks import Landmarker
 from facelib.metrics import (
@@ -33,7 +34,9 @@ COURSE_FPRS = (0.5, 0.2, 0.1, 0.05)
 
 
 def _smaller(face: np.ndarray) -> np.ndarray:
-    return cv2.resize(cv2.resize(face, (28, 28), interpolation=cv2.INTER_AREA), (112, 112))
+    pixels = 4 if len(face) == SIZE else 4 / CHIP_TO_ALIGNED[0, 0]  # of what is cut, to one pixel of what is left
+    side = round(len(face) / pixels)
+    return cv2.resize(cv2.resize(face, (side, side), interpolation=cv2.INTER_AREA), face.shape[1::-1])
 
 
 def _compressed(face: np.ndarray) -> np.ndarray:
@@ -61,7 +64,7 @@ def alignment_metrics(embedder: Embedder, landmarker: Landmarker) -> dict[str, d
 
 def open_set_embeddings(embedder: Embedder, landmarker: Landmarker, split: str) -> tuple[np.ndarray, np.ndarray]:
     """Embeddings (n, d) and people (n,) of "open_val" or "open_test"."""
-    aligned, faces = aligned_open_set(split, landmarker, embedder.alignment)
+    aligned, faces = aligned_open_set(split, landmarker, embedder.cut)
     return embedder.embed(aligned), faces.people
 
 
@@ -121,7 +124,7 @@ def robustness_metrics(
 def relatives_metrics(embedder: Embedder, landmarker: Landmarker, threshold: float) -> dict[str, float]:
     """Of the held-out families, the share of pairs above the threshold (cosine): photos of one person, of
     relatives, and of people of two families."""
-    aligned, faces = aligned_families(landmarker, embedder.alignment)
+    aligned, faces = aligned_families(landmarker, embedder.cut)
     vectors, families = embedder.embed(aligned), np.array([family(person) for person in faces.people])
     i, j = np.triu_indices(len(vectors), 1)
     above = (vectors @ vectors.T)[i, j] > threshold
@@ -131,58 +134,54 @@ def relatives_metrics(embedder: Embedder, landmarker: Landmarker, threshold: flo
     return metrics | {"people": len(set(faces.people)), "families": len(set(families))}
 
 
+def families_rates(embedder: Embedder, landmarker: Landmarker) -> dict[str, float]:
+    """FPR -> TPR of the held-out families, relatives among the impostors."""
+    aligned, faces = aligned_families(landmarker, embedder.cut)
+    return rates_of(embedder.embed(aligned), faces.people)
+
+
 def choice_rows(embedders: dict[str, Embedder], landmarker: Landmarker) -> list[dict[str, Any]]:
-    """What the choice of the pipeline's embedder rests on: each of the networks alone and every selection of them
-    as an ensemble, on open_val and on the held-out families: "networks", "open_val_0.1", ..., "families_0.0001"."""
-    sets = {
-        "open_val": lambda method: aligned_open_set("open_val", landmarker, method),
-        "families": lambda method: aligned_families(landmarker, method),
-    }
-    rows: dict[str, dict[str, Any]] = {}
-    for key, load in sets.items():
-        vectors = {}
-        for name, embedder in embedders.items():
-            aligned, faces = load(embedder.alignment)
-            vectors[name] = embedder.embed(aligned)
-        for count in range(1, len(vectors) + 1):
-            for names in combinations(vectors, count):
-                together = np.concatenate([vectors[name] for name in names], axis=1) / count**0.5
-                row = rows.setdefault(" + ".join(names), {"networks": " + ".join(names)})
-                row |= {f"{key}_{fpr}": rate for fpr, rate in rates_of(together, faces.people).items()}
-    return list(rows.values())
+    """What the choice of the pipeline's embedder rests on: rates of some on open_val and on the held-out families:
+    "embedder", "open_val_0.1", ..., "families_0.0001"."""
+    rows = []
+    for name, embedder in embedders.items():
+        row: dict[str, Any] = {"embedder": name}
+        for key, load in {"open_val": partial(aligned_open_set, "open_val"), "families": aligned_families}.items():
+            aligned, faces = load(landmarker, embedder.cut)
+            row |= {f"{key}_{fpr}": rate for fpr, rate in rates_of(embedder.embed(aligned), faces.people).items()}
+        rows.append(row)
+    return rows
 
 
-def lfw_metrics(embedder: Embedder, landmarker: Landmarker) -> dict[str, float]:
-    """LFW View 2: mean accuracy, its standard error, and TPR at FPR 0.001 over the 6,000 pairs."""
-    aligned, kept = aligned_set("lfw", landmarker, embedder.alignment)
+def lfw_pairs(embedder: Embedder, landmarker: Landmarker) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Cosine, whether of one person, and fold of the 6,000 pairs of LFW View 2."""
+    aligned, kept = aligned_set("lfw", landmarker, embedder.cut)
     if len(kept) != len(load_faces("lfw")):
         raise ValueError("some photos of LFW could not be read: prepare them again, View 2 needs them all")
     vectors = embedder.embed(aligned)
     first, second, same, fold = load_lfw_pairs()
-    similarity = (vectors[first] * vectors[second]).sum(1)
+    return (vectors[first] * vectors[second]).sum(1), same, fold
+
+
+def lfw_metrics(embedder: Embedder, landmarker: Landmarker) -> dict[str, float]:
+    """LFW View 2: mean accuracy, its standard error, and TPR at FPR 0.001 over the 6,000 pairs."""
+    similarity, same, fold = lfw_pairs(embedder, landmarker)
     accuracy, error = lfw_accuracy(similarity, same, fold)
     threshold = np.sort(similarity[~same])[::-1][int(0.001 * (~same).sum())]
     tpr = float((similarity[same] > threshold).mean())
     return {"accuracy": accuracy, "standard_error": error, "tpr_at_fpr_0.001": tpr}
 
 
-def choose_threshold(embedder: Embedder, landmarker: Landmarker) -> tuple[float, list[dict[str, float]]]:
-    """The cosine that one in 1,000 pairs of strangers in open_val is above (where there are fewer pairs, that of the
-    lowest rate there is), and the rates on open_val."""
+def embedder_metrics(embedder: Embedder, landmarker: Landmarker, threshold: float) -> dict[str, Any]:
+    """Everything that is measured of an embedder; `threshold` (cosine): for robustness and relatives."""
     vectors, people = open_set_embeddings(embedder, landmarker, "open_val")
-    rates = identification_rate(vectors, people, fprs=possible_rates(people))
-    return next(row["threshold"] for row in rates if row["fpr"] in (0.001, rates[-1]["fpr"])), rates
-
-
-def embedder_metrics(embedder: Embedder, landmarker: Landmarker) -> tuple[float, dict[str, Any]]:
-    """The threshold (cosine) that open_val chooses, and everything that is measured of an embedder."""
-    threshold, rates = choose_threshold(embedder, landmarker)
-    aligned, faces = aligned_open_set("open_test", landmarker, embedder.alignment)
-    return threshold, {
-        "open_val": rates,
+    aligned, faces = aligned_open_set("open_test", landmarker, embedder.cut)
+    metrics = {
+        "open_val": identification_rate(vectors, people, fprs=possible_rates(people)),
         "open_test": open_set_metrics(embedder.embed(aligned), faces.people),
         "lfw": lfw_metrics(embedder, landmarker),
-        "alignment": alignment_metrics(embedder, landmarker),
         "robustness": robustness_metrics(embedder, aligned, faces, threshold),
         "relatives": relatives_metrics(embedder, landmarker, threshold),
+        "families": families_rates(embedder, landmarker),
     }
+    return metrics | ({"alignment": alignment_metrics(embedder, landmarker)} if embedder.cut in METHODS else {})

@@ -1,4 +1,4 @@
-"""How quick the networks are here: `python -m facelib.evaluation.speed landmarks | embedder`."""
+"""How quick it is here: `python -m facelib.evaluation.speed landmarks | embedder | pipeline`."""
 
 import argparse
 import functools
@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from facelib.embedding import load_embedder
+from facelib.embedding import Embedder, load_embedder
+from facelib.evaluation.pipeline_speed import benchmark_pipeline
 from facelib.inference import network_cost
 from facelib.landmarks import Landmarker, load_landmarker
 from facelib.onnx import RUNTIMES
@@ -65,22 +66,29 @@ def _find_landmarks(landmarker: Landmarker, image: np.ndarray, box: np.ndarray, 
     landmarker.predict([image], [box.repeat(count, 0)])
 
 
+def _embed(embedder: Embedder, faces: np.ndarray, count: int) -> None:
+    embedder.embed(faces[:count])
+
+
 def benchmark_embedder(device: str, batch_size: int = 6) -> dict[str, Any]:
     """From aligned faces to vectors of the shipped embedder, mirror images included."""
-    embedder = load_embedder(device=device, batch_size=batch_size)
     faces = np.random.default_rng(0).integers(0, 255, (batch_size, 112, 112, 3), dtype=np.uint8)
-    times = milliseconds_a_face(lambda count: embedder.embed(faces[:count]), device, batch_size)
+    times = {}
+    for runtime in RUNTIMES if device == "cpu" else ("torch",):
+        embedder = load_embedder(device=device, batch_size=batch_size, runtime=runtime)
+        work = functools.partial(_embed, embedder, faces)
+        times[runtime] = milliseconds_a_face(work, device, batch_size)
     return {
         "device": device,
         "threads": torch.get_num_threads(),
-        "milliseconds_a_face": {"torch": times},
+        "milliseconds_a_face": times,
         "networks": [
             {"input_size": one.input_size, **network_cost(one.model, one.input_size)} for one in embedder.networks
         ],
     }
 
 
-BENCHMARKS = {"landmarks": benchmark_landmarks, "embedder": benchmark_embedder}
+BENCHMARKS = {"landmarks": benchmark_landmarks, "embedder": benchmark_embedder, "pipeline": benchmark_pipeline}
 
 
 @one_line_errors

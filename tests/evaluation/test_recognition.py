@@ -10,13 +10,14 @@ import numpy as np
 import pytest
 
 from facelib.datasets.lists import FaceList
+from facelib.decisions import load_calibration
 from facelib.embedding import load_embedder
 from facelib.evaluation import closed_set, recognition
 from facelib.evaluation.__main__ import Evaluation, main
-from facelib.metrics import identification_rate
+from facelib.evaluation.calibration import measure
 from facelib.records import read_table
 from facelib.settings import MODELS
-from facelib.weights import embedder_networks, file_hash, read_manifest, threshold_of, write_manifest
+from facelib.weights import file_hash, read_manifest, threshold_of, write_manifest
 
 
 def list_of(people, splits=None, sources=None):
@@ -32,7 +33,7 @@ def test_relatives_by_hand(monkeypatch):
     vectors = np.stack([np.cos(angles), np.sin(angles)], 1)
     monkeypatch.setattr(recognition, "aligned_families", lambda *_: (np.arange(5), faces))
     metrics = recognition.relatives_metrics(
-        SimpleNamespace(alignment="five_points", embed=lambda rows: vectors[rows]), None, np.cos(np.deg2rad(20))
+        SimpleNamespace(cut="five_points", embed=lambda rows: vectors[rows]), None, np.cos(np.deg2rad(20))
     )
     # Genuine: 10 and 60 degrees; relatives: 25 and 15; strangers: six pairs, all beyond 60.
     assert metrics == {"same_person": 0.5, "relatives": 0.5, "strangers": 0.0, "people": 3, "families": 2}
@@ -45,14 +46,15 @@ def test_choice_by_hand(monkeypatch):
     for name in ("aligned_open_set", "aligned_families"):
         monkeypatch.setattr(recognition, name, lambda *_: (places, faces))
 
-    def sees(k):
-        return SimpleNamespace(
-            alignment="five_points",
-            embed=lambda seen: np.stack([np.cos(np.radians(seen[:, k])), np.sin(np.radians(seen[:, k]))], 1),
-        )
+    def sees(*columns):
+        def embed(seen):
+            angles = np.radians(seen[:, columns])
+            return np.concatenate([np.cos(angles), np.sin(angles)], 1) / len(columns) ** 0.5
 
-    rows = recognition.choice_rows({"first": sees(0), "second": sees(1)}, None)
-    assert [row["networks"] for row in rows] == ["first", "second", "first + second"]
+        return SimpleNamespace(cut="five_points", embed=embed)
+
+    rows = recognition.choice_rows({"first": sees(0), "second": sees(1), "both": sees(0, 1)}, None)
+    assert [row["embedder"] for row in rows] == ["first", "second", "both"]
     assert [row["families_0.1"] for row in rows] == [0.0, 0.0, 1.0]
     assert [row["open_val_0.1"] for row in rows] == [0.0, 0.0, 1.0]
 
@@ -128,22 +130,22 @@ def test_an_evaluation_from_photos_to_records(small_sets, pipeline, tmp_path, mo
     """Everything is measured of a network on a handful of photos, and one figure of each kind is made again by hand."""
     models = tmp_path / "models"
     models.mkdir()
-    networks = [path.name for path in embedder_networks()]
+    networks = ["model_cross_entropy.pt", "model_arcface_all_sources.pt"]
     for name in (*networks, "hourglass_keypoints.pt"):
         shutil.copy(MODELS / name, models)
     manifest = {name: {k: v for k, v in e.items() if k != "threshold"} for name, e in read_manifest().items()}
-    write_manifest({name: manifest[name] for name in (*networks, "hourglass_keypoints.pt", "embedder")}, models)
+    manifest = {name: manifest[name] for name in (*networks, "hourglass_keypoints.pt")}
+    write_manifest(manifest | {"embedder": {"networks": networks, "flip": True}}, models)
     assert evaluate(monkeypatch, "--models", models, networks[0], "embedder") == 0
     record = json.loads((models / "embedder.json").read_text())
     digits = {name: file_hash(models / name)[:8] for name in ("hourglass_keypoints.pt", *networks)}
     assert record["measured"]["weights"] == digits
     assert record["measured"]["data"]["faces_unseen"].startswith("36 photos, faces.csv ")
-    # The threshold is that of open_val, unrounded, and says for which weights it holds.
-    embedder = load_embedder([models / name for name in networks], device="cpu")
-    vectors, people = recognition.open_set_embeddings(embedder, pipeline.landmarker, "open_val")
-    # (108 pairs of strangers: the lowest rate that is one of them at least.)
-    by_hand = identification_rate(vectors, people, fprs=[0.01])[0]["threshold"]
-    assert threshold_of(models) == pytest.approx(1 - by_hand, abs=1e-4)  # by ONNX Runtime, and by PyTorch
+    # The threshold is that of the calibration, and says for which weights it holds.
+    embedder = load_embedder([models / name for name in networks], device="cpu", flip=True)
+    meaning = measure(embedder, pipeline.landmarker)
+    assert threshold_of(models) == pytest.approx(meaning.distance_at(1 / meaning.pairs), abs=1e-4)  # ONNX, PyTorch
+    assert load_calibration(embedder.key).distances == pytest.approx(meaning.distances, rel=1e-3)
     one = json.loads((models / f"{Path(networks[0]).stem}.json").read_text())
     assert one["measured"]["weights"].keys() == {"hourglass_keypoints.pt", networks[0]}
     # Two rows of LFW's folds are the same pairs, so both have the accuracy of all.
@@ -151,11 +153,12 @@ def test_an_evaluation_from_photos_to_records(small_sets, pipeline, tmp_path, mo
     assert record["alignment"].keys() == {"box", "five_points", "eyes", "detector"}
     assert record["robustness"]["as they are"]["genuine_pairs"] == 3 * 15
     assert record["relatives"]["people"] == len(recognition.aligned_families(pipeline.landmarker)[1].people) // 4
-    rates = {row["networks"]: row for row in read_table(models / "embedder_choice.csv")}
-    assert list(rates) == [*networks, " + ".join(networks)]
-    assert rates[" + ".join(networks)]["open_val_0.1"] == pytest.approx(record["open_val"][0]["tpr"], rel=1e-3)
+    rates = {row["embedder"]: row for row in read_table(models / "embedder_choice.csv")}
+    every = [f"{name}{mirrored}" for name in (*networks, " + ".join(networks)) for mirrored in ("", ", mirror images")]
+    assert list(rates) == every
+    assert rates[every[-1]]["open_val_0.1"] == pytest.approx(record["open_val"][0]["tpr"], rel=1e-3)
     with open(models / "embedder_choice.csv", newline="") as file:
-        values = [value for row in csv.DictReader(file) for key, value in row.items() if key != "networks"]
+        values = [value for row in csv.DictReader(file) for key, value in row.items() if key != "embedder"]
     assert max(len(value.replace(".", "").strip("0")) for value in values) <= 4  # significant digits
 
 
@@ -183,10 +186,15 @@ def test_closed_set_by_class_centres(monkeypatch):
     """Two people whose training photos point in two directions; one test photo lies nearer to the other's."""
     people = np.array(["a", "a", "b", "b", "a", "b"])
     faces = list_of(people, ["train"] * 4 + ["test"] * 2)
-    monkeypatch.setattr(closed_set, "aligned_training_set", lambda *_: (np.array([0, 10, 90, 80, 20, 30]), faces))
+    degrees = dict(zip(faces.files, [0, 10, 90, 80, 20, 30]))
+    monkeypatch.setattr(closed_set, "load_faces", lambda name: faces)
+    monkeypatch.setattr(closed_set, "training_list", lambda sets: FaceList.join(list(sets.values())))
+    monkeypatch.setattr(
+        closed_set, "align_photos", lambda chosen, *_, **__: (np.array([degrees[f] for f in chosen.files]), chosen)
+    )
     embed = SimpleNamespace(
-        alignment="five_points", embed=lambda seen: np.stack([np.cos(np.radians(seen)), np.sin(np.radians(seen))], 1)
+        cut="five_points", embed=lambda seen: np.stack([np.cos(np.radians(seen)), np.sin(np.radians(seen))], 1)
     )
     rows = closed_set.closed_set_rows({"one": embed, "two": embed}, ["any"], None)
-    assert [row["networks"] for row in rows] == ["one", "two", "one + two"]
+    assert [row["networks"] for row in rows] == ["one", "two"]
     assert all((row["top1"], row["photos"], row["people"]) == (0.5, 2, 2) for row in rows)

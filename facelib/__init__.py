@@ -7,6 +7,7 @@ if TYPE_CHECKING:
     from facelib.alignment import align_faces
     from facelib.detection import load_detector
     from facelib.embedding import cosine_distance, load_embedder
+    from facelib.gallery import Gallery
     from facelib.landmarks import load_landmarker
     from facelib.pipeline import Face, FacePipeline, sample_photo
     from facelib.reading import read_image
@@ -16,6 +17,7 @@ __version__ = "0.2.0"
 __all__ = [
     "Face",
     "FacePipeline",
+    "Gallery",
     "align_faces",
     "cosine_distance",
     "load_detector",
@@ -29,6 +31,7 @@ __all__ = [
 _ROOMS = {
     "Face": "pipeline",
     "FacePipeline": "pipeline",
+    "Gallery": "gallery",
     "align_faces": "alignment",
     "cosine_distance": "embedding",
     "load_detector": "detection",

@@ -1,7 +1,9 @@
 """Files that are whole or not there at all, names that can be printed, keys that tell one content from another."""
 
+import functools
 import hashlib
 import os
+import re
 import threading
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
@@ -22,15 +24,22 @@ def replacing(path: str | Path) -> Iterator[Path]:
     digits = hashlib.sha256(os.fsencode(path.name)).hexdigest()[:16]
     # Of its own for each thread, so that two that write at once do not take each other's half-written file.
     new = path.with_name(f".{digits}.{os.getpid()}-{threading.get_ident() % 10**6}.new{path.suffix[:16]}")
-    for old in path.parent.glob(f".{digits}.*.new*"):
-        if not _is_alive(int(old.name.split(".")[2].partition("-")[0])):  # of a run that was killed
-            old.unlink(missing_ok=True)
+    _remove_leftovers(path.parent)
     new.unlink(missing_ok=True)
     try:
         yield new
         os.replace(new, path)
     finally:
         new.unlink(missing_ok=True)
+
+
+@functools.cache  # looking through the folder for every file that is written would take ever longer
+def _remove_leftovers(folder: Path) -> None:
+    """Once for a folder: the half-written files of runs that were killed leave."""
+    for old in folder.glob(".*.new*"):
+        writer = re.fullmatch(r"\.[0-9a-f]{16}\.(\d+)-\d+\.new.*", old.name)
+        if writer and not _is_alive(int(writer[1])):
+            old.unlink(missing_ok=True)
 
 
 def _is_alive(process: int) -> bool:
@@ -76,6 +85,11 @@ def unique_names(files: Iterable[Path]) -> list[str]:
 
 def _key(name: str) -> str:
     return unicodedata.normalize("NFC", name).casefold()
+
+
+def as_text(path: str) -> str:
+    """A path as tables and pages can hold it: bytes that are no UTF-8 as escapes."""
+    return path.encode("utf-8", "backslashreplace").decode()
 
 
 def file_state(file: Path) -> tuple[str, int, int]:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     import torch
 
 DETECTORS = ("auto", "insightface", "retinaface")
+SAME, DIFFERENT = 0.001, 0.01  # false positive rates: up to the first it is one person, from the second it is two
 SMALLEST_FACE = 40.0  # pixels of a photo, looked for unless something else is asked for
 
 _PACKAGE = Path(__file__).parent

@@ -1,4 +1,5 @@
 import os
+import subprocess
 import unicodedata
 from pathlib import Path
 
@@ -18,6 +19,19 @@ def test_a_file_is_replaced_whole_or_not_at_all(tmp_path):
         path.write_text("new")
     assert target.read_text() == "new"
     assert os.listdir(tmp_path) == ["a.txt"]
+
+
+def test_what_killed_runs_left_leaves(tmp_path):
+    ended = subprocess.Popen(["true"])
+    ended.wait()
+    left = tmp_path / f".0123456789abcdef.{ended.pid}-7.new.jpg"
+    others = [tmp_path / f".0123456789abcdef.{os.getpid()}-7.new.jpg", tmp_path / ".mine.new.jpg"]
+    for file in (left, *others):
+        file.write_text("half")
+    with replacing(tmp_path / "a.txt") as path:
+        path.write_text("whole")
+    assert not left.exists()
+    assert all(file.exists() for file in others)
 
 
 def test_a_link_is_not_written_through(tmp_path):

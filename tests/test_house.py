@@ -10,7 +10,7 @@ import pytest
 import facelib
 
 PACKAGE = Path(facelib.__file__).parent
-WINGS = ("datasets", "training", "evaluation")
+WINGS = ("datasets", "training", "evaluation", "archive")
 # What is run, or turns arguments into files: no other wing asks for it.
 ENTRY_POINTS = {"__main__", "run", "compare", "detectors", "speed", "documents"}
 

@@ -1,12 +1,16 @@
 """Our networks through ONNX Runtime give what PyTorch gives, from a file that is made once."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
 
 from facelib import load_embedder, load_landmarker
+from facelib.export import main
 from facelib.hourglass import StackedHourglass
-from facelib.onnx import OnnxNetwork, network_hash
+from facelib.onnx import OnnxNetwork, make_session, network_hash
+from facelib.weights import embedder_networks
 
 
 @pytest.fixture(autouse=True)
@@ -60,6 +64,20 @@ def test_auto_does_without_where_nothing_can_be_kept(tmp_path, monkeypatch):
     assert landmarker.network is landmarker.model
     with pytest.raises(OSError):
         load_landmarker(device="cpu", runtime="onnx")
+
+
+def test_export_for_other_programs(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["export", str(tmp_path / "out")])
+    assert main() == 0
+    names = ["hourglass_keypoints", *(path.stem for path in embedder_networks())]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == sorted(
+        f"{name}.{end}" for name in names for end in ("json", "onnx")
+    )
+    about = json.loads((tmp_path / "out/hourglass_keypoints.json").read_text())
+    session = make_session(str(tmp_path / "out/hourglass_keypoints.onnx"), "cpu")
+    given = np.zeros([3, *about["input"][1:]], np.float32)
+    assert session.run(None, {"images": given})[0].shape[1:3] == (3, 5)
+    assert capsys.readouterr().out.count("written") == len(names)
 
 
 def test_a_runtime_that_is_none():

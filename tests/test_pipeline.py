@@ -87,14 +87,16 @@ def test_two_calls_give_the_same_numbers(pipeline, photo, faces):
 
 def test_parts_on_their_own_agree(pipeline, photo, faces, detector):
     boxes, _ = pipeline.detector.detect(photo)
-    landmarks = load_landmarker(device="cpu").predict([photo], [boxes])[0]
+    landmarks = load_landmarker(device="cpu", runtime="auto").predict([photo], [boxes])[0]
     np.testing.assert_allclose(landmarks, [f.landmarks for f in faces], atol=1e-3)
     from facelib import align_faces
 
     aligned = align_faces(photo, landmarks)
     np.testing.assert_array_equal(aligned, [f.aligned for f in faces])
-    vectors = load_embedder(device="cpu").embed(aligned)
+    vectors = load_embedder(device="cpu", runtime="auto").embed(aligned)
     np.testing.assert_allclose(vectors, [f.embedding for f in faces], atol=1e-5)
+    in_torch = load_embedder(device="cpu").embed(aligned)
+    np.testing.assert_allclose((in_torch * vectors).sum(1), 1, atol=1e-4)
 
 
 def test_aligned_faces_have_their_landmarks_at_the_template(pipeline, photo):

@@ -132,8 +132,10 @@ def written(tables: Iterator[pa.Table], archive: Archive, seen: set[str], every:
             held.append(table.take(fresh))
             again += len(names) - len(fresh)
             if time.monotonic() - last > every or sum(map(len, held)) >= MOST:
-                yield write(held, archive, again)
-                held, last, again = [], time.monotonic(), 0
+                # Taken out first: whoever ends the run while it is told of this part must not have it written again.
+                part, count, held, again = held, again, [], 0
+                yield write(part, archive, count)
+                last = time.monotonic()
     except BaseException:
         if any(map(len, held)):
             write(held, archive, again)

@@ -69,6 +69,17 @@ def test_a_name_that_comes_twice_is_written_once(archive):
     assert sorted(read(archive.faces, "photo")["photo"].to_pylist()) == ["a.jpg", "b.jpg"]
 
 
+def test_a_run_that_ends_while_it_tells_what_it_wrote_writes_nothing_twice(archive):
+    """`| head`, or Ctrl-C between two parts."""
+    vectors, _ = made_up(5, 2)
+    tables = iter([rows_of({"a.jpg": vectors[:2]}), rows_of({"b.jpg": vectors[2:3]})])
+    running = run.written(tables, archive, set(), 0)
+    next(running)
+    running.close()
+    assert read(archive.photos, "photo")["photo"].to_pylist() == ["a.jpg"]
+    assert archive.faces.count_rows() == 2
+
+
 def test_another_embedder_is_refused(archive):
     with pytest.raises(ValueError, match=r"vectors of the embedder abc, not other"):
         Archive(archive.place, "other", 32)

@@ -22,7 +22,7 @@ from facelib.training.loop import Run, Task, fit, make_accelerator
 from facelib.training.material import Material, load_material, sources_of
 from facelib.training.recipes import EmbedderRecipe
 from facelib.training.sampling import EpochSampler
-from facelib.training.start import same_arguments
+from facelib.training.start import mix_with_start, same_arguments
 from facelib.training.teaching import squared_distance, start_second_head, teacher_vectors
 
 CENTRE_PHOTOS = 4  # of each person, from which class vectors get their first values
@@ -269,7 +269,7 @@ def train(
             model.network.taught_mean.copy_(goals[torch.from_numpy(rows).to(goals.device)].mean(0))
     checkpoint = checkpoints.with_name(f"{checkpoints.name}.pt")
     if weights["start"] and not checkpoint.exists():
-        if recipe.label_share:
+        if recipe.label_share and model.loss.classes:
             shown = training.shown(rows[some_of_each(material.faces.where(rows), CENTRE_PHOTOS)], faces.size)
             model.loss.start_from(class_centres(model.network, shown, len(material.names)))
         if bare:
@@ -287,6 +287,12 @@ def train(
         return list(faces.batch(indices))
 
     training.history = fit(replace(task, prepare=prepare, validate=training.validate), run, accelerator)
+    whole = not recipe.epochs or len(training.history) == recipe.epochs
+    if recipe.start_share and whole:
+        before = load_embedder(weights["start"], device="cpu").networks[0].model.state_dict()
+        mix_with_start(model.network, before, recipe.start_share)
+        if accelerator.is_main_process:
+            training.history[-1] |= training.validate(1.0)
     return training
 
 

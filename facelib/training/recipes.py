@@ -148,6 +148,7 @@ class EmbedderRecipe:
     weight_decay: of kernels and matrices
     clip: of the gradient's length; 0: none
     average: what comes out are weights averaged over the last steps
+    start_share: share of the weights that it started from in those that come out, see `mix_with_start`
     strength, tight_crop, pose, light: of the augmentation, see `FaceAugmentation`
     """
 
@@ -187,6 +188,7 @@ class EmbedderRecipe:
     weight_decay: float
     clip: NotNegative
     average: bool
+    start_share: Share
     strength: Whole
     tight_crop: Whole
     pose: NotNegative
@@ -199,6 +201,8 @@ class EmbedderRecipe:
         """Whether settings fit each other."""
         if bool(self.faces) == bool(self.folder):
             raise ValueError("faces and folder: give one of them, prepared sets or a folder of your own people")
+        if self.start_share and self.start in ("imagenet", "random"):
+            raise ValueError(f"start_share: {self.start} has no weights of a whole network, so it has to be 0")
         if self.folder and self.alignment not in METHODS:
             raise ValueError(f"alignment: {self.alignment} is for prepared sets, expected one of {', '.join(METHODS)}")
         if self.people and self.photos < self.people:

@@ -5,6 +5,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
+from torch import Tensor, nn
+
 from facelib.training.recipes import Recipe
 from facelib.weights import file_hash, read_manifest
 
@@ -52,3 +55,17 @@ def same_arguments(arguments: dict[str, Any], recipe: Recipe) -> None:
                 f"{name}: the weights to start from have {value!r}, the recipe says {getattr(recipe, name)!r}; "
                 f"--set {name}={value}"
             )
+
+
+@torch.no_grad()
+def mix_with_start(network: nn.Module, start: dict[str, Tensor], share: float) -> None:
+    """Weights on the line from those at the start to those at the end: often better than both where a training went on
+    with something else, because it keeps what the training would have forgotten (Wortsman et al. 2022, "Robust
+    fine-tuning of zero-shot models").
+
+    Args:
+        start: the state at the start; what is not in it stays as trained. share: its weight, from 0 to 1.
+    """
+    for name, value in network.state_dict().items():
+        if name in start and value.is_floating_point():
+            value.lerp_(start[name].to(value), share)

@@ -25,7 +25,7 @@ def test_every_run_is_a_recipe_that_differs_from_the_others(name):
 
 
 def test_a_comparison_that_is_none():
-    with pytest.raises(ValueError, match=r"nowhere: .* has landmarks, landmark_sets"):
+    with pytest.raises(ValueError, match=r"nowhere: .* has landmarks, embedder_go_on"):
         read_comparison("nowhere")
 
 

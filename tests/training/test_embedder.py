@@ -75,6 +75,25 @@ def test_going_on_from_weights(own_folder, tmp_path, monkeypatch):
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
+def test_a_share_of_the_start_stays(own_folder, tmp_path):
+    """What comes out lies on the line between start and end, and the last figures are of it."""
+    run(small_recipe(own_folder, tmp_path / "my.pt"), device="cpu", progress=False)
+    start = load_embedder(tmp_path / "my.pt", device="cpu").networks[0].model.state_dict()
+    states = {}
+    for share in (0.0, 0.75):
+        recipe = small_recipe(
+            own_folder, tmp_path / f"{share}.pt", f"start={tmp_path / 'my.pt'}", f"start_share={share}"
+        )
+        training = train(recipe, device="cpu", progress=False)[1]
+        states[share] = training.network.state_dict()
+        assert training.history[-1]["input_size"] == 40
+    for name, value in states[0.75].items():
+        if value.is_floating_point():
+            torch.testing.assert_close(value, 0.25 * states[0.0][name] + 0.75 * start[name], atol=2e-3, rtol=1e-3)
+    assert any(not torch.equal(states[0.0][name], value) for name, value in states[0.75].items())
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
 def test_a_second_head_learns_from_a_teacher(own_folder, tmp_path, monkeypatch):
     """It begins at the best reading of what is there, comes nearer to the teacher, and the weights say who it was."""
     run(small_recipe(own_folder, tmp_path / "my.pt"), device="cpu", progress=False)

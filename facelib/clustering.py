@@ -19,7 +19,9 @@ def sorting_rate(faces: int) -> float:
     return max(RATE * min(1.0, FACES / max(faces, 1)), 1e-4)
 
 
-def sort_by_person(vectors: np.ndarray, distance: float, photos: np.ndarray | None = None) -> np.ndarray:
+def sort_by_person(
+    vectors: np.ndarray, distance: float, photos: np.ndarray | None = None, weights: np.ndarray | None = None
+) -> np.ndarray:
     """Which vectors are one person's, by average linkage: the two groups that are nearest on average become one, as
     long as that average is below `distance`.
 
@@ -30,20 +32,24 @@ def sort_by_person(vectors: np.ndarray, distance: float, photos: np.ndarray | No
         vectors: (n, d) of length 1. distance: cosine, 0 to 2.
         photos: (n,) which photo each is from: two faces of one photo are two people as far as they alone tell, so
             their distance counts as twice `distance` at least.
+        weights: (n,) how many faces each vector is the mean of, then not of length 1; None: each is one face.
 
     Returns:
         (n,) numbers of persons from 0, the one with the most faces first.
     """
     groups, means = np.arange(len(vectors)), np.asarray(vectors, np.float32)
     photo = np.arange(len(vectors)) if photos is None else np.unique(photos, return_inverse=True)[1]
+    weights = np.ones(len(vectors), np.float32) if weights is None else np.asarray(weights, np.float32)
     for seed in range(ROUNDS):
         whole = len(means) <= MOST_AT_ONCE
         joined = _in_cells(means, distance, photo, None if whole else seed)
         groups = joined[groups]
         sizes = np.bincount(groups)
         means = np.zeros((len(sizes), vectors.shape[1]), np.float32)
-        np.add.at(means, groups, vectors)
-        means /= sizes[:, None]  # not of length 1: so 1 - a @ b is the mean of all distances between two groups
+        np.add.at(means, groups, vectors * weights[:, None])
+        means /= np.bincount(groups, weights)[
+            :, None
+        ]  # not of length 1: so 1 - a @ b is the mean of all distances between two groups
         # A face by itself keeps its photo; a group of several is of none.
         alone, first = sizes == 1, np.unique(groups, return_index=True)[1]
         own = np.arange(len(vectors)) if photos is None else np.unique(photos, return_inverse=True)[1]

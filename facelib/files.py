@@ -61,6 +61,11 @@ def printable(text: object) -> str:
     )
 
 
+def digest(text: str) -> str:
+    """32 hexadecimal digits that tell one text from another without telling the text."""
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:32]
+
+
 def unique_names(files: Iterable[Path]) -> list[str]:
     """A name per file for its results: its stem, cut to `NAME_BYTES`, numbered where several would share it.
 

@@ -25,10 +25,10 @@ def make_session(model: str | bytes, device: str | None = None, threads: int = 0
 
     Args:
         device: "cpu", or "cuda:1" for a GPU by its number; else the first GPU that onnxruntime has, or the CPU.
-        threads: for one call; 0: one for each core.
+        threads: for one call; 0: as many as PyTorch takes.
     """
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
+    options.intra_op_num_threads = threads or torch.get_num_threads()
     # Threads that wait for work sleep: on busy cores those that spin take the time from those that work.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     providers: list = ["CPUExecutionProvider"]

@@ -12,7 +12,7 @@ import facelib
 PACKAGE = Path(facelib.__file__).parent
 WINGS = ("datasets", "training", "evaluation", "archive")
 # What is run, or turns arguments into files: no other wing asks for it.
-ENTRY_POINTS = {"__main__", "run", "compare", "detectors", "speed", "documents"}
+ENTRY_POINTS = {"__main__", "run", "compare", "detectors", "speed", "documents", "archive"}
 
 
 def imports_of(path: Path) -> set[str]:

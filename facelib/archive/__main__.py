@@ -43,7 +43,9 @@ def main() -> int:
 
     from facelib.archive.run import Job, run
 
-    ray.init(options.address or "local", include_dashboard=False, log_to_driver=False, logging_level="warning")
+    own = {key: value for key, value in os.environ.items() if key.startswith("FACELIB_")}  # folders, on every machine
+    about = dict(log_to_driver=False, logging_level="warning", runtime_env={"env_vars": own})
+    ray.init(options.address or "local", **about, **({} if options.address else {"include_dashboard": False}))
     logging.getLogger("ray.data").setLevel("WARNING")
     settings = {"detector": options.detector, "embedder": options.embedder, "device": options.device}
     started, photos, faces, errors, again = time.time(), 0, 0, 0, 0
@@ -61,7 +63,7 @@ def main() -> int:
                 )
         except ray.exceptions.RayError as error:
             cause = getattr(error, "cause", None) or error
-            raise RuntimeError(str(cause).strip().splitlines()[-1]) from None
+            raise RuntimeError((str(cause).strip() or type(cause).__name__).splitlines()[-1]) from None
     print(f"{photos:,} photos ({errors:,} with an error) and {faces:,} faces added to {options.out}")
     if again:
         print(f"{again:,} photos came under a name that was there already, and were not added")

@@ -13,17 +13,20 @@ from dataclasses import dataclass
 import igraph
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from facelib.archive.table import Archive, chunks, quoted, read
-from facelib.archive.worker import digest
+from facelib.archive.table import EXACT_ROWS, Archive, chunks, quoted, read
+from facelib.clustering import sort_by_person
 from facelib.decisions import load_calibration
+from facelib.files import digest
 from facelib.settings import one_line_errors
 
 NEIGHBOURS = 16  # of each face
-EXACT_FACES = 100_000  # up to which neighbours are found by comparing with all
 TOGETHER = 256  # faces whose neighbours are looked for at a time
 RATE = 0.001  # of pairs of strangers within the distance up to which neighbours are tied
 RESOLUTION = 0.05  # of Leiden's constant Potts model: mean weight of the ties that hold a community together
+REFINED_TIES = 4  # see `Archive.nearest_rows`
+LARGE = 6  # faces of a community that may be a part of somebody with many photos
 UNNAMED, DOUBTFUL = "Person", "?"  # "Person 7"; of whom too little is seen
 
 
@@ -37,13 +40,20 @@ class Row:
 
 @dataclass(frozen=True)
 class FaceRows:
-    """All faces of an archive: vectors (n, d) of length 1, (photo, number) of each, whether it shows too little, and
-    its row id."""
+    """All faces of an archive: vectors (n, d) float16 of length 1, name and number of the photo and number of the face
+    in it, whether it shows too little, and its row id."""
 
     vectors: np.ndarray
-    keys: list[tuple[str, int]]
+    names: list[str]
+    photos: np.ndarray
+    numbers: list[int]
     doubtful: np.ndarray
     ids: np.ndarray
+
+    @property
+    def keys(self) -> list[tuple[str, int]]:
+        """(photo, number) of each."""
+        return list(zip(self.names, self.numbers))
 
 
 def sort_people(archive: Archive, rate: float = RATE) -> int:
@@ -55,24 +65,28 @@ def sort_people(archive: Archive, rate: float = RATE) -> int:
     with archive.writing():
         faces, before = faces_of(archive), persons_of(archive)
         sure = np.flatnonzero(~faces.doubtful)
-        indexed = archive if len(sure) > EXACT_FACES else None
+        indexed = archive if len(sure) > EXACT_ROWS else None
         if indexed and not archive.faces.list_indices():
             archive.index()
         distance = load_calibration(archive.key).distance_at(rate)
-        groups = communities(faces.vectors[sure], distance, [faces.keys[i][0] for i in sure], indexed, faces.ids[sure])
-        rows = [Row(DOUBTFUL, False)] * len(faces.keys)
-        for i, row in zip(sure, named(groups, [before.get(faces.keys[i]) for i in sure])):
+        groups = communities(faces.vectors[sure], distance, faces.photos[sure], indexed, faces.ids[sure])
+        keys, rows = faces.keys, [Row(DOUBTFUL, False)] * len(faces.names)
+        for i in np.flatnonzero(faces.doubtful):
+            if (row := before.get(keys[i])) and row.given:
+                rows[i] = row
+        for i, row in zip(sure, named(groups, [before.get(keys[i]) for i in sure])):
             rows[i] = row
-        photos, numbers = zip(*faces.keys) if faces.keys else ((), ())
         table = pa.table(
             {
-                "photo": pa.array(photos, pa.string()),
-                "face": pa.array(numbers, pa.int32()),
+                "photo": pa.array(faces.names, pa.string()),
+                "face": pa.array(faces.numbers, pa.int32()),
                 "person": pa.array([row.person for row in rows], pa.string()),
                 "given": pa.array([row.given for row in rows], pa.bool_()),
             }
         )
         archive.database.create_table("people", table, mode="overwrite")
+        if len(rows) > EXACT_ROWS:
+            archive.people().create_scalar_index("photo")  # for `nearest`, which asks whose its rows are
     return len({row.person for row in rows} - {DOUBTFUL})
 
 
@@ -80,29 +94,34 @@ def faces_of(archive: Archive) -> FaceRows:
     """Read from the table."""
     table = read(archive.faces, "photo", "face", "doubt", "vector", row_ids=True)
     size = archive.faces.schema.field("vector").type.list_size
-    vectors = table["vector"].combine_chunks().flatten().to_numpy().astype(np.float32).reshape(-1, size)
-    doubtful = np.array([doubt != "" for doubt in table["doubt"].to_pylist()], bool)
-    keys = list(zip(table["photo"].to_pylist(), table["face"].to_pylist()))
-    return FaceRows(vectors, keys, doubtful, table["_rowid"].to_numpy())
+    vectors = table["vector"].combine_chunks().flatten().to_numpy().reshape(-1, size)
+    photos = table["photo"].combine_chunks().dictionary_encode().indices.to_numpy()
+    doubtful = pc.not_equal(table["doubt"], "").to_numpy()
+    names, numbers = table["photo"].to_pylist(), table["face"].to_pylist()
+    return FaceRows(vectors, names, photos, numbers, doubtful, table["_rowid"].to_numpy())
 
 
 def communities(
     vectors: np.ndarray,
     distance: float,
-    photos: Sequence[str] | None = None,
+    photos: np.ndarray | None = None,
     archive: Archive | None = None,
     ids: np.ndarray | None = None,
 ) -> np.ndarray:
-    """(n,) numbers of the communities of n vectors, whose ties are pairs of neighbours within a cosine distance.
+    """(n,) numbers of the communities of n vectors (n, d) of length 1, whose ties are pairs of neighbours within a
+    cosine distance.
+
+    With ties to `NEIGHBOURS` alone, a community can have about a hundred faces before Leiden parts it. So large ones
+    are joined again, by the mean distance between all their faces.
 
     Args:
-        photos: of each vector; two faces of one photo are not tied. None: all of different ones.
+        photos: (n,) number of each vector's; two faces of one photo are not tied. None: all of different ones.
         archive, ids: whose index is asked for the neighbours, and the row ids of the vectors there; None: they are
             found by comparing with all.
     """
     if len(vectors) == 0:
         return np.zeros(0, int)
-    photo = np.arange(len(vectors)) if photos is None else np.unique(photos, return_inverse=True)[1]
+    photo = np.arange(len(vectors)) if photos is None else photos
     ties, weights = [], []
     for start, (numbers, apart) in through_index(vectors, archive, ids) if archive else by_comparing(vectors):
         own = np.arange(start, start + len(numbers))[:, None]
@@ -113,12 +132,21 @@ def communities(
     graph.es["weight"] = np.concatenate(weights)
     graph.simplify(combine_edges="max")
     found = graph.community_leiden("CPM", weights="weight", resolution=RESOLUTION, n_iterations=4)
-    return np.array(found.membership)
+    groups = np.array(found.membership)
+    sizes = np.bincount(groups)
+    large = np.flatnonzero(sizes >= LARGE)
+    means = np.zeros((len(large), vectors.shape[1]), np.float32)
+    place = np.full(len(sizes), -1)
+    place[large] = np.arange(len(large))
+    for rows in np.array_split(np.flatnonzero(place[groups] >= 0), max(1, len(vectors) // 100_000)):
+        np.add.at(means, place[groups[rows]], vectors[rows].astype(np.float32))
+    place[large] = sort_by_person(means / sizes[large][:, None], distance, weights=sizes[large]) if len(large) else -1
+    return np.unique(np.where(place[groups] >= 0, place[groups], len(large) + groups), return_inverse=True)[1]
 
 
 def by_comparing(vectors: np.ndarray) -> Iterator[tuple[int, tuple[np.ndarray, np.ndarray]]]:
     """Start of a part, and of its vectors the nearest ones: numbers (m, k) and cosine distances (m, k)."""
-    k = min(NEIGHBOURS + 1, len(vectors))
+    k, vectors = min(NEIGHBOURS + 1, len(vectors)), vectors.astype(np.float32)
     for start in range(0, len(vectors), TOGETHER):
         apart = 1 - vectors[start : start + TOGETHER] @ vectors.T
         nearest = np.argpartition(apart, k - 1, axis=1)[:, :k]
@@ -131,10 +159,12 @@ def through_index(
     """As `by_comparing`, by the index; of what it finds the distances are exact. -1: none, or a face that is not among
     the vectors."""
     order = np.argsort(ids)
+    ordered = ids[order]
     for start in range(0, len(vectors), TOGETHER):
-        found, apart = archive.nearest_rows(vectors[start : start + TOGETHER], NEIGHBOURS + 1)
-        place = np.minimum(np.searchsorted(ids[order], found), len(ids) - 1)
-        yield start, (np.where(ids[order][place] == found, order[place], -1), apart)
+        part = vectors[start : start + TOGETHER].astype(np.float32)
+        found, apart = archive.nearest_rows(part, NEIGHBOURS + 1, REFINED_TIES)
+        place = np.minimum(np.searchsorted(ordered, found), len(ids) - 1)
+        yield start, (np.where(ordered[place] == found, order[place], -1), apart)
 
 
 def named(groups: np.ndarray, before: Sequence[Row | None]) -> list[Row]:
@@ -175,12 +205,12 @@ def name_person(archive: Archive, old: str, new: str) -> int:
     Raises:
         ValueError: nobody is called so, or the new name is none.
     """
-    people = archive.people()
-    if not new.strip() or new == DOUBTFUL:
-        raise ValueError("a person needs a name")
-    if people is None or not (count := people.count_rows(f"person = {quoted(old)}")):
-        raise ValueError(f"{old!r}: no face of {archive.place} is called so")
+    if not new.strip() or DOUBTFUL in (old, new):
+        raise ValueError(f"a person needs a name, and {DOUBTFUL!r} is none: too little is seen of those faces")
     with archive.writing():
+        people = archive.people()
+        if people is None or not (count := people.count_rows(f"person = {quoted(old)}")):
+            raise ValueError(f"{old!r}: no face of {archive.place} is called so")
         people.update(where=f"person = {quoted(old)}", values={"person": new, "given": True})
     return count
 
@@ -192,17 +222,14 @@ def remove_person(archive: Archive, person: str) -> int:
     Raises:
         ValueError: nobody is called so.
     """
-    if (people := archive.people()) is None:
-        raise ValueError(f"{archive.place}: its faces have not been sorted by person yet")
-    rows = people.search().where(f"person = {quoted(person)}").limit(people.count_rows() or 1).to_list()
-    if not rows:
-        raise ValueError(f"{person!r}: no face of {archive.place} is called so")
     with archive.writing():
-        for part in chunks(rows, 200):
-            archive.faces.delete(" OR ".join(f"(photo = {quoted(r['photo'])} AND face = {r['face']})" for r in part))
-        people.delete(f"person = {quoted(person)}")
-        archive.forget()
-    return len(rows)
+        if (people := archive.people()) is None:
+            raise ValueError(f"{archive.place}: its faces have not been sorted by person yet")
+        rows = people.search().where(f"person = {quoted(person)}").limit(people.count_rows() or 1).to_list()
+        if not rows or person == DOUBTFUL:
+            raise ValueError(f"{person!r}: no face of {archive.place} is called so")
+        each = [f"(photo = {quoted(row['photo'])} AND face = {row['face']})" for row in rows]
+        return archive.remove((" OR ".join(part) for part in chunks(each, 200)), [archive.faces, people])
 
 
 def remove_photos(archive: Archive, photos: Sequence[str]) -> int:
@@ -211,10 +238,13 @@ def remove_photos(archive: Archive, photos: Sequence[str]) -> int:
     Raises:
         ValueError: a photo that is not there.
     """
-    if missing := sorted(set(photos) - archive.done()):
-        raise ValueError(f"{missing[0]}: {archive.place} has no photo of that name")
     with archive.writing():
-        return archive.remove(photos, map(digest, photos))
+        gone = archive.gone()  # asked for again, perhaps because the first time was cut off
+        if missing := sorted(name for name in set(photos) - archive.done() if digest(name) not in gone):
+            raise ValueError(f"{missing[0]}: {archive.place} has no photo of that name")
+        each = [quoted(name) for name in sorted(set(photos))]
+        where = [f"photo IN ({', '.join(part)})" for part in chunks(each, 500)]
+        return archive.remove(where, archive.tables(), [name for name in photos if digest(name) not in gone])
 
 
 @one_line_errors
@@ -230,7 +260,7 @@ def main() -> None:
     if options.name:
         print(f"{name_person(archive, *options.name)} faces are now called {options.name[1]}")
     elif options.remove:
-        unsorted = archive.faces.count_rows() - len(persons_of(archive))
+        unsorted = archive.faces.count_rows() - (archive.people().count_rows() if archive.people() else 0)
         print(f"{remove_person(archive, options.remove)} faces of {options.remove} are gone")
         if unsorted > 0:
             print(f"{unsorted:,} faces have come since the last sorting, and may be {options.remove}'s too: sort first")

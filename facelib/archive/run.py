@@ -16,12 +16,13 @@ import ray
 
 from facelib.alignment import SIZE
 from facelib.archive.source import BLOCK, photos_of
-from facelib.archive.table import Archive, read
-from facelib.archive.worker import Worker, digest
+from facelib.archive.table import EXACT_ROWS, Archive
+from facelib.archive.worker import Worker
 from facelib.pipeline import FacePipeline
 from facelib.running import made_by
 
 MOST = 20_000  # photos that are held before they are written
+TIDIED = 50  # parts after which their files are joined and the tables' older versions left behind
 
 
 @dataclass(frozen=True)
@@ -70,16 +71,15 @@ def run(job: Job) -> Iterator[Written]:
     marks = Path(job.marks) / f"facelib-{uuid.uuid4().hex}"
     with archive.writing():
         archive.mend()
-        if job.retry:
-            archive.photos.delete("error != ''")
-        seen, removed = archive.done(), set(read(archive.removed, "digest")["digest"].to_pylist())
-        rows = looked_at(source, job, (settings, made, str(marks)), seen, removed)
+        seen = archive.done(job.retry)
+        rows = looked_at(source, job, settings, made, str(marks), seen, archive.gone())
         try:
             yield from written(rows.iter_batches(batch_size=None, batch_format="pyarrow"), archive, seen, job.every)
         finally:
             shutil.rmtree(marks, ignore_errors=True)
-            for table in archive.tables():
-                table.optimize()
+        archive.tidy()
+        if archive.faces.count_rows() > EXACT_ROWS and not archive.faces.list_indices():
+            archive.index()
 
 
 def vector_size(pipeline: FacePipeline) -> int:
@@ -90,41 +90,36 @@ def vector_size(pipeline: FacePipeline) -> int:
     return pipeline.embedder.embed(own(blank, points) if own else blank[None]).shape[1]
 
 
-def looked_at(source: ray.data.Dataset, job: Job, about: tuple, seen: set[str], removed: set[str]) -> ray.data.Dataset:
-    """Rows of `PHOTO` of all that is neither in `seen` nor in `removed`."""
+def looked_at(
+    source: ray.data.Dataset, job: Job, settings: dict[str, Any], made: str, marks: str, seen: set[str], gone: set[str]
+) -> ray.data.Dataset:
+    """Rows of `PHOTO` of all whose name is not in `seen`, nor its digest in `gone`."""
     kinds = ray.cluster_resources()
-    cuda = str(job.settings.get("device")).startswith("cuda")
-    workers = job.workers or max(1, int(kinds.get("GPU", 0) if cuda else kinds.get("CPU", os.cpu_count() or 1) // 2))
+    cores, cards = kinds.get("CPU", os.cpu_count() or 1), int(kinds.get("GPU", 0))
+    device = str(job.settings.get("device") or ("cuda" if cards else "cpu"))
+    on_card = device.startswith("cuda")
+    workers = job.workers or max(1, cards if on_card else int(cores // 2))
+    if on_card and workers > cards:
+        raise ValueError(f"--workers {workers}: one for each GPU that Ray knows of, {cards}")
     largest = max(node["Resources"].get("CPU", 1) for node in ray.nodes() if node["Alive"])
-    threads = int(max(1, min(kinds.get("CPU", 1) // workers, largest)))
+    threads = int(max(1, min(cores // workers, largest)))
     ray.data.DataContext.get_current().enable_progress_bars = False
-    known, gone = ray.put(pa.array(sorted(seen), pa.string())), ray.put(removed)
-
-    def unknown(table: pa.Table) -> pa.Table:
-        table = table.filter(pc.invert(pc.is_in(table["photo"], ray.get(known))))
-        digests = ray.get(gone)
-        return table.filter(pa.array([digest(name) not in digests for name in table["photo"].to_pylist()], pa.bool_()))
-
-    return (
-        source.map_batches(unknown, batch_format="pyarrow", batch_size=None, num_cpus=0.1)
-        .repartition(target_num_rows_per_block=min(BLOCK, 4 * job.batch))
-        .map_batches(
-            Worker,
-            fn_constructor_args=(*about, threads),
-            batch_format="pyarrow",
-            batch_size=job.batch,
-            compute=ray.data.ActorPoolStrategy(size=workers),
-            num_cpus=threads * 0.5,  # as Ray counts; the other half is for what brings the photos
-            num_gpus=1 if cuda else None,
-        )
+    return source.repartition(target_num_rows_per_block=min(BLOCK, 4 * job.batch)).map_batches(
+        Worker,
+        fn_constructor_args=(settings | {"device": device}, made, marks, threads, ray.put((seen, gone))),
+        batch_format="pyarrow",
+        batch_size=job.batch,
+        compute=ray.data.ActorPoolStrategy(size=workers),
+        num_cpus=threads * 0.5,  # as Ray counts; the other half is for what brings the photos
+        num_gpus=1 if on_card else None,
     )
 
 
 def written(tables: Iterator[pa.Table], archive: Archive, seen: set[str], every: float) -> Iterator[Written]:
     """Write rows as they come, in large parts; of photos of one name the first alone. What ends it early, but a kill,
-    leaves what has come by then."""
+    leaves what has come by then; what was being written then is not tried again, for it may be there."""
     held: list[pa.Table] = []
-    last, again = time.monotonic(), 0
+    last, again, parts, seen = time.monotonic(), 0, 0, set(seen)
     try:
         for table in tables:
             names = table["photo"].to_pylist()
@@ -132,10 +127,11 @@ def written(tables: Iterator[pa.Table], archive: Archive, seen: set[str], every:
             held.append(table.take(fresh))
             again += len(names) - len(fresh)
             if time.monotonic() - last > every or sum(map(len, held)) >= MOST:
-                # Taken out first: whoever ends the run while it is told of this part must not have it written again.
                 part, count, held, again = held, again, [], 0
                 yield write(part, archive, count)
-                last = time.monotonic()
+                last, parts = time.monotonic(), parts + 1
+                if parts % TIDIED == 0:
+                    archive.tidy()
     except BaseException:
         if any(map(len, held)):
             write(held, archive, again)

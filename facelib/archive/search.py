@@ -21,7 +21,8 @@ def main() -> None:
     pipeline = FacePipeline.from_pretrained(embedder=options.embedder)
     archive = Archive(options.table, pipeline.key)
     if options.index:
-        archive.index()
+        with archive.writing():
+            archive.index()
     count = archive.faces.count_rows()
     for number, face in enumerate(pipeline(options.photo)):
         print(f"face {number}" + (f" ({face.doubt}: do not rely on it)" if face.doubt else ""))

@@ -2,11 +2,11 @@
 
 import glob
 import hashlib
-import io
 import os
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import quote
 
 import pyarrow as pa
 import pyarrow.fs
@@ -34,10 +34,10 @@ def photos_of(source: str) -> tuple[Dataset, list[str]]:
         FileNotFoundError: there is no such source. ValueError: Parquet without these columns.
     """
     if source.endswith(".tar"):
-        shards = [source] if ADDRESS.match(source) else sorted(glob.glob(source))
+        shards = [source] if ADDRESS.match(source) else sorted(map(os.path.abspath, glob.glob(source)))
         if not shards:
             raise FileNotFoundError(f"{source}: no such archive of photos")
-        return ray.data.read_binary_files(shards, include_paths=True).flat_map(_members), []
+        return ray.data.from_items([{"shard": shard} for shard in shards]).flat_map(_members), []
     if source.rstrip("/").endswith(".parquet"):
         return _of_parquet(source), []
     if ADDRESS.match(source):
@@ -47,7 +47,7 @@ def photos_of(source: str) -> tuple[Dataset, list[str]]:
         raise FileNotFoundError(f"{source}: no such folder, list, table or archive of photos")
     if path.suffix == ".txt":
         lines = [line.strip() for line in path.read_text("utf-8").splitlines() if line.strip()]
-        return _of_paths([line if ADDRESS.match(line) else os.path.abspath(line) for line in lines])
+        return _of_paths([_absolute(line) for line in lines])
     found = search_photos(path)
     dataset, left_out = _of_paths([os.path.abspath(photo) for photo in found.photos])
     return dataset, found.summary() + left_out
@@ -55,18 +55,32 @@ def photos_of(source: str) -> tuple[Dataset, list[str]]:
 
 def content_at(address: str) -> bytes:
     """The bytes of a file in an object store."""
-    store, path = pyarrow.fs.FileSystem.from_uri(address)
+    store, path = _store_of(address)
     with store.open_input_stream(path) as file:
         return file.read()
 
 
+def _store_of(address: str) -> tuple[pyarrow.fs.FileSystem, str]:
+    """A file system, and the path in it, of an address with any characters in its path; what follows a ? are options.
+
+    Raises:
+        ValueError: of a kind that pyarrow does not open.
+    """
+    scheme, _, rest = address.partition("://")
+    path, mark, options = rest.partition("?")
+    try:
+        return pyarrow.fs.FileSystem.from_uri(f"{scheme.lower()}://{quote(path)}{mark}{options}")
+    except pa.ArrowInvalid as error:
+        raise ValueError(f"{printable(address)}: not the address of an object store ({error})") from None
+
+
 def _listed(address: str) -> Iterator[str]:
     """What is called a photo in a folder of an object store."""
-    store, root = pyarrow.fs.FileSystem.from_uri(address)
-    scheme = address.split("//")[0]
+    store, root = _store_of(address)
+    scheme, mark, options = address.partition("://")[0], *address.partition("?")[1:]
     for file in store.get_file_info(pyarrow.fs.FileSelector(root, recursive=True)):
         if file.is_file and Path(file.path).suffix.lower() in CALLED_PHOTOS:
-            yield f"{scheme}//{file.path}"
+            yield f"{scheme}://{file.path}{mark}{options}"
 
 
 def _of_paths(paths: list[str]) -> tuple[Dataset, list[str]]:
@@ -89,10 +103,20 @@ def _of_columns(table: pa.Table) -> pa.Table:
     """Parquet's columns as ours; bytes without a name are known by their content."""
     count = len(table)
     contents = table["bytes"].cast(pa.binary()) if "bytes" in table.column_names else pa.nulls(count, pa.binary())
-    name = next((key for key in ("name", "path") if key in table.column_names), None)
-    names = table[name].cast(pa.string()).to_pylist() if name else [None] * count
-    names = [text or name_of(content) for text, content in zip(names, contents.to_pylist())]
+    named, path = (
+        table[key].cast(pa.string()).to_pylist() if key in table.column_names else [None] * count
+        for key in ("name", "path")
+    )
+    names = [
+        (named_so or where or name_of(content)) if content is not None else _absolute(where or "")
+        for named_so, where, content in zip(named, path, contents.to_pylist())
+    ]
     return pa.table([pa.array(names, pa.string()), contents], SCHEMA)
+
+
+def _absolute(path: str) -> str:
+    """The same file by the same name, wherever the command runs."""
+    return path if ADDRESS.match(path) else os.path.abspath(path)
 
 
 def name_of(content: bytes | None) -> str:
@@ -101,12 +125,14 @@ def name_of(content: bytes | None) -> str:
 
 
 def _members(row: dict) -> Iterator[dict]:
-    """The photos in a tar, under the names of the shard and of the member; a broken tar becomes a broken photo."""
+    """The photos in a tar, read as a stream, under the names of the shard and of the member; a broken tar becomes a
+    broken photo."""
+    name = row["shard"]
     try:
-        with tarfile.open(fileobj=io.BytesIO(row["bytes"])) as shard:
+        store, path = _store_of(name) if ADDRESS.match(name) else (pyarrow.fs.LocalFileSystem(), name)
+        with store.open_input_stream(path, compression=None) as file, tarfile.open(fileobj=file, mode="r|") as shard:
             for member in shard:
                 if member.isfile() and Path(member.name).suffix.lower() in CALLED_PHOTOS:
-                    content = shard.extractfile(member).read()
-                    yield {"photo": f"{row['path']}/{member.name}", "content": content}
-    except tarfile.TarError:
-        yield {"photo": row["path"], "content": b"a broken tar"}
+                    yield {"photo": f"{name}/{member.name}", "content": shard.extractfile(member).read()}
+    except (tarfile.TarError, OSError):
+        yield {"photo": name, "content": b"a broken tar"}

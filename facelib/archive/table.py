@@ -16,9 +16,11 @@ from pathlib import Path
 import lancedb
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from lancedb.index import IvfPq
 
 from facelib.embedding import unit_vectors
+from facelib.files import digest
 from facelib.inputs import ADDRESS
 
 try:
@@ -46,9 +48,10 @@ PHOTO = pa.schema(
         pa.field("faces", pa.list_(pa.struct(FACE))),
     ]
 )
-EXACT_ROWS = 1_000_000  # up to which vectors are all compared with; beyond through the index
+EXACT_ROWS = 100_000  # up to which vectors are all compared with; beyond through the index
 PROBES = 40  # of the index's partitions, that a search looks into
 REFINED = 20  # times as many candidates of the index as are wanted are compared with exactly
+UNFINISHED = "a removal that has not come to its end"  # a row of `removed` as long as there is one
 
 
 class Archive:
@@ -89,22 +92,24 @@ class Archive:
     @contextlib.contextmanager
     def writing(self) -> Iterator[None]:
         """One writer at a time, as far as the system can tell: the lock ends with the process, however that ends. For
-        object stores there is none.
+        object stores, and on Windows, there is none. A removal that was cut off is brought to its end first.
 
         Raises:
             OSError: another process is writing.
         """
-        if fcntl is None or ADDRESS.match(self.place):
-            yield
-            return
-        folder = os.open(self.place, os.O_RDONLY)
+        folder = None if fcntl is None or ADDRESS.match(self.place) else os.open(self.place, os.O_RDONLY)
         try:
-            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if folder is not None:
+                try:
+                    fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    raise OSError(f"{self.place}: another process is writing there") from None
+            if self.removed.count_rows(f"digest = {quoted(UNFINISHED)}"):
+                self.forget()
             yield
-        except BlockingIOError:
-            raise OSError(f"{self.place}: another process is writing there") from None
         finally:
-            os.close(folder)
+            if folder is not None:
+                os.close(folder)
 
     def mend(self) -> int:
         """Take out the faces of a write that was cut off; gives their number."""
@@ -114,12 +119,17 @@ class Archive:
             self.faces.delete(f"part = '{part}'")
         return before - self.faces.count_rows()
 
-    def done(self) -> set[str]:
-        """The photos that have a row."""
-        return set(read(self.photos, "photo")["photo"].to_pylist())
+    def done(self, without_errors: bool = False) -> set[str]:
+        """The photos that have a row; those whose row is an error left out, if asked for."""
+        rows = read(self.photos, "photo", "error")
+        return set((rows.filter(pc.equal(rows["error"], "")) if without_errors else rows)["photo"].to_pylist())
+
+    def gone(self) -> set[str]:
+        """Digests of the photos that are not to come back."""
+        return set(read(self.removed, "digest")["digest"].to_pylist()) - {UNFINISHED}
 
     def write(self, rows: pa.Table) -> None:
-        """Rows of `PHOTO`, in one part."""
+        """Rows of `PHOTO`, in one part; they take the place of earlier rows that are errors."""
         part = uuid.uuid4().hex
         faces = rows["faces"].combine_chunks().flatten()
         if len(faces):
@@ -128,9 +138,17 @@ class Archive:
             vectors = pa.FixedSizeListArray.from_arrays(flat, length)
             table = table.set_column(len(FACE) - 1, "vector", vectors)
             self.faces.add(table.append_column("part", pa.array([part] * len(table))))
+        if self.photos.count_rows("error != ''"):
+            for names in chunks(rows["photo"].to_pylist(), 500):
+                delete(self.photos, f"photo IN ({', '.join(map(quoted, names))}) AND error != ''")
         counts = pa.array(rows["faces"].combine_chunks().value_lengths(), pa.int32())
         photos = rows.drop_columns(["faces"]).append_column("count", counts)
         self.photos.add(photos.append_column("part", pa.array([part] * len(photos))))
+
+    def tidy(self) -> None:
+        """Join small files, add new rows to the index, and leave behind what the tables were an hour ago."""
+        for table in self.tables():
+            table.optimize(cleanup_older_than=timedelta(hours=1))
 
     def index(self) -> None:
         """Build the index (IVF-PQ) anew, for searches among more than `EXACT_ROWS`."""
@@ -149,18 +167,19 @@ class Archive:
         rows = search.select([*(field.name for field in FACE[:-1]), "_distance"]).to_list()
         persons = {}
         if rows and (people := self.people()):
-            where = " OR ".join(f"(photo = {quoted(row['photo'])} AND face = {row['face']})" for row in rows)
-            found = people.search().where(where).limit(len(rows)).to_list()
+            where = f"photo IN ({', '.join({quoted(row['photo']) for row in rows})})"
+            found = people.search().where(where).limit(max(1, people.count_rows(where))).to_list()
             persons = {(row["photo"], row["face"]): row["person"] for row in found}
         return [
             {**row, "distance": row.pop("_distance"), "person": persons.get((row["photo"], row["face"]), "")}
             for row in rows
         ]
 
-    def nearest_rows(self, vectors: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+    def nearest_rows(self, vectors: np.ndarray, k: int, refined: int = REFINED) -> tuple[np.ndarray, np.ndarray]:
         """Row ids (n, k) and cosine distances (n, k) of the faces nearest to each of n vectors (n, d), by the index;
-        -1 and infinity where it finds fewer."""
-        found = self._search(list(vectors), k, False).select(["_distance"]).with_row_id(True).to_arrow()
+        -1 and infinity where it finds fewer. `refined` times as many candidates are compared with exactly."""
+        search = self._search(list(vectors), k, False).refine_factor(refined)
+        found = search.select(["_distance"]).with_row_id(True).to_arrow()
         query, row, apart = (found[name].to_numpy() for name in ("query_index", "_rowid", "_distance"))
         order = np.lexsort((apart, query))
         query, row, apart = query[order], row[order], apart[order]
@@ -187,16 +206,18 @@ class Archive:
         """Those with rows of photos."""
         return [table for table in (self.faces, self.photos, self.people()) if table is not None]
 
-    def remove(self, photos: Iterable[str], digests: Iterable[str]) -> int:
-        """Take photos with their faces out of the tables, their index and their older versions, and note by their
-        digests that they are not to come back; gives the number of faces."""
+    def remove(self, conditions: Iterable[str], tables: list[lancedb.table.Table], photos: Iterable[str] = ()) -> int:
+        """Take the rows of some SQL conditions out of some of the tables, their index and their older versions; gives
+        the number of faces.
+
+        It may be killed anywhere: the next command that writes brings it to its end, as far as it had come; the same
+        removal again does the rest. `photos`: names that are not to come back, noted by their digests.
+        """
         before = self.faces.count_rows()
-        for names in chunks(sorted(set(photos)), 500):
-            where = f"photo IN ({', '.join(map(quoted, names))})"
-            for table in self.tables():
-                table.delete(where)
-        if new := [{"digest": digest} for digest in digests]:
-            self.removed.add(new)
+        self.removed.add([{"digest": text} for text in (UNFINISHED, *map(digest, photos))])
+        for where in conditions:
+            for table in tables:
+                delete(table, where)
         gone = before - self.faces.count_rows()
         self.forget()
         return gone
@@ -215,6 +236,7 @@ class Archive:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # that older versions go is what is wanted
                 table.optimize(cleanup_older_than=timedelta(0), delete_unverified=True)
+        delete(self.removed, f"digest = {quoted(UNFINISHED)}")
 
 
 PART = pa.field("part", pa.string())
@@ -223,6 +245,12 @@ PART = pa.field("part", pa.string())
 def read(table: lancedb.table.Table, *columns: str, row_ids: bool = False) -> pa.Table:
     """Some columns of a table, all rows."""
     return table.search().select(list(columns)).with_row_id(row_ids).limit(max(1, table.count_rows())).to_arrow()
+
+
+def delete(table: lancedb.table.Table, where: str) -> None:
+    """The rows of a condition. One that none meets would be kept in the table's history, names and all."""
+    if table.count_rows(where):
+        table.delete(where)
 
 
 def quoted(text: str) -> str:

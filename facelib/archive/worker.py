@@ -1,16 +1,16 @@
 """What an actor of the archive does: it holds one pipeline and turns batches of photos into rows."""
 
-import hashlib
 import os
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import ray
 
 from facelib.archive.source import content_at
 from facelib.archive.table import PHOTO
-from facelib.files import printable
+from facelib.files import digest, printable
 from facelib.inputs import ADDRESS
 from facelib.pipeline import FacePipeline, Faces
 from facelib.running import made_by
@@ -28,10 +28,13 @@ class Worker:
     Args:
         settings: arguments of `FacePipeline.from_pretrained`. made: what the rows must be made by, see `made_by`.
         marks: a folder that all workers see.
+        known: names of photos that have their rows, and digests of those that are not to come back; or Ray's reference
+            to both.
     """
 
-    def __init__(self, settings: dict[str, Any], made: str, marks: str, threads: int):
+    def __init__(self, settings: dict[str, Any], made: str, marks: str, threads: int, known: object = (set(), set())):
         limit_threads(threads)
+        self.seen, self.gone = ray.get(known) if isinstance(known, ray.ObjectRef) else known
         self.pipeline = FacePipeline.from_pretrained(**settings)
         if (own := made_by(self.pipeline)) != made:
             raise ValueError(f"this machine makes rows by {own}, the archive has them by {made}: install the same")
@@ -39,7 +42,11 @@ class Worker:
         self.marks.mkdir(parents=True, exist_ok=True)
 
     def __call__(self, table: pa.Table) -> pa.Table:
-        names, contents = table["photo"].to_pylist(), table["content"].to_pylist()
+        names = table["photo"].to_pylist()
+        new = [i for i, name in enumerate(names) if name not in self.seen and digest(name) not in self.gone]
+        names, contents = [names[i] for i in new], table["content"].take(pa.array(new, pa.int64())).to_pylist()
+        if not names:
+            return pa.Table.from_pylist([], PHOTO)
         mark = self.marks / digest("\n".join(names))
         if mark.exists():
             rows = [self.alone(*one) for one in zip(names, contents)]
@@ -64,18 +71,22 @@ class Worker:
     def rows(self, names: list[str], contents: list[bytes | None]) -> list[dict[str, Any]]:
         """Rows of photos, those with an error too."""
         photos = [fetched(name) if content is None else content or b"\0" for name, content in zip(names, contents)]
-        found = self.pipeline.stream(photos, len(photos))
-        return [row_of(name, image, faces) for name, (image, faces) in zip(names, found)]
+        found = self.pipeline.stream([photo for photo in photos if not isinstance(photo, OSError)], len(photos))
+        rows = []
+        for name, photo in zip(names, photos):
+            image, faces = (None, Faces(error=photo)) if isinstance(photo, OSError) else next(found)
+            rows.append(row_of(name, image, faces))
+        return rows
 
 
-def fetched(name: str) -> str | bytes:
-    """A path as it is; what an address leads to, no photo where it cannot be read."""
+def fetched(name: str) -> str | bytes | OSError:
+    """A path as it is; what an address leads to, or why nothing came."""
     if not ADDRESS.match(name):
         return name
     try:
         return content_at(name) or b"\0"
-    except OSError as error:
-        return f"cannot be fetched: {error}".encode()
+    except (OSError, ValueError) as error:
+        return OSError(f"{printable(name)}: cannot be fetched ({error})")
 
 
 def limit_threads(threads: int) -> None:
@@ -86,11 +97,6 @@ def limit_threads(threads: int) -> None:
     os.environ["OMP_NUM_THREADS"] = str(threads)
     torch.set_num_threads(threads)
     cv2.setNumThreads(threads)
-
-
-def digest(text: str) -> str:
-    """A name for a note, and what is left of the name of a photo that was removed."""
-    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:32]
 
 
 def row_of(name: str, image: np.ndarray | None, faces: Faces) -> dict[str, Any]:

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet
 import pytest
 
+from facelib.archive import people
 from facelib.archive.table import Archive, read
 from facelib.datasets.sources import load_orl
 
@@ -43,16 +44,16 @@ def rows(place):
     faces = read(archive.faces, "photo", "face", "box", "vector").to_pylist()
     photos = read(archive.photos, "photo", "count", "error").to_pylist()
     photos = sorted((row["photo"], row["count"], row["error"] != "") for row in photos)
-    return {(r["photo"], r["face"]): (np.array(r["box"]), np.array(r["vector"], float)) for r in faces}, photos
+    return sorted(faces, key=lambda row: (row["photo"], row["face"])), photos
 
 
 def assert_same(place, other):
     (faces, photos), (others, other_photos) = rows(place), rows(other)
     assert photos == other_photos
-    assert faces.keys() == others.keys()
-    for key, (box, vector) in faces.items():
-        np.testing.assert_allclose(box, others[key][0], atol=0.5)
-        assert vector @ others[key][1] > 0.999
+    assert [(row["photo"], row["face"]) for row in faces] == [(row["photo"], row["face"]) for row in others]
+    for row, same in zip(faces, others):
+        np.testing.assert_allclose(row["box"], same["box"], atol=0.5)
+        assert np.dot(row["vector"], same["vector"]) > 0.999
 
 
 @pytest.fixture(scope="module")
@@ -69,6 +70,84 @@ def test_a_second_call_adds_nothing(undisturbed, folder):
     done = subprocess.run(command(folder, undisturbed), capture_output=True, text=True, timeout=300)
     assert "0 photos (0 with an error) and 0 faces added" in done.stdout
     assert rows(undisturbed)[1] == before[1]
+    assert_same(undisturbed, undisturbed)
+
+
+def test_what_was_removed_does_not_come_back_and_errors_are_tried_again(undisturbed, folder, tmp_path):
+    photos, out = tmp_path / "photos", tmp_path / "archive"
+    photos.mkdir()
+    for name in ("00.png", "01.png", "03.png"):
+        shutil.copy(folder / name, photos)
+    assert subprocess.run(command(photos, out), timeout=300).returncode == 0
+    Archive(str(out)).photos.update(where="error != ''", values={"error": "of another time"})
+    people.remove_photos(Archive(str(out)), [str(photos / "01.png")])
+    shutil.copy(folder / "02.png", photos / "03.png")
+    done = subprocess.run(command(photos, out, "--retry"), capture_output=True, text=True, timeout=300)
+    assert "1 photos (0 with an error)" in done.stdout
+    assert [(name[-6:], error) for name, _, error in rows(out)[1]] == [("00.png", False), ("03.png", False)]
+
+
+DEADLY = """
+import os, sys
+import ray
+from facelib.archive import run, worker
+
+class Ends(worker.Worker):
+    def rows(self, names, contents):
+        if any(name.endswith("07.png") for name in names):
+            os.abort()
+        return super().rows(names, contents)
+
+run.Worker = Ends
+source, out, marks = sys.argv[1:]
+ray.init("local", include_dashboard=False, log_to_driver=False)
+settings = {"detector": "retinaface", "embedder": None, "device": "cpu"}
+for part in run.run(run.Job(source, out, settings, marks, batch=4, every=1)):
+    print(part)
+"""
+
+
+def test_a_photo_that_crashes_its_process_becomes_an_error(undisturbed, folder, tmp_path):
+    arguments = [str(folder), str(tmp_path / "archive"), str(tmp_path)]
+    done = subprocess.run([sys.executable, "-c", DEADLY, *arguments], capture_output=True, text=True, timeout=500)
+    assert done.returncode == 0, done.stderr[-2000:]
+    faces, photos = rows(tmp_path / "archive")
+    _, others = rows(undisturbed)
+    [deadly] = [photo for photo in photos if photo[0].endswith("07.png")]
+    assert deadly[1:] == (0, True)
+    assert [photo for photo in photos if photo != deadly] == [p for p in others if p[0] != deadly[0]]
+    assert len(faces) == sum(count for _, count, _ in photos)
+
+
+NODE_LEAVES = """
+import sys
+import ray
+from ray.cluster_utils import Cluster
+from facelib.archive import run
+
+source, out, marks = sys.argv[1:]
+cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 2, "include_dashboard": False})
+second = cluster.add_node(num_cpus=2)
+ray.init(cluster.address, log_to_driver=False)
+assert len(ray.nodes()) == 2
+
+settings = {"detector": "retinaface", "embedder": None, "device": "cpu"}
+parts = run.run(run.Job(source, out, settings, marks, workers=2, batch=2, every=1))
+next(parts)
+cluster.remove_node(second, allow_graceful=False)
+for part in parts:
+    print(part)
+"""
+
+
+def test_a_node_that_leaves_loses_nothing(undisturbed, folder, tmp_path):
+    """The run goes on without it, or, where what was lost cannot be made again, the next one does."""
+    out = tmp_path / "archive"
+    subprocess.run([sys.executable, "-c", NODE_LEAVES, folder, out, tmp_path], capture_output=True, timeout=500)
+    assert Archive(str(out)).photos.count_rows() > 0
+    done = subprocess.run(command(folder, out), capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert_same(out, undisturbed)
 
 
 def test_kills_lose_nothing(undisturbed, folder, tmp_path):

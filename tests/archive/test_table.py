@@ -10,8 +10,8 @@ from people import made_up
 
 from facelib.archive import people, run
 from facelib.archive.table import PHOTO, Archive, read
-from facelib.archive.worker import digest
 from facelib.decisions import Calibration
+from facelib.files import digest
 
 CALIBRATION = Calibration("abc", [0, 0.2, 1, 2], [1e-6, 1e-3, 0.5, 1], [], [0, 0.8, 1, 1], [], {}, 1_000_000, "made up")
 
@@ -78,6 +78,20 @@ def test_a_run_that_ends_while_it_tells_what_it_wrote_writes_nothing_twice(archi
     running.close()
     assert read(archive.photos, "photo")["photo"].to_pylist() == ["a.jpg"]
     assert archive.faces.count_rows() == 2
+    held = run.written(iter([rows_of({"b.jpg": vectors[2:3]}), None]), archive, archive.done(), 60)
+    with pytest.raises(TypeError):  # what was not written yet is, before the error goes on
+        next(held)
+    assert archive.done() == {"a.jpg", "b.jpg"}
+
+
+def test_trying_again_touches_the_errors_of_these_photos_alone(archive):
+    vectors, _ = made_up(5, 2)
+    archive.write(rows_of({"a.jpg": "damaged", "b.jpg": "damaged", "c.jpg": vectors[:1]}))
+    assert archive.done(without_errors=True) == {"c.jpg"}
+    archive.write(rows_of({"b.jpg": vectors[1:3], "d.jpg": []}))
+    rows = read(archive.photos, "photo", "error", "count").to_pylist()
+    found = sorted((row["photo"], row["error"], row["count"]) for row in rows)
+    assert found == [("a.jpg", "damaged", 0), ("b.jpg", "", 2), ("c.jpg", "", 1), ("d.jpg", "", 0)]
 
 
 def test_another_embedder_is_refused(archive):
@@ -112,11 +126,11 @@ def test_nearest_by_hand_and_through_the_index(archive):
 
 def test_people_keep_their_names_and_leave_without_a_trace(archive, monkeypatch):
     monkeypatch.setattr(people, "load_calibration", lambda key: CALIBRATION)
-    monkeypatch.setattr(CALIBRATION.__class__, "distance_at", lambda self, rate: 0.5)
-    vectors, names = made_up(12, 6, spread=0.4)
+    monkeypatch.setattr(CALIBRATION.__class__, "distance_at", lambda self, rate: 0.35)
+    vectors, names = made_up(50, 6, spread=0.3)  # an index needs 256 rows
     photos = [f"{name}-{i}.jpg" for i, name in enumerate(names)]
     archive.write(rows_of({photo: [vector] for photo, vector in zip(photos, vectors)}))
-    assert people.sort_people(archive) == 12
+    assert people.sort_people(archive) == 50
     before = people.persons_of(archive)
     groups = [
         {before[photo, 0].person for photo, own in zip(photos, names) if own == name} for name in np.unique(names)
@@ -134,14 +148,18 @@ def test_people_keep_their_names_and_leave_without_a_trace(archive, monkeypatch)
     assert archive.nearest(vectors[0], 1)[0]["person"] == "Ann's aunt"
     with pytest.raises(ValueError, match="no face of"):
         people.name_person(archive, "nobody", "x")
+    with pytest.raises(ValueError, match="too little is seen"):
+        people.name_person(archive, "?", "x")
 
     archive.index()
+    old_index = {path.name for path in Path(archive.place, "faces.lance/_indices").iterdir()}
     gone = np.float16(vectors[2]).tobytes()
     assert any(gone in path.read_bytes() for path in Path(archive.place).rglob("*") if path.is_file())
     assert people.remove_person(archive, "Ann's aunt") == 7
     assert people.remove_photos(archive, [photos[10]]) == 1
-    left = {(row["photo"], row["face"]) for row in archive.nearest(vectors[0], 100)}
-    assert len(left) == archive.faces.count_rows() == 74 - 8
+    assert not old_index & {path.name for path in Path(archive.place, "faces.lance/_indices").iterdir()}
+    left = {(row["photo"], row["face"]) for row in archive.nearest(vectors[0], 400)}
+    assert len(left) == archive.faces.count_rows() == 302 - 8
     assert "Ann's aunt" not in {row.person for row in people.persons_of(archive).values()}
     assert read(archive.removed, "digest")["digest"].to_pylist() == [digest(photos[10])]
     with pytest.raises(ValueError, match="no photo of that name"):
@@ -149,6 +167,40 @@ def test_people_keep_their_names_and_leave_without_a_trace(archive, monkeypatch)
     for vector in (vectors[2], vectors[10]):  # in no file, of no version
         needle = np.float16(vector).tobytes()
         assert not [p for p in Path(archive.place).rglob("*") if p.is_file() and needle in p.read_bytes()]
+
+
+@pytest.mark.parametrize("step", ["deleted", "forgotten"])
+def test_a_removal_that_is_killed_is_brought_to_its_end(archive, monkeypatch, step):
+    vectors, _ = made_up(6, 2)
+    archive.write(rows_of({"kept.jpg": vectors[:2], "gone.jpg": vectors[2:3], "faceless and gone.jpg": []}))
+
+    def killed(*_, **__):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(
+            "facelib.archive.table.delete" if step == "deleted" else "facelib.archive.table.Archive.forget", killed
+        )
+        people.remove_photos(archive, ["gone.jpg", "faceless and gone.jpg"])
+    again = Archive(archive.place)
+    assert digest("gone.jpg") in again.gone()
+    assert people.remove_photos(again, ["gone.jpg", "faceless and gone.jpg"]) == (step == "deleted")
+    assert again.done() == {"kept.jpg"}
+    needles = [np.float16(vectors[2]).tobytes(), b"gone.jpg"]
+    files = [path.read_bytes() for path in Path(archive.place).rglob("*") if path.is_file()]
+    assert not [1 for needle in needles for file in files if needle in file]
+    with again.writing():
+        assert again.gone() == {digest("gone.jpg"), digest("faceless and gone.jpg")}
+
+
+def test_somebody_with_very_many_photos_stays_one():
+    many, _ = made_up(1, 1500, spread=0.3)
+    others, _ = made_up(60, 6, spread=0.3, seed=1)
+    groups = people.communities(np.concatenate([many, others]).astype(np.float16), 0.5)
+    assert np.unique(groups[:1500], return_counts=True)[1].max() > 1450
+    assert len(set(groups[:1500])) < 10
+    assert not set(groups[:1500]) & set(groups[1500:])
+    assert len(set(groups[1500:])) == 60
 
 
 def test_faces_of_one_photo_and_doubtful_ones_are_not_tied(archive, monkeypatch):

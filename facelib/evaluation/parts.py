@@ -12,6 +12,7 @@ SETS = {"celeba": "CelebA in the wild", "helen": "HELEN", "ytf": "YouTube Faces"
 # The embedders that the manifest names, and the teacher: record -> what it is called.
 KINDS = {
     "arcface": "`arcface`",
+    "triplet": "`triplet`",
     "embedder": "**for use**, `load_embedder()`",
     "accurate": "`accurate`",
     "dlib": "the teacher, `dlib`",
@@ -97,11 +98,15 @@ def training(name: str) -> str:
     closed = {row["networks"]: row for row in read_table("closed_set.csv")}.get(f"{name}.pt")
     words = (
         f"{trained['measured']['data']}; {len(history)} epochs ({sizes}). Closed set, held-out photos of these people: "
-        f"top-1 {rate(trained['closed_set_top1'])}, top-5 {rate(trained['closed_set_top5'])} by its own class vectors"
     )
+    ranks = []
+    if "closed_set_top1" in trained:  # a loss that compares photos has no class vectors
+        top1, top5 = (rate(trained[f"closed_set_top{k}"]) for k in (1, 5))
+        ranks.append(f"top-1 {top1}, top-5 {top5} by its own class vectors")
     if closed:
-        words += f"; by the nearest centre of some photos of each, {rate(closed['top1'])} and {rate(closed['top5'])}"
-    return words + "."
+        top1, top5 = (rate(closed[f"top{k}"]) for k in (1, 5))
+        ranks.append(f"by the nearest centre of some photos of each, top-1 {top1}, top-5 {top5}")
+    return f"{words}{'; '.join(ranks)}."
 
 
 def kinds() -> str:
@@ -131,11 +136,25 @@ def choice() -> str:
     return table(rows)
 
 
+def comparison(name: str) -> str:
+    """Equal runs that differ in one thing."""
+    runs = read_table(f"comparison_{name}.csv")
+    head = ["run", "TPR at FPR 0.1", "0.01", "95 %", "0.001", "families 0.01", "closed set top-1", "triplets", "s"]
+    rows = [head]
+    for run in runs:
+        low, high = (rate(run[f"open_val_flip_0.01_{end}"]) for end in ("low", "high"))
+        row = [str(run["what"]), *(rate(run[f"open_val_flip_{fpr}"]) for fpr in ("0.1", "0.01"))]
+        row += [f"{low} to {high}", rate(run["open_val_flip_0.001"]), rate(run.get("families_0.01"))]
+        rows.append([*row, rate(run.get("top1")), rate(run["triplets"]), f"{run['seconds']:.0f}"])
+    return f"{table(rows)}\n\n{int(runs[0]['photos_seen']):,} photos seen by each."
+
+
 def threshold() -> str:
     """What the shipped thresholds mean."""
     manifest = read_manifest()
-    distances = {name: manifest[name]["threshold"]["cosine_distance"] for name in ("embedder", "arcface", "accurate")}
-    others = " and ".join(f"{distances[name]:.3f} for `{name}`" for name in ("arcface", "accurate"))
+    names = ("embedder", "arcface", "triplet", "accurate")
+    distances = {name: manifest[name]["threshold"]["cosine_distance"] for name in names}
+    others = ", ".join(f"{distance:.3f} for `{name}`" for name, distance in distances.items() if name != "embedder")
     return (
         f"Cosine distance **{distances['embedder']:.3f}** for the embedder for use, {others}: below it, one in 1,000 "
         "pairs of strangers among the people of open_val and the held-out families would be called the same person. "
@@ -200,7 +219,11 @@ def who() -> str:
 def systems() -> str:
     """The front page's table: this repository beside others, and its landmarks beside one."""
     rows = [["", "learned from", "photos", "strangers told apart: TPR at FPR 0.01", "0.001", "LFW", "how we know"]]
-    ours = (("embedder", "**this repository, for use**"), ("arcface", "**this repository, the assignment's**"))
+    ours = (
+        ("embedder", "**this repository, for use**"),
+        ("triplet", "**this repository, ArcFace and triplets**"),
+        ("arcface", "**this repository, ArcFace**"),
+    )
     for name, called in ours:
         metrics, (network, *_) = read_record(f"{name}.json"), embedder_networks(name=name)
         rates = {row["fpr"]: rate(row["tpr"]) for row in metrics["open_test"]["identification_rate"]}
@@ -265,6 +288,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "choice": choice,
     "open_test": lambda: open_test("embedder"),
     "open_test_arcface": lambda: open_test("arcface"),
+    "open_test_triplet": lambda: open_test("triplet"),
     "threshold": threshold,
     "decisions": decisions,
     "who": who,
@@ -272,6 +296,10 @@ PARTS: dict[str, Callable[[], str]] = {
     "crowds": crowds,
     "training_taught": lambda: training("model_taught"),
     "training_arcface": lambda: training("model_arcface"),
+    "training_triplet": lambda: training("model_triplet"),
     "model_arcface_all_sources": lambda: network("model_arcface_all_sources"),
     "model_cross_entropy": lambda: network("model_cross_entropy"),
+    "comparison_taught": lambda: comparison("embedder_taught"),
+    "comparison_go_on": lambda: comparison("embedder_go_on"),
+    "comparison_imagenet": lambda: comparison("embedder_from_imagenet"),
 }

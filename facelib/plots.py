@@ -10,6 +10,7 @@ from matplotlib import font_manager
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.offsetbox import AnnotationBbox, OffsetImage
+from matplotlib.ticker import PercentFormatter
 
 from facelib.files import printable
 
@@ -64,20 +65,25 @@ def show_image(image: np.ndarray, title: str = "", axes: Axes | None = None) -> 
 
 
 def draw_landmarks(axes: Axes, points: np.ndarray, size: float = 12) -> None:
-    """Landmarks (..., 5, 2) as dots: eyes blue, nose yellow, mouth pink."""
+    """Landmarks (..., 5, 2) as dots: eyes blue, nose yellow, mouth pink. The axes stay where they are."""
     points = np.asarray(points).reshape(-1, 2)
     colours = POINT_COLOURS * (len(points) // 5)
-    axes.scatter(*points.T, s=size, c=colours, edgecolors="black", linewidths=0.4, zorder=3)
+    limits = axes.get_xlim(), axes.get_ylim()
+    axes.scatter(*points.T, s=size, c=colours, edgecolors="black", linewidths=min(0.4, size / 20), zorder=3)
+    axes.set(xlim=limits[0], ylim=limits[1])
 
 
 def draw_faces(axes: Axes, faces: Sequence) -> None:
-    """Box, number and landmarks of every `Face` onto the photo shown in `axes`."""
+    """Box, number and landmarks of every `Face` onto the photo shown in `axes`; dashed: the face shows too little."""
+    width = np.diff(axes.get_xlim())[0]
     for number, face in enumerate(faces):
         x1, y1, x2, y2 = face.box
-        axes.add_patch(plt.Rectangle((x1, y1), x2 - x1, y2 - y1, fill=False, edgecolor="white", linewidth=1.5))
+        line = dict(edgecolor="white", linewidth=1.5, linestyle="--" if face.doubt else "-")
+        axes.add_patch(plt.Rectangle((x1, y1), x2 - x1, y2 - y1, fill=False, **line))
         label = dict(color="black", fontsize=9, bbox=dict(facecolor="white", edgecolor="none", pad=1.5))
         axes.text(x1, y1, str(number), va="bottom", **label)
-        draw_landmarks(axes, face.landmarks)
+        dot = 0.07 * (x2 - x1) / width * 72 * axes.figure.get_figwidth()  # points of the page
+        draw_landmarks(axes, face.landmarks, np.clip(dot**2, 1.5, 16))
 
 
 def annotated_photo(image: np.ndarray, faces: Sequence, title: str = "") -> Figure:
@@ -85,7 +91,7 @@ def annotated_photo(image: np.ndarray, faces: Sequence, title: str = "") -> Figu
     height, width = image.shape[:2]
     figure, axes = plt.subplots(figsize=(10, np.clip(10 * height / width, 2, 16)), layout="constrained")
     show_image(image, axes=axes)
-    axes.set_title(**name_text(title))
+    axes.set_title(**name_text(title), pad=16)  # the number of a face at the upper border stands there
     draw_faces(axes, faces)
     return figure
 
@@ -155,12 +161,16 @@ def distance_matrix(
     return figure
 
 
-def training_curves(axes: Axes, history: Sequence[dict[str, float]], keys: dict[str, str], ylabel: str) -> Axes:
-    """Figures of the history over the epochs; `keys`: name in the history -> label."""
+def training_curves(
+    axes: Axes, history: Sequence[dict[str, float]], keys: dict[str, str], ylabel: str, percent: bool = False
+) -> Axes:
+    """Figures of the history over the epochs; `keys`: name in the history -> label. `percent`: shares as such."""
     epochs = np.arange(1, len(history) + 1)
     for key, label in keys.items():
         axes.plot(epochs, [row[key] for row in history], marker="o", markersize=3, label=label)
     axes.set(xlabel="epoch", ylabel=ylabel)
+    if percent:
+        axes.yaxis.set_major_formatter(PercentFormatter(1))
     axes.legend()
     axes.grid(alpha=0.3)
     return axes
@@ -170,7 +180,9 @@ def roc(axes: Axes, curves: dict[str, tuple[np.ndarray, np.ndarray]], lowest: fl
     """ROC curves on a logarithmic false positive rate; `curves`: label -> (fpr, tpr)."""
     for label, (fpr, tpr) in curves.items():
         axes.plot(np.maximum(fpr, lowest / 10), tpr, label=label)
-    axes.set(xscale="log", xlim=(lowest, 1), ylim=(0, 1), xlabel="false positive rate", ylabel="true positive rate")
+    axes.set(xscale="log", xlim=(lowest, 1), ylim=(0, 1.02), xlabel="false positive rate", ylabel="true positive rate")
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_formatter(lambda share, _: f"{100 * share:g}%")
     axes.grid(alpha=0.3)
     axes.legend(loc="lower right")
     return axes
@@ -178,9 +190,11 @@ def roc(axes: Axes, curves: dict[str, tuple[np.ndarray, np.ndarray]], lowest: fl
 
 def score_histogram(axes: Axes, genuine: np.ndarray, impostor: np.ndarray) -> Axes:
     """Cosine similarities of genuine and impostor pairs, each with area 1."""
-    bins = np.linspace(-1, 1, 81)
+    lowest = np.floor(10 * min(genuine.min(), impostor.min())) / 10
+    bins = np.linspace(lowest, 1, 81)
     axes.hist(impostor, bins, density=True, alpha=0.6, label=f"impostor ({len(impostor):,} pairs)")
     axes.hist(genuine, bins, density=True, alpha=0.6, label=f"genuine ({len(genuine):,} pairs)")
-    axes.set(xlabel="cosine similarity", ylabel="density")
-    axes.legend()
+    axes.set(xlabel="cosine similarity", ylabel="density", xlim=(lowest, 1))
+    axes.margins(y=0.25)  # room for the legend
+    axes.legend(loc="upper right")
     return axes

@@ -103,13 +103,18 @@ LIBRARIES = {
     "ours, labels only": Library(lambda: ours("arcface"), "5", "pip install -e .", OURS, "facelib"),
     "ours, labels and a teacher": Library(lambda: ours(None), "5", "pip install -e .", OURS, "facelib"),
     "dlib's network in ours": Library(
-        lambda: ours("dlib"), "5", "pip install -e .[teacher]", "public domain", "facelib", ("face_recognition_models",)
+        lambda: ours("dlib"),
+        "5",
+        "pip install -e .[teacher]",
+        "public domain (the embedder)",
+        "facelib",
+        ("face_recognition_models",),
     ),
     "face_recognition": Library(
         face_recognition_library,
         "68",
         "pip install face_recognition 'setuptools<81'; compiles dlib, minutes (the package dlib-bin: seconds)",
-        "public domain",
+        "public domain; its landmarks: not for commercial use",
         "face_recognition",
         ("face_recognition_models", "dlib", "dlib-bin"),
     ),
@@ -154,7 +159,7 @@ def measure(name: str) -> dict[str, Any]:
     hits = sum(bool(same(ones[i], ones[j]).any()) for i, j in zip(first, second))
     return {
         "faces of 6": len(vectors),
-        f"faces in {len(photos)} photos": faces,
+        f"boxes in {len(photos)} photos": faces,
         "strangers called one person": f"{wrong} of {pairs} pairs",
         "one person found (ORL)": f"{hits} of {len(first)} pairs",
         "ms a photo of 6": round(milliseconds(lambda: look(image)), 1),

@@ -97,7 +97,8 @@ def training(name: str) -> str:
     sizes = ", ".join(f"{sizes.count(size)} at {size} px" for size in dict.fromkeys(sizes))
     closed = {row["networks"]: row for row in read_table("closed_set.csv")}.get(f"{name}.pt")
     words = (
-        f"{trained['measured']['data']}; {len(history)} epochs ({sizes}). Closed set, held-out photos of these people: "
+        f"{trained['measured']['data']}; {len(history)} epochs ({sizes} as they ended). Closed set, held-out photos "
+        "of these people: "
     )
     ranks = []
     if "closed_set_top1" in trained:  # a loss that compares photos has no class vectors
@@ -145,7 +146,7 @@ def comparison(name: str) -> str:
         low, high = (rate(run[f"open_val_flip_0.01_{end}"]) for end in ("low", "high"))
         row = [str(run["what"]), *(rate(run[f"open_val_flip_{fpr}"]) for fpr in ("0.1", "0.01"))]
         row += [f"{low} to {high}", rate(run["open_val_flip_0.001"]), rate(run.get("families_0.01"))]
-        rows.append([*row, rate(run.get("top1")), rate(run["triplets"]), f"{run['seconds']:.0f}"])
+        rows.append([*row, rate(run.get("top1") or None), rate(run["triplets"]), f"{run['seconds']:.0f}"])
     return f"{table(rows)}\n\n{int(runs[0]['photos_seen']):,} photos seen by each."
 
 

@@ -18,8 +18,9 @@ from typing import Any
 import numpy as np
 import psutil
 import pyarrow as pa
+from lancedb.index import BTree
 
-from facelib.archive.people import RATE, communities, faces_of, persons_of
+from facelib.archive.people import communities, faces_of, persons_of, tie_rate, with_left_over
 from facelib.archive.table import PHOTO, Archive
 from facelib.clustering import sort_by_person, sorting_rate
 from facelib.datasets.aligned import aligned_open_set, aligned_set
@@ -167,7 +168,7 @@ def sorted_as(archive: Archive, owner: np.ndarray) -> None:
     persons = [f"Person {owner[int(name[-13:-4])]}" for name in faces.names]
     columns = {"photo": faces.names, "face": pa.array(faces.numbers, pa.int32()), "person": persons}
     table = pa.table(columns | {"given": pa.array([False] * len(persons))})
-    archive.database.create_table("people", table, mode="overwrite").create_scalar_index("photo")
+    archive.database.create_table("people", table, mode="overwrite").create_index("photo", config=BTree())
 
 
 def size_of(folder: str | Path) -> int:
@@ -193,18 +194,12 @@ def sorting(sizes: tuple[int, ...]) -> list[dict[str, Any]]:
         groups = work()
         row(way, people, groups, time.perf_counter() - start)
 
-    tie = meaning.distance_at(RATE)
+    tie = meaning.distance_at(tie_rate(len(vectors)))
     timed("album", lambda: sort_by_person(vectors, meaning.distance_at(sorting_rate(len(vectors)))))
-    timed("archive, neighbours by comparing", lambda: communities(vectors, tie))
-    with tempfile.TemporaryDirectory(dir=data_folder()) as folder:
-        archive, _ = filled(Path(folder) / "archive", vectors, embedder.key)
-        archive.index()
-        faces = faces_of(archive)
-        order = np.argsort([int(name[-13:-4]) for name in faces.names])
-        timed(
-            "archive, neighbours by the index",
-            lambda: communities(faces.vectors[order], tie, None, archive, faces.ids[order]),
-        )
+    timed("archive, neighbours by comparing", lambda: with_left_over(vectors, communities(vectors, tie), meaning))
+    timed(
+        "archive, neighbours in cells", lambda: with_left_over(vectors, communities(vectors, tie, compared=0), meaning)
+    )
     for size in sizes:
         made, owner = made_up_faces(vectors, people, size)
         with tempfile.TemporaryDirectory(dir=data_folder()) as folder:

@@ -1,4 +1,4 @@
-"""The figures in README.md and models/README.md, made from models/results and the manifest:
+"""The figures in README.md and the pages of models and archives, made from models/results and the manifest:
 `python -m facelib.evaluation.documents` writes them between their marks, with --check it says whether they are right.
 """
 
@@ -6,13 +6,14 @@ import argparse
 import re
 import sys
 
-from facelib.evaluation.parts import PARTS
+from facelib.evaluation import archive_parts, parts
 from facelib.files import replacing
 from facelib.records import RESULTS
 from facelib.settings import MODELS, one_line_errors
 
 ROOT = MODELS.parent
-PAGES = (ROOT / "README.md", MODELS / "README.md")
+PAGES = (ROOT / "README.md", MODELS / "README.md", ROOT / "facelib/archive/README.md")
+PARTS = parts.PARTS | archive_parts.PARTS
 
 
 def filled(text: str) -> str:

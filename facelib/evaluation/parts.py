@@ -140,13 +140,13 @@ def choice() -> str:
 def comparison(name: str) -> str:
     """Equal runs that differ in one thing."""
     runs = read_table(f"comparison_{name}.csv")
-    head = ["run", "TPR at FPR 0.1", "0.01", "95 %", "0.001", "families 0.01", "closed set top-1", "triplets", "s"]
+    head = ["run", "TPR at FPR 0.1", "0.01", "95 %", "0.001", "families 0.01", "closed set top-1", "triplets"]
     rows = [head]
     for run in runs:
         low, high = (rate(run[f"open_val_flip_0.01_{end}"]) for end in ("low", "high"))
         row = [str(run["what"]), *(rate(run[f"open_val_flip_{fpr}"]) for fpr in ("0.1", "0.01"))]
         row += [f"{low} to {high}", rate(run["open_val_flip_0.001"]), rate(run.get("families_0.01"))]
-        rows.append([*row, rate(run.get("top1") or None), rate(run["triplets"]), f"{run['seconds']:.0f}"])
+        rows.append([*row, rate(run.get("top1") or None), rate(run["triplets"])])
     return f"{table(rows)}\n\n{int(runs[0]['photos_seen']):,} photos seen by each."
 
 

@@ -12,6 +12,7 @@ from facelib.archive import people, run
 from facelib.archive.table import PHOTO, Archive, read
 from facelib.decisions import Calibration
 from facelib.files import digest
+from facelib.metrics import bcubed
 
 CALIBRATION = Calibration("abc", [0, 0.2, 1, 2], [1e-6, 1e-3, 0.5, 1], [], [0, 0.8, 1, 1], [], {}, 1_000_000, "made up")
 
@@ -112,16 +113,39 @@ def test_nearest_by_hand_and_through_the_index(archive):
     archive.index()
     hits = sum(archive.nearest(v, 2, exact=False)[1]["photo"].startswith(n) for v, n in zip(vectors[::10], names[::10]))
     assert hits >= 57  # of 60
-    ids, apart = archive.nearest_rows(vectors[:20], 3)
-    rows = people.faces_of(archive)
-    assert [rows.keys[np.flatnonzero(rows.ids == row[0])[0]][0] for row in ids] == [
-        f"{name}-{i}.jpg" for i, name in enumerate(names[:20])
-    ]
-    assert (np.diff(apart, axis=1) >= -1e-6).all()
-    through = dict(people.through_index(vectors, archive, rows.ids))
-    compared = dict(people.by_comparing(vectors))
-    same = [len(set(a) & set(b)) for a, b in zip(through[0][0].tolist(), compared[0][0].tolist())]
-    assert np.mean(same) > 15  # of 17
+
+
+def test_neighbours_in_cells_are_those_of_comparing_with_all(monkeypatch):
+    vectors, names = made_up(400, 10, spread=0.4)
+    monkeypatch.setattr(people, "CELL", 200)
+
+    def neighbours(found):
+        return {row: set(near) for rows, numbers, _ in found for row, near in zip(rows, numbers.tolist())}
+
+    cells, compared = neighbours(people.by_cells(vectors)), neighbours(people.by_comparing(vectors))
+    assert sorted(cells) == sorted(compared) == list(range(len(vectors)))
+    same = [len({n for n in cells[row] & compared[row] if names[n] == names[row]}) for row in cells]
+    assert np.mean(same) > 7.5  # of 10: 8 of 20 cells are looked at
+    found = bcubed(names, people.communities(np.float16(vectors), 0.3, compared=0))
+    assert found["precision"] > 0.98 and found["recall"] > 0.9
+
+
+def test_faces_that_were_left_over_go_to_whom_they_are_like():
+    """But not two of one photo to one person, and not a stranger."""
+    [person, *others] = np.eye(6, dtype=np.float32)
+
+    def at(distance, other):
+        angle = np.arccos(1 - distance)
+        return np.cos(angle) * person + np.sin(angle) * other
+
+    vectors = np.stack(
+        [person] * 10 + [at(0.1, others[0]), at(0.11, others[1]), at(0.1, others[2]), at(0.6, others[3])]
+    )
+    groups, photos = np.array([0] * 10 + [1, 2, 3, 4]), np.array([*range(11), 10, 9, 11])
+    rates = [1e-6, 1e-3, 0.5, 1]  # at 0, 0.2, 1 and 2
+    calibration = Calibration("abc", [0, 0.2, 1, 2], rates, [], [0, 0.8, 1, 1], [], {"10": rates}, 1_000_000, "made up")
+    found = people.with_left_over(vectors, groups, calibration, photos)
+    assert found.tolist() == [0] * 10 + [0, 1, 2, 3]
 
 
 def test_people_keep_their_names_and_leave_without_a_trace(archive, monkeypatch):
@@ -196,7 +220,7 @@ def test_a_removal_that_is_killed_is_brought_to_its_end(archive, monkeypatch, st
 def test_somebody_with_very_many_photos_stays_one():
     many, _ = made_up(1, 1500, spread=0.3)
     others, _ = made_up(60, 6, spread=0.3, seed=1)
-    groups = people.communities(np.concatenate([many, others]).astype(np.float16), 0.5)
+    groups = people.communities(np.concatenate([many, others]).astype(np.float16), 0.4)
     assert np.unique(groups[:1500], return_counts=True)[1].max() > 1450
     assert len(set(groups[:1500])) < 10
     assert not set(groups[:1500]) & set(groups[1500:])

@@ -20,7 +20,8 @@ import psutil
 import pyarrow as pa
 from lancedb.index import BTree
 
-from facelib.archive.people import communities, faces_of, persons_of, tie_rate, with_left_over
+from facelib.archive.grouping import communities, tie_rate, with_left_over
+from facelib.archive.people import faces_of, persons_of
 from facelib.archive.table import PHOTO, Archive
 from facelib.clustering import sort_by_person, sorting_rate
 from facelib.datasets.aligned import aligned_open_set, aligned_set

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pytest
 from people import made_up
 
-from facelib.archive import people, run
+from facelib.archive import grouping, people, run
 from facelib.archive.table import PHOTO, Archive, read
 from facelib.decisions import Calibration
 from facelib.files import digest
@@ -117,16 +117,16 @@ def test_nearest_by_hand_and_through_the_index(archive):
 
 def test_neighbours_in_cells_are_those_of_comparing_with_all(monkeypatch):
     vectors, names = made_up(400, 10, spread=0.4)
-    monkeypatch.setattr(people, "CELL", 200)
+    monkeypatch.setattr(grouping, "CELL", 200)
 
     def neighbours(found):
         return {row: set(near) for rows, numbers, _ in found for row, near in zip(rows, numbers.tolist())}
 
-    cells, compared = neighbours(people.by_cells(vectors)), neighbours(people.by_comparing(vectors))
+    cells, compared = neighbours(grouping.by_cells(vectors)), neighbours(grouping.by_comparing(vectors))
     assert sorted(cells) == sorted(compared) == list(range(len(vectors)))
     same = [len({n for n in cells[row] & compared[row] if names[n] == names[row]}) for row in cells]
     assert np.mean(same) > 7.5  # of 10: 8 of 20 cells are looked at
-    found = bcubed(names, people.communities(np.float16(vectors), 0.3, compared=0))
+    found = bcubed(names, grouping.communities(np.float16(vectors), 0.3, compared=0))
     assert found["precision"] > 0.98 and found["recall"] > 0.9
 
 
@@ -144,7 +144,7 @@ def test_faces_that_were_left_over_go_to_whom_they_are_like():
     groups, photos = np.array([0] * 10 + [1, 2, 3, 4]), np.array([*range(11), 10, 9, 11])
     rates = [1e-6, 1e-3, 0.5, 1]  # at 0, 0.2, 1 and 2
     calibration = Calibration("abc", [0, 0.2, 1, 2], rates, [], [0, 0.8, 1, 1], [], {"10": rates}, 1_000_000, "made up")
-    found = people.with_left_over(vectors, groups, calibration, photos)
+    found = grouping.with_left_over(vectors, groups, calibration, photos)
     assert found.tolist() == [0] * 10 + [0, 1, 2, 3]
 
 
@@ -220,7 +220,7 @@ def test_a_removal_that_is_killed_is_brought_to_its_end(archive, monkeypatch, st
 def test_somebody_with_very_many_photos_stays_one():
     many, _ = made_up(1, 1500, spread=0.3)
     others, _ = made_up(60, 6, spread=0.3, seed=1)
-    groups = people.communities(np.concatenate([many, others]).astype(np.float16), 0.4)
+    groups = grouping.communities(np.concatenate([many, others]).astype(np.float16), 0.4)
     assert np.unique(groups[:1500], return_counts=True)[1].max() > 1450
     assert len(set(groups[:1500])) < 10
     assert not set(groups[:1500]) & set(groups[1500:])

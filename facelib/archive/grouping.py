@@ -118,7 +118,7 @@ def by_comparing(vectors: np.ndarray) -> Iterator[Neighbours]:
 
 def by_cells(vectors: np.ndarray) -> Iterator[Neighbours]:
     """As `by_comparing`, but only with the vectors of those cells whose centres are nearest to that of its own cell.
-    (Asked a million times, LanceDB's index would take more than an hour: it is made for one question at a time.)"""
+    (LanceDB's index is made for one question at a time: a million of them would take hours.)"""
     few = np.random.default_rng(0).permutation(len(vectors))[:LEARNED]
     means = MiniBatchKMeans(-(-len(vectors) // CELL), random_state=0, n_init=1, batch_size=4096)
     means.fit(vectors[few].astype(np.float32))

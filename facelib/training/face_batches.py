@@ -97,12 +97,14 @@ class FaceBatches(EpochDataset):
         how, frame = self.augment, self._frames(chance, len(rows))
         places = moved(self.pixels, chance, how.strength)
         if how.pose:
-            turning = (~chance.happens(0.4)).float()
-            yaw = (turning * chance.normal(std=how.pose)).clamp(-0.55, 0.55)
-            pitch = (turning * chance.normal(std=0.45 * how.pose)).clamp(-0.3, 0.3)
-            places = before_turn(places, yaw, pitch)
+            turning = torch.nonzero(~chance.happens(0.4))[:, 0]
+            yaw, pitch = (
+                chance.normal(std=how.pose).clamp(-0.55, 0.55),
+                chance.normal(std=0.45 * how.pose).clamp(-0.3, 0.3),
+            )
+            places[turning] = before_turn(places[turning], yaw[turning], pitch[turning])
         images = self.sample(rows, places, frame=frame)
-        return spoiled(images, chance, how.strength, how.light).clamp(0, 255).round()
+        return spoiled(images, chance, how.strength, how.light).clamp_(0, 255).round_()
 
     def _frames(self, chance: Chance, count: int) -> tuple[Tensor, Tensor]:
         """Corners (b, 2) of what is seen of each picture; mostly all of it."""
@@ -124,10 +126,10 @@ class FaceBatches(EpochDataset):
         `frame`: corners (b, 2) of what is seen of each picture; outside, its border is repeated. None: all of it.
         """
         matrices = self.matrices[rows]
-        places = places @ matrices[:, :, :2].transpose(1, 2) + matrices[:, None, :, 2]
+        places = torch.baddbmm(matrices[:, None, :, 2], places, matrices[:, :, :2].transpose(1, 2))
         if frame is not None:
-            places = torch.maximum(torch.minimum(places, frame[1][:, None]), frame[0][:, None])
-        grid = (places / (self.side - 1) * 2 - 1).reshape(len(rows), side, side, 2)
+            places.clamp_(frame[0][:, None], frame[1][:, None])
+        grid = places.mul_(2 / (self.side - 1)).sub_(1).reshape(len(rows), side, side, 2)
         pictures = torch.from_numpy(self.pictures.take(rows.numpy())) if self.there is None else self.there[rows]
         pictures = pictures.permute(0, 3, 1, 2).float()
         return F.grid_sample(pictures, grid, mode="bilinear", padding_mode="border", align_corners=True)
@@ -152,14 +154,15 @@ def moved(pixels: Tensor, chance: Chance, strength: float) -> Tensor:
     x = torch.stack([mirror * angle.cos() * scale * aspect, mirror * angle.sin() * scale], -1)
     y = torch.stack([-angle.sin() * scale, angle.cos() * scale / aspect], -1)
     matrices = torch.stack([x, y], 1)  # rows: what a step along x, and along y, of the new picture is in the old one
-    return (pixels - MIDDLE) @ matrices + MIDDLE + shift[:, None]
+    return torch.baddbmm(MIDDLE + shift[:, None], (pixels - MIDDLE).expand(len(matrices), -1, -1), matrices)
 
 
-def head_depth(places: Tensor) -> Tensor:
-    """How far a generic face comes forward, in pixels, at places (..., 2) about `HEAD`: a smooth head and a nose."""
-    x, y = places.unbind(-1)
-    head = 46 * torch.exp(-0.8 * ((x / 46) ** 2 + (y / 62) ** 2))
-    return head + 8 * torch.exp(-((x / 9) ** 2) - ((y - 8) / 11) ** 2)
+def head_depth(x: Tensor, y: Tensor) -> Tensor:
+    """How far a generic face comes forward, in pixels, at places about `HEAD`: a smooth head and a nose."""
+    x_square = x.square()
+    head = (x_square * (-0.8 / 46**2)).add_(y.square(), alpha=-0.8 / 62**2).exp_()
+    nose = (x_square * (-1 / 9**2)).add_((y - 8).square_(), alpha=-1 / 11**2).exp_()
+    return head.mul_(46).add_(nose, alpha=8)
 
 
 def before_turn(places: Tensor, yaw: Tensor, pitch: Tensor) -> Tensor:
@@ -168,7 +171,7 @@ def before_turn(places: Tensor, yaw: Tensor, pitch: Tensor) -> Tensor:
     middle = torch.tensor(HEAD, device=places.device)
     yaw, pitch = yaw[:, None], pitch[:, None]
     template = torch.from_numpy(TEMPLATE).to(places.device)[None] - middle
-    depth = head_depth(template)
+    depth = head_depth(*template.unbind(-1))
     turned = torch.stack(
         [
             template[..., 0] * yaw.cos() + depth * yaw.sin(),
@@ -183,10 +186,10 @@ def before_turn(places: Tensor, yaw: Tensor, pitch: Tensor) -> Tensor:
     factor = ((start - start_mean).conj() * (to - to_mean)).sum(1, keepdim=True) / start_spread
     seen = torch.view_as_complex((places - middle).contiguous())
     seen = torch.view_as_real((seen - start_mean) * factor + to_mean)
-    before = seen
+    x, y = (part.contiguous() for part in seen.unbind(-1))
+    straight_x, straight_y = x / yaw.cos(), y / pitch.cos()
     for _ in range(6):  # the depth that moved a place is that of where it came from
-        depth = head_depth(before)
-        x = (seen[..., 0] - depth * yaw.sin()) / yaw.cos()
-        y = (seen[..., 1] + depth * pitch.sin()) / pitch.cos()
-        before = 0.7 * torch.stack([x, y], -1) + 0.3 * before
-    return before + middle
+        depth = head_depth(x, y)
+        x = x.lerp(straight_x - depth * yaw.tan(), 0.7)
+        y = y.lerp(straight_y + depth * pitch.tan(), 0.7)
+    return torch.stack([x, y], -1) + middle

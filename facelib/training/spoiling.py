@@ -32,14 +32,15 @@ def as_column(values: Tensor) -> Tensor:
 
 def brightness(images: Tensor) -> Tensor:
     """(b, 3, h, w) -> (b, 1, h, w)."""
-    return (images * torch.tensor(GREY, device=images.device)[:, None, None]).sum(1, keepdim=True)
+    red, green, blue = images.split(1, 1)
+    return (GREY[0] * red).add_(green, alpha=GREY[1]).add_(blue, alpha=GREY[2])
 
 
 def relight(images: Tensor, gamma: Tensor, contrast: Tensor, gain: Tensor, tint: Tensor) -> Tensor:
     """Gamma, contrast about the mean, brightness, and a factor for each colour, `tint` (b, 3)."""
-    images = 255 * (images / 255).clamp(1e-4, 1) ** as_column(gamma)
-    mean = images.mean((1, 2, 3), keepdim=True)
-    return ((images - mean) * as_column(contrast) + mean) * as_column(gain) * tint[:, :, None, None]
+    images = (images / 255).clamp_(1e-4, 1).pow_(as_column(gamma))
+    mean, factor = images.mean((1, 2, 3), keepdim=True), 255 * as_column(gain) * tint[:, :, None, None]
+    return images.mul_(factor * as_column(contrast)).add_(factor * mean * (1 - as_column(contrast)))
 
 
 def light_from_one_side(images: Tensor, across: Tensor, down: Tensor) -> Tensor:
@@ -48,13 +49,12 @@ def light_from_one_side(images: Tensor, across: Tensor, down: Tensor) -> Tensor:
     height, width = images.shape[2:]
     x, y = (torch.linspace(-1, 1, n, device=images.device) for n in (width, height))
     ramp = as_column(across) * x + as_column(down) * y[:, None]
-    return images * ramp.clamp(-1.2, 1.2).exp()
+    return images * ramp.clamp_(-1.2, 1.2).exp_()
 
 
 def saturate(images: Tensor, factor: Tensor) -> Tensor:
     """Colours further from grey, or nearer to it; 0: black and white."""
-    grey = brightness(images)
-    return grey + (images - grey) * as_column(factor)
+    return brightness(images).lerp(images, as_column(factor))
 
 
 def blur(images: Tensor, weights: Tensor, upright: Tensor) -> Tensor:
@@ -126,6 +126,11 @@ def hide(images: Tensor, centre: Tensor, half: Tensor, colour: Tensor) -> Tensor
     return torch.where(inside, colour[:, :, None, None], images)
 
 
+def add_noise(images: Tensor, deviation: Tensor) -> Tensor:
+    """Each number changed at random."""
+    return (images + as_column(deviation) * torch.randn_like(images)).clamp_(0, 255)
+
+
 def some(spoil, images: Tensor, chosen: Tensor, *values: Tensor) -> Tensor:
     """`spoil(images, *values)` for the chosen (b,) pictures only, the others as they are."""
     rows = torch.nonzero(chosen)[:, 0]
@@ -158,8 +163,7 @@ def spoiled(images: Tensor, chance: Chance, strength: float, light: float = 0.0)
     level = chance.uniform(high=len(SIDES)).floor()
     images = shrink(images, torch.where(chance.happens(0.33 * s), level, -1.0))
     noise = torch.where(chance.happens(0.15 * s), chance.uniform(low=3, high=18), 0.0)
-    if (noise > 0).any():
-        images = (images + as_column(noise) * torch.randn_like(images)).clamp(0, 255)
+    images = some(add_noise, images, noise > 0, noise)
     quality = torch.exp(chance.uniform(low=2.08, high=4.32))  # 8 to 75
     images = some(jpeg, images, chance.happens(0.33 * s), quality)
     centre, half = chance.uniform(2, high=side), chance.uniform(2, low=0.07 * side, high=0.27 * side)

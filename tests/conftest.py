@@ -7,6 +7,9 @@ from facelib.settings import SPIN_COUNT
 os.environ["FACELIB_SIZE"] = "embedded"  # for the notebooks, which pytest runs in the same go
 # Inherited by the kernels of the notebooks and by every process that a test starts.
 os.environ.setdefault("GOMP_SPINCOUNT", SPIN_COUNT)
+if workers := int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", 0)):
+    # Two that each compute with two threads on two cores are half as fast as two with one thread each.
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // workers)))
 os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"  # it would ask the network for its newest version
 
 import matplotlib
@@ -15,7 +18,6 @@ matplotlib.use("Agg")
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
 from facelib import FacePipeline, load_detector, read_image, sample_photo
@@ -40,7 +42,6 @@ def detector(request):
 @pytest.fixture(scope="session")
 def pipeline():
     """The shipped weights with the packaged detector, on the CPU."""
-    torch.set_num_threads(2)
     return FacePipeline.from_pretrained("retinaface", device="cpu")
 
 

@@ -111,7 +111,9 @@ def test_a_second_head_learns_from_a_teacher(own_folder, tmp_path, monkeypatch):
         own_folder, tmp_path / "taught.pt", f"start={tmp_path / 'my.pt'}", *told, "learning_rate=1e-9"
     )
     started = train(recipe, device="cpu", progress=False)[1]
-    taught = small_recipe(own_folder, tmp_path / "taught.pt", f"start={tmp_path / 'my.pt'}", *told, "stages=[[40, 8]]")
+    taught = small_recipe(
+        own_folder, tmp_path / "taught.pt", f"start={tmp_path / 'my.pt'}", *told, "stages=[[40, 60]]", "strength=0.0"
+    )
     run(taught, device="cpu", progress=False)
     entry = read_manifest(tmp_path)["taught.pt"]
     assert entry["learned_from"] == "labels and dlib"

@@ -3,20 +3,29 @@
 import importlib
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:
-    from facelib.alignment import align_faces
-    from facelib.detection import load_detector
-    from facelib.embedding import cosine_distance, load_embedder
-    from facelib.gallery import Gallery
-    from facelib.landmarks import load_landmarker
-    from facelib.pipeline import Face, FacePipeline, sample_photo
-    from facelib.reading import read_image
+from facelib.settings import limit_openmp_spinning
 
-__version__ = "0.2.0"
+if TYPE_CHECKING:
+    from facelib.alignment.align import align_faces
+    from facelib.alignment.landmarker import load_landmarker
+    from facelib.detection.detector import load_detector
+    from facelib.embedding.embedder import load_embedder
+    from facelib.embedding.similarity import cosine_distance
+    from facelib.io.images import read_image
+    from facelib.io.sample import sample_photo
+    from facelib.pipeline import FacePipeline
+    from facelib.recognition.gallery import Gallery
+    from facelib.types import Face, FacelibError, Faces
+
+limit_openmp_spinning()
+
+__version__ = "0.3.0.dev0"
 
 __all__ = [
     "Face",
     "FacePipeline",
+    "FacelibError",
+    "Faces",
     "Gallery",
     "align_faces",
     "cosine_distance",
@@ -27,22 +36,28 @@ __all__ = [
     "sample_photo",
 ]
 
-# Imported when first asked for: `python -m facelib --help` should not wait for PyTorch.
-_ROOMS = {
-    "Face": "pipeline",
+# Imported when first asked for, so that `python -m facelib --help` does not wait for NumPy.
+_MODULES = {
+    "Face": "types",
+    "FacelibError": "types",
+    "Faces": "types",
     "FacePipeline": "pipeline",
-    "Gallery": "gallery",
-    "align_faces": "alignment",
-    "cosine_distance": "embedding",
-    "load_detector": "detection",
-    "load_embedder": "embedding",
-    "load_landmarker": "landmarks",
-    "read_image": "reading",
-    "sample_photo": "pipeline",
+    "Gallery": "recognition.gallery",
+    "align_faces": "alignment.align",
+    "cosine_distance": "embedding.similarity",
+    "load_detector": "detection.detector",
+    "load_embedder": "embedding.embedder",
+    "load_landmarker": "alignment.landmarker",
+    "read_image": "io.images",
+    "sample_photo": "io.sample",
 }
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _ROOMS:
+    if name not in _MODULES:
         raise AttributeError(f"module 'facelib' has no attribute {name!r}")
-    return getattr(importlib.import_module(f"facelib.{_ROOMS[name]}"), name)
+    return getattr(importlib.import_module(f"facelib.{_MODULES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

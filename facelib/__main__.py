@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TextIO
 
-from facelib import commands
-from facelib.commands import COMMANDS, add_looking, make_pipeline, photos_of
-from facelib.running import INTERRUPTED, made_by, process, report, say
+from facelib.cli import commands
+from facelib.cli.commands import COMMANDS, add_detection_options, make_pipeline, photos_of
+from facelib.cli.runs import INTERRUPTED, process, report, say
 from facelib.settings import SAME, SPIN_COUNT
 
 
@@ -27,7 +27,7 @@ def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("photos", nargs="*", metavar="PHOTO", help="photos, or folders of photos")
     parser.add_argument("--sample", action="store_true", help="use insightface's sample photo of six people")
     parser.add_argument("--out", type=Path, required=True, help="folder for the results, made if missing")
-    add_looking(parser)
+    add_detection_options(parser)
     parser.add_argument("--fpr", type=float, default=SAME, metavar="RATE", help="of strangers who are marked 'same?'")
     parser.add_argument("--threshold", type=float, metavar="DISTANCE", help="instead: marked up to this distance")
     parser.add_argument("--json", action="store_true", help="for programs: faces.json in place of the table")
@@ -115,9 +115,9 @@ def run(options: argparse.Namespace) -> int:
     # Imported here, so that --help and wrong arguments answer at once.
     import matplotlib
 
-    from facelib.files import printable
-    from facelib.pipeline import sample_photo
-    from facelib.results import Results, prepare_folder
+    from facelib.cli.results import Results, prepare_folder
+    from facelib.io.files import printable
+    from facelib.io.sample import sample_photo
 
     matplotlib.use("Agg")  # writes files, opens no window
     out = options.out
@@ -128,7 +128,7 @@ def run(options: argparse.Namespace) -> int:
         pipeline = make_pipeline(options)
         threshold = threshold_for(pipeline, options)
         any_detector = options.detector == "auto"
-        results = Results(out, made_by(pipeline), pipeline.detector.name, photos, any_detector).resume()
+        results = Results(out, pipeline.pipeline_id, pipeline.detector_name, photos, any_detector).resume()
     except (OSError, ValueError, RuntimeError) as error:
         return say(f"error: {printable(error)}")
     stopped = process(pipeline, results, options.batch_size)

@@ -149,7 +149,7 @@ def identification_rate(
     if not all(0 <= fpr < 1 for fpr in fprs):
         raise ValueError(f"fprs={list(fprs)}: each must be at least 0 and below 1")
     genuine, impostor = pair_similarities(query, people, distractors)
-    if few := [fpr for fpr in fprs if fpr > 0 and not place_of(fpr, len(impostor))]:
+    if few := [fpr for fpr in fprs if fpr > 0 and not threshold_index(fpr, len(impostor))]:
         raise ValueError(
             f"FPR {few[0]:g} of {len(impostor):,} impostor pairs is less than one pair, which would be the TPR at FPR "
             f"0: give more photos of different people, or a rate of 1 / {len(impostor)} at least"
@@ -157,27 +157,27 @@ def identification_rate(
     impostor = np.sort(impostor)[::-1]
     rows = []
     for fpr in fprs:
-        threshold = impostor[place_of(fpr, len(impostor))]
+        threshold = impostor[threshold_index(fpr, len(impostor))]
         rows.append({"fpr": float(fpr), "threshold": float(threshold), "tpr": float((genuine > threshold).mean())})
     return rows
 
 
-def rates_of(vectors: np.ndarray, people: np.ndarray) -> dict[str, float]:
+def tpr_at_fprs(vectors: np.ndarray, people: np.ndarray) -> dict[str, float]:
     """FPR -> TPR of `identification_rate`, e.g. {"0.1": 0.92, ...}: the short form for tables, without the rates for
     which there are too few pairs."""
-    return {f"{row['fpr']:g}": row["tpr"] for row in identification_rate(vectors, people, fprs=possible_rates(people))}
+    return {f"{row['fpr']:g}": row["tpr"] for row in identification_rate(vectors, people, fprs=measurable_fprs(people))}
 
 
-def place_of(fpr: float, pairs: int) -> int:
+def threshold_index(fpr: float, pairs: int) -> int:
     """int(fpr * pairs), of the number that is meant: 1 / 779 of 779 pairs is one."""
     return int(fpr * pairs + 1e-9)
 
 
-def possible_rates(people: np.ndarray, fprs: Sequence[float] = FPRS) -> list[float]:
+def measurable_fprs(people: np.ndarray, fprs: Sequence[float] = FPRS) -> list[float]:
     """Those of the false positive rates that are at least one of the impostor pairs among these people."""
     counts = np.unique(people, return_counts=True)[1]
     pairs = (counts.sum() ** 2 - (counts**2).sum()) // 2
-    return [fpr for fpr in fprs if place_of(fpr, pairs)]
+    return [fpr for fpr in fprs if threshold_index(fpr, pairs)]
 
 
 def triplet_accuracy(vectors: np.ndarray, people: np.ndarray) -> float:

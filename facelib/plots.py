@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.offsetbox import AnnotationBbox, OffsetImage
 from matplotlib.ticker import PercentFormatter
 
-from facelib.files import printable
+from facelib.io.files import printable
 
 SHOWN_SIDE = 2000  # pixels of the longer side of a photo, as far as it is drawn
 # Fonts with Chinese, Japanese and Korean letters, of which most systems have one.
@@ -78,7 +78,7 @@ def draw_faces(axes: Axes, faces: Sequence) -> None:
     width = np.diff(axes.get_xlim())[0]
     for number, face in enumerate(faces):
         x1, y1, x2, y2 = face.box
-        line = dict(edgecolor="white", linewidth=1.5, linestyle="--" if face.doubt else "-")
+        line = dict(edgecolor="white", linewidth=1.5, linestyle="--" if face.quality_issue else "-")
         axes.add_patch(plt.Rectangle((x1, y1), x2 - x1, y2 - y1, fill=False, **line))
         label = dict(color="black", fontsize=9, bbox=dict(facecolor="white", edgecolor="none", pad=1.5))
         axes.text(x1, y1, str(number), va="bottom", **label)

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 DETECTORS = ("auto", "insightface", "retinaface")
 SAME, DIFFERENT = 0.001, 0.01  # false positive rates: up to the first it is one person, from the second it is two
 SMALLEST_FACE = 40.0  # pixels of a photo, looked for unless something else is asked for
+BATCH_BYTES = 75_000_000  # of decoded photos, after which a batch is full: 25 megapixels
 
 _PACKAGE = Path(__file__).parent
 # Installed from a wheel, weights and lists travel inside the package; in a checkout they lie beside it.
@@ -29,10 +30,11 @@ LISTS = _PACKAGE / "_data" if _INSTALLED else _PACKAGE.parent / "data"  # frozen
 SPIN_COUNT = "3000"
 
 
-def share_cores() -> None:
-    """Called as a wing is imported: where that is for `python -m`, which owns the process, set the variable; the
-    environment of a program that uses the package stays as it is."""
-    if sys.argv[:1] == ["-m"]:  # Python's place holder while it looks for the module that it runs
+def limit_openmp_spinning() -> None:
+    """Set GOMP_SPINCOUNT where a command of this package owns the process (`python -m facelib...`), before PyTorch is
+    imported; the environment of a program that uses the package stays as it is."""
+    command = sys.orig_argv[sys.orig_argv.index("-m") + 1 :][:1] if "-m" in sys.orig_argv else []
+    if sys.argv[:1] == ["-m"] and command and command[0].partition(".")[0] == "facelib":
         os.environ.setdefault("GOMP_SPINCOUNT", SPIN_COUNT)
 
 
@@ -47,7 +49,7 @@ def cache_folder() -> Path:
     return Path(os.environ.get("FACELIB_CACHE") or Path.home() / ".cache" / "facelib").expanduser()
 
 
-def pick_device(device: str | int | torch.device | None = None) -> torch.device:
+def select_device(device: str | int | torch.device | None = None) -> torch.device:
     """ "cpu", "cuda", "mps", "cuda:1" or 1 for a GPU by its number, or the best there is for None; a torch.device is
     one too.
 

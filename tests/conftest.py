@@ -67,7 +67,7 @@ def prepared(tmp_path, monkeypatch):
 def own_folder(tmp_path, pipeline, monkeypatch):
     """Three people of ORL enlarged, two photos each, one of them broken, and an empty folder."""
     monkeypatch.setenv("FACELIB_DATA", str(tmp_path / "data"))
-    monkeypatch.setattr("facelib.datasets.pictures.load_detector", lambda: pipeline.detector)
+    monkeypatch.setattr("facelib.datasets.training_crops.load_detector", lambda: pipeline.detector)
     orl = load_orl()
     for person in ("s1", "s2", "s3"):
         (tmp_path / "mine" / person).mkdir(parents=True)

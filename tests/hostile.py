@@ -314,7 +314,7 @@ def hang(*_: object) -> None:
 
 def main() -> None:
     from facelib import FacePipeline
-    from facelib.files import printable
+    from facelib.io.files import printable
 
     count, seed, folder = int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3])
     pipeline = FacePipeline.from_pretrained("retinaface", device="cpu")

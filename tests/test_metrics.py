@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from facelib.embedding import cosine_distance
+from facelib.embedding.similarity import cosine_distance
 from facelib.metrics import (
     bootstrap_identification_rate,
     bootstrap_summary,
@@ -13,11 +13,11 @@ from facelib.metrics import (
     identification_rate,
     landmark_errors,
     lfw_accuracy,
+    measurable_fprs,
     pair_similarities,
-    possible_rates,
     rank_1,
-    rates_of,
     top_k_accuracy,
+    tpr_at_fprs,
     triplet_accuracy,
     verification_summary,
 )
@@ -193,5 +193,5 @@ def test_a_rate_of_less_than_one_pair_is_refused():
     ):
         identification_rate(vectors, people, fprs=[0.1, 0.0001])
     assert identification_rate(vectors, people, fprs=[1 / 54])[0]["tpr"] <= 1
-    assert possible_rates(people) == [0.1]
-    assert list(rates_of(vectors, people)) == ["0.1"]
+    assert measurable_fprs(people) == [0.1]
+    assert list(tpr_at_fprs(vectors, people)) == ["0.1"]

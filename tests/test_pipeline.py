@@ -7,9 +7,9 @@ import pytest
 from PIL import Image
 
 from facelib import Face, FacePipeline, load_embedder, load_landmarker
-from facelib.alignment import TEMPLATE
-from facelib.embedding import cosine_distance
-from facelib.pipeline import Faces
+from facelib.alignment.align import TEMPLATE
+from facelib.embedding.similarity import cosine_distance
+from facelib.types import Faces
 
 
 @pytest.fixture(scope="module")
@@ -159,7 +159,7 @@ def test_a_photo_over_which_a_step_fails_costs_only_itself(pipeline, photo, monk
         return real(aligned)
 
     monkeypatch.setattr(pipeline.embedder, "embed", fail)
-    with pytest.warns(UserWarning, match="photo 1 is left out"):
+    with pytest.warns(UserWarning, match="photo 1 is skipped"):
         results = pipeline([photo, photo // 5, photo])
     assert [len(r) for r in results] == [6, 0, 6]
     assert isinstance(results[1].error, RuntimeError)
@@ -215,7 +215,7 @@ def test_results_are_ordinary_objects(faces):
     assert len({*faces, *faces}) == 6
     again = pickle.loads(pickle.dumps(faces))
     assert np.array_equal(again[3].embedding, faces[3].embedding)
-    assert again.searched_to == faces.searched_to == pytest.approx(32)
+    assert again.min_detectable_face == faces.min_detectable_face == pytest.approx(32)
     distance = cosine_distance(faces[0].embedding, faces[1].embedding)
     json.dumps({"score": faces[0].score, "quality": faces[0].quality, "distance": distance})
     mean = (faces[0].embedding + faces[1].embedding) / 2

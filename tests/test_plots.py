@@ -4,7 +4,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
-from facelib.files import printable
+from facelib.io.files import printable
 from facelib.plots import annotated_photo, distance_matrix, name_text, show_image
 
 

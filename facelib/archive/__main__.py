@@ -7,7 +7,7 @@ import sys
 import tempfile
 import time
 
-from facelib.inputs import ADDRESS
+from facelib.io.inputs import ADDRESS
 from facelib.settings import DETECTORS, one_line_errors
 
 
@@ -25,9 +25,9 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--marks", help="a folder that all machines of a cluster see, for notes of what is worked on")
     parser.add_argument("--retry", action="store_true", help="try photos again that had an error")
     options = parser.parse_args()
-    if options.address and not options.marks:
+    if options.address and not options.in_progress_dir:
         parser.error("--address: name a folder with --marks that all machines of the cluster see")
-    if options.marks and ADDRESS.match(options.marks):
+    if options.in_progress_dir and ADDRESS.match(options.in_progress_dir):
         parser.error(f"--marks {options.marks}: expected a folder, not an address")
     if options.batch_size < 1 or (options.workers is not None and options.workers < 1):
         parser.error("--batch-size and --workers: at least 1")
@@ -51,7 +51,7 @@ def main() -> int:
     started, photos, faces, errors, again = time.time(), 0, 0, 0, 0
     with tempfile.TemporaryDirectory(prefix="facelib-archive-") as own:
         job = Job(
-            options.source, options.out, settings, options.marks or own, options.workers, options.batch_size,
+            options.source, options.out, settings, options.in_progress_dir or own, options.workers, options.batch_size,
             options.write_every, options.retry,
         )  # fmt: skip
         try:

@@ -11,10 +11,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from lancedb.index import BTree
 
-from facelib.archive.grouping import communities, tie_rate, with_left_over
+from facelib.archive.communities import communities, link_fmr, with_left_over
 from facelib.archive.table import EXACT_ROWS, Archive, chunks, quoted, read
-from facelib.decisions import load_calibration
-from facelib.files import digest
+from facelib.io.files import digest
+from facelib.recognition.calibration import load_calibration
 from facelib.settings import one_line_errors
 
 UNNAMED, DOUBTFUL = "Person", "?"  # "Person 7"; of whom too little is seen
@@ -45,8 +45,8 @@ class FaceRows:
         return list(zip(self.names, self.numbers))
 
 
-def sort_people(archive: Archive, rate: float | None = None) -> int:
-    """Give every face a person, in the table `people`; gives the number of persons. `rate`: None: see `tie_rate`.
+def cluster_people(archive: Archive, rate: float | None = None) -> int:
+    """Give every face a person, in the table `people`; gives the number of persons. `rate`: None: see `link_fmr`.
 
     A name that somebody has given stays, and goes to the others of its community; of several names in one community the
     most frequent one does. A number stays with the community that has most of the faces that had it.
@@ -54,8 +54,8 @@ def sort_people(archive: Archive, rate: float | None = None) -> int:
     with archive.writing():
         faces, before = faces_of(archive), persons_of(archive)
         sure = np.flatnonzero(~faces.doubtful)
-        calibration, own = load_calibration(archive.key), (faces.vectors[sure], faces.photos[sure])
-        groups = communities(own[0], calibration.distance_at(rate or tie_rate(len(sure))), own[1])
+        calibration, own = load_calibration(archive.model_id), (faces.vectors[sure], faces.photos[sure])
+        groups = communities(own[0], calibration.distance_at(rate or link_fmr(len(sure))), own[1])
         groups = with_left_over(own[0], groups, calibration, own[1])
         keys, rows = faces.keys, [Row(DOUBTFUL, False)] * len(faces.names)
         for i in np.flatnonzero(faces.doubtful):
@@ -79,11 +79,11 @@ def sort_people(archive: Archive, rate: float | None = None) -> int:
 
 def faces_of(archive: Archive) -> FaceRows:
     """Read from the table."""
-    table = read(archive.faces, "photo", "face", "doubt", "vector")
+    table = read(archive.faces, "photo", "face", "quality_issue", "vector")
     size = archive.faces.schema.field("vector").type.list_size
     vectors = table["vector"].combine_chunks().flatten().to_numpy().reshape(-1, size)
     photos = table["photo"].combine_chunks().dictionary_encode().indices.to_numpy()
-    doubtful = pc.not_equal(table["doubt"], "").to_numpy()
+    doubtful = pc.not_equal(table["quality_issue"], "").to_numpy()
     names, numbers = table["photo"].to_pylist(), table["face"].to_pylist()
     return FaceRows(vectors, names, photos, numbers, doubtful)
 
@@ -160,12 +160,12 @@ def remove_photos(archive: Archive, photos: Sequence[str]) -> int:
         ValueError: a photo that is not there.
     """
     with archive.writing():
-        gone = archive.gone()  # asked for again, perhaps because the first time was cut off
-        if missing := sorted(name for name in set(photos) - archive.done() if digest(name) not in gone):
+        deleted_ids = archive.deleted_ids()  # asked for again, perhaps because the first time was cut off
+        if missing := sorted(name for name in set(photos) - archive.done() if digest(name) not in deleted_ids):
             raise ValueError(f"{missing[0]}: {archive.place} has no photo of that name")
         each = [quoted(name) for name in sorted(set(photos))]
         where = [f"photo IN ({', '.join(part)})" for part in chunks(each, 500)]
-        return archive.remove(where, archive.tables(), [name for name in photos if digest(name) not in gone])
+        return archive.remove(where, archive.tables(), [name for name in photos if digest(name) not in deleted_ids])
 
 
 @one_line_errors
@@ -188,7 +188,7 @@ def main() -> None:
     elif options.remove_photo:
         print(f"{remove_photos(archive, options.remove_photo)} faces of {len(options.remove_photo)} photos are gone")
     else:
-        print(f"{sort_people(archive, options.rate):,} people; `people` in {options.table} says whose face is whose")
+        print(f"{cluster_people(archive, options.rate):,} people; `people` in {options.table} says whose face is whose")
 
 
 if __name__ == "__main__":

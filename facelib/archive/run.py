@@ -14,12 +14,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import ray
 
-from facelib.alignment import SIZE
+from facelib.alignment.align import SIZE
 from facelib.archive.source import BLOCK, photos_of
 from facelib.archive.table import EXACT_ROWS, Archive
 from facelib.archive.worker import Worker
 from facelib.pipeline import FacePipeline
-from facelib.running import made_by
 
 MOST = 20_000  # photos that are held before they are written
 TIDIED = 50  # parts after which their files are joined and the tables' older versions left behind
@@ -37,7 +36,7 @@ class Job:
     source: str
     out: str
     settings: dict[str, Any]
-    marks: str
+    in_progress_dir: str
     workers: int | None = None
     batch: int = 16
     every: float = 60.0
@@ -63,21 +62,21 @@ def run(job: Job) -> Iterator[Written]:
     source, lines = photos_of(job.source)
     print(*lines, sep="\n", end="\n" * bool(lines), flush=True)
     pipeline = FacePipeline.from_pretrained(**job.settings | {"device": "cpu"})
-    made, size = made_by(pipeline), vector_size(pipeline)
+    made, size = pipeline.pipeline_id, vector_size(pipeline)
     # Every machine has the detector that is here, whatever "auto" would be there.
-    settings = job.settings | {"detector": pipeline.detector.name}
-    archive = Archive(job.out, pipeline.key, size, f"{made} {pipeline.detector.name}")
+    settings = job.settings | {"detector": pipeline.detector_name}
+    archive = Archive(job.out, pipeline.model_id, size, f"{made} {pipeline.detector_name}")
     del pipeline
-    marks = Path(job.marks) / f"facelib-{uuid.uuid4().hex}"
+    in_progress_dir = Path(job.in_progress_dir) / f"facelib-{uuid.uuid4().hex}"
     with archive.writing():
-        archive.mend()
+        archive.repair()
         seen = archive.done(job.retry)
-        rows = looked_at(source, job, settings, made, str(marks), seen, archive.gone())
+        rows = process_photos(source, job, settings, made, str(in_progress_dir), seen, archive.deleted_ids())
         try:
             yield from written(rows.iter_batches(batch_size=None, batch_format="pyarrow"), archive, seen, job.every)
         finally:
-            shutil.rmtree(marks, ignore_errors=True)
-        archive.tidy()
+            shutil.rmtree(in_progress_dir, ignore_errors=True)
+        archive.compact()
         if archive.faces.count_rows() > EXACT_ROWS and not archive.faces.list_indices():
             archive.index()
 
@@ -90,10 +89,16 @@ def vector_size(pipeline: FacePipeline) -> int:
     return pipeline.embedder.embed(own(blank, points) if own else blank[None]).shape[1]
 
 
-def looked_at(
-    source: ray.data.Dataset, job: Job, settings: dict[str, Any], made: str, marks: str, seen: set[str], gone: set[str]
+def process_photos(
+    source: ray.data.Dataset,
+    job: Job,
+    settings: dict[str, Any],
+    made: str,
+    in_progress_dir: str,
+    seen: set[str],
+    deleted_ids: set[str],
 ) -> ray.data.Dataset:
-    """Rows of `PHOTO` of all whose name is not in `seen`, nor its digest in `gone`."""
+    """Rows of `PHOTO` of all whose name is not in `seen`, nor its digest in `deleted_ids`."""
     kinds = ray.cluster_resources()
     cores, cards = kinds.get("CPU", os.cpu_count() or 1), int(kinds.get("GPU", 0))
     device = str(job.settings.get("device") or ("cuda" if cards else "cpu"))
@@ -106,7 +111,13 @@ def looked_at(
     ray.data.DataContext.get_current().enable_progress_bars = False
     return source.repartition(target_num_rows_per_block=min(BLOCK, 4 * job.batch)).map_batches(
         Worker,
-        fn_constructor_args=(settings | {"device": device}, made, marks, threads, ray.put((seen, gone))),
+        fn_constructor_args=(
+            settings | {"device": device},
+            made,
+            in_progress_dir,
+            threads,
+            ray.put((seen, deleted_ids)),
+        ),
         batch_format="pyarrow",
         batch_size=job.batch,
         compute=ray.data.ActorPoolStrategy(size=workers),
@@ -131,7 +142,7 @@ def written(tables: Iterator[pa.Table], archive: Archive, seen: set[str], every:
                 yield write(part, archive, count)
                 last, parts = time.monotonic(), parts + 1
                 if parts % TIDIED == 0:
-                    archive.tidy()
+                    archive.compact()
     except BaseException:
         if any(map(len, held)):
             write(held, archive, again)

@@ -19,20 +19,20 @@ def main() -> None:
     from facelib.pipeline import FacePipeline
 
     pipeline = FacePipeline.from_pretrained(embedder=options.embedder)
-    archive = Archive(options.table, pipeline.key)
+    archive = Archive(options.table, pipeline.model_id)
     if options.index:
         with archive.writing():
             archive.index()
     count = archive.faces.count_rows()
     for number, face in enumerate(pipeline(options.photo)):
-        print(f"face {number}" + (f" ({face.doubt}: do not rely on it)" if face.doubt else ""))
+        print(f"face {number}" + (f" ({face.quality_issue}: do not rely on it)" if face.quality_issue else ""))
         for row in archive.nearest(face.embedding, options.nearest):
-            strangers = count * pipeline.calibration.expected_rate(row["distance"])
+            impostors = count * pipeline.calibration.extrapolated_fmr(row["distance"])
             who = f", {row['person']}" if row["person"] else ""
-            doubt = f" ({row['doubt']})" if row["doubt"] else ""
+            doubt = f" ({row['quality_issue']})" if row["quality_issue"] else ""
             print(
                 f"  {row['distance']:.3f}  {row['photo']} face {row['face']}{who}{doubt}; of {count:,} faces of "
-                f"strangers {strangers:.2g} would be as near"
+                f"strangers {impostors:.2g} would be as near"
             )
 
 

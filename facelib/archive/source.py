@@ -13,9 +13,9 @@ import pyarrow.fs
 import ray
 from ray.data import Dataset
 
-from facelib.files import printable
-from facelib.inputs import ADDRESS
-from facelib.photo_search import CALLED_PHOTOS, search_photos
+from facelib.io.files import printable
+from facelib.io.inputs import ADDRESS
+from facelib.io.photo_search import CALLED_PHOTOS, search_photos
 
 SCHEMA = pa.schema([("photo", pa.string()), ("content", pa.binary())])
 BLOCK = 64  # photos that are lost, and looked at again, when a worker ends

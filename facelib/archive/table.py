@@ -19,9 +19,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from lancedb.index import IvfPq
 
-from facelib.embedding import unit_vectors
-from facelib.files import digest
-from facelib.inputs import ADDRESS
+from facelib.embedding.similarity import unit_vectors
+from facelib.io.files import digest
+from facelib.io.inputs import ADDRESS
 
 try:
     import fcntl
@@ -36,7 +36,7 @@ FACE = [
     pa.field("landmarks", pa.list_(pa.float32())),  # x and y of five points
     pa.field("landmark_confidence", pa.float32()),
     pa.field("quality", pa.float32()),
-    pa.field("doubt", pa.string()),
+    pa.field("quality_issue", pa.string()),
     pa.field("vector", pa.list_(pa.float16())),
 ]
 PHOTO = pa.schema(
@@ -59,15 +59,15 @@ class Archive:
 
     Args:
         place: folder, or the address of one in an object store.
-        key, size: the embedder's key and the numbers in its vectors; needed where the tables are made.
-        made: what the rows are made by, see `made_by`; "" for whoever only reads.
+        model_id, size: the embedder's model_id and the numbers in its vectors; needed where the tables are made.
+        made: what the rows are made by, see `pipeline_id`; "" for whoever only reads.
 
     Raises:
         FileNotFoundError: nothing is there, and no size was given. ValueError: it holds vectors of another embedder, or
             rows that were made otherwise.
     """
 
-    def __init__(self, place: str, key: str | None = None, size: int | None = None, made: str = ""):
+    def __init__(self, place: str, model_id: str | None = None, size: int | None = None, made: str = ""):
         if size is None and not ADDRESS.match(place) and not Path(place, "faces.lance").is_dir():
             raise FileNotFoundError(f"{place}: no archive is there; python -m facelib.archive SOURCE --out makes one")
         # What others have written is seen at once.
@@ -75,7 +75,7 @@ class Archive:
         there = self.database.list_tables().tables
         if "faces" not in there:
             vector = pa.field("vector", pa.list_(pa.float16(), size))
-            about = {"embedder": key, "made_by": made}
+            about = {"embedder": model_id, "pipeline_id": made}
             self.database.create_table("faces", schema=pa.schema([*FACE[:-1], vector, PART], about))
         if "photos" not in there:
             columns = [pa.field("count", pa.int32()) if field.name == "faces" else field for field in PHOTO]
@@ -83,9 +83,14 @@ class Archive:
         if "removed" not in there:
             self.database.create_table("removed", schema=pa.schema([pa.field("digest", pa.string())]))
         self.faces, self.photos, self.removed = map(self.database.open_table, ("faces", "photos", "removed"))
+        if "doubt" in self.faces.schema.names:  # written by version 0.2
+            self.faces.alter_columns({"path": "doubt", "rename": "quality_issue"})
         about = {name.decode(): value.decode() for name, value in (self.faces.schema.metadata or {}).items()}
-        self.key = about.get("embedder", "")
-        for words, own, others in (("vectors of the embedder", self.key, key), ("rows by", about.get("made_by"), made)):
+        self.model_id = about.get("embedder", "")
+        for words, own, others in (
+            ("vectors of the embedder", self.model_id, model_id),
+            ("rows by", about.get("pipeline_id", about.get("made_by")), made),
+        ):
             if others and own != others:
                 raise ValueError(f"{place} holds {words} {own}, not {others}: take another place")
 
@@ -105,13 +110,13 @@ class Archive:
                 except BlockingIOError:
                     raise OSError(f"{self.place}: another process is writing there") from None
             if self.removed.count_rows(f"digest = {quoted(UNFINISHED)}"):
-                self.forget()
+                self.purge()
             yield
         finally:
             if folder is not None:
                 os.close(folder)
 
-    def mend(self) -> int:
+    def repair(self) -> int:
         """Take out the faces of a write that was cut off; gives their number."""
         written, whole = (set(read(table, "part")["part"].unique().to_pylist()) for table in (self.faces, self.photos))
         before = self.faces.count_rows()
@@ -124,7 +129,7 @@ class Archive:
         rows = read(self.photos, "photo", "error")
         return set((rows.filter(pc.equal(rows["error"], "")) if without_errors else rows)["photo"].to_pylist())
 
-    def gone(self) -> set[str]:
+    def deleted_ids(self) -> set[str]:
         """Digests of the photos that are not to come back."""
         return set(read(self.removed, "digest")["digest"].to_pylist()) - {UNFINISHED}
 
@@ -145,7 +150,7 @@ class Archive:
         photos = rows.drop_columns(["faces"]).append_column("count", counts)
         self.photos.add(photos.append_column("part", pa.array([part] * len(photos))))
 
-    def tidy(self) -> None:
+    def compact(self) -> None:
         """Join small files, add new rows to the index, and leave behind what the tables were an hour ago."""
         for table in self.tables():
             table.optimize(cleanup_older_than=timedelta(hours=1))
@@ -207,11 +212,11 @@ class Archive:
         for where in conditions:
             for table in tables:
                 delete(table, where)
-        gone = before - self.faces.count_rows()
-        self.forget()
-        return gone
+        deleted_ids = before - self.faces.count_rows()
+        self.purge()
+        return deleted_ids
 
-    def forget(self) -> None:
+    def purge(self) -> None:
         """Rewrite files without the rows that were removed, and drop older versions that have them. Whoever is reading
         meanwhile has to open the archive again."""
         indexed = bool(self.faces.list_indices())

@@ -10,44 +10,46 @@ import ray
 
 from facelib.archive.source import content_at
 from facelib.archive.table import PHOTO
-from facelib.files import digest, printable
-from facelib.inputs import ADDRESS
-from facelib.pipeline import FacePipeline, Faces
-from facelib.running import made_by
+from facelib.io.files import digest, printable
+from facelib.io.inputs import ADDRESS
+from facelib.pipeline import FacePipeline
+from facelib.types import Faces
 
-ENDINGS = 2  # of processes over a photo that is alone, from which it is left out
+MAX_CRASHES = 2  # of processes over a photo that is alone, from which it is left out
 
 
 class Worker:
     """(photo, content) -> rows of `PHOTO`, each with its faces.
 
-    A batch that is worked on is noted in the folder `marks`. Where a photo takes the whole process with it, Ray starts
+    A batch that is worked on is noted in the folder `in_progress_dir`. Where a photo takes the whole process with it, Ray starts
     another and gives it the batch again; it finds the note, takes that batch photo by photo, each with a note of its
-    own, and a photo over which processes ended `ENDINGS` times becomes an error row. (Once may have been a kill.)
+    own, and a photo over which processes ended `MAX_CRASHES` times becomes an error row. (Once may have been a kill.)
 
     Args:
-        settings: arguments of `FacePipeline.from_pretrained`. made: what the rows must be made by, see `made_by`.
+        settings: arguments of `FacePipeline.from_pretrained`. made: what the rows must be made by, see `pipeline_id`.
         marks: a folder that all workers see.
         known: names of photos that have their rows, and digests of those that are not to come back; or Ray's reference
             to both.
     """
 
-    def __init__(self, settings: dict[str, Any], made: str, marks: str, threads: int, known: object = (set(), set())):
+    def __init__(
+        self, settings: dict[str, Any], made: str, in_progress_dir: str, threads: int, known: object = (set(), set())
+    ):
         limit_threads(threads)
-        self.seen, self.gone = ray.get(known) if isinstance(known, ray.ObjectRef) else known
+        self.seen, self.deleted_ids = ray.get(known) if isinstance(known, ray.ObjectRef) else known
         self.pipeline = FacePipeline.from_pretrained(**settings)
-        if (own := made_by(self.pipeline)) != made:
+        if (own := self.pipeline.pipeline_id) != made:
             raise ValueError(f"this machine makes rows by {own}, the archive has them by {made}: install the same")
-        self.marks = Path(marks)
-        self.marks.mkdir(parents=True, exist_ok=True)
+        self.in_progress_dir = Path(in_progress_dir)
+        self.in_progress_dir.mkdir(parents=True, exist_ok=True)
 
     def __call__(self, table: pa.Table) -> pa.Table:
         names = table["photo"].to_pylist()
-        new = [i for i, name in enumerate(names) if name not in self.seen and digest(name) not in self.gone]
+        new = [i for i, name in enumerate(names) if name not in self.seen and digest(name) not in self.deleted_ids]
         names, contents = [names[i] for i in new], table["content"].take(pa.array(new, pa.int64())).to_pylist()
         if not names:
             return pa.Table.from_pylist([], PHOTO)
-        mark = self.marks / digest("\n".join(names))
+        mark = self.in_progress_dir / digest("\n".join(names))
         if mark.exists():
             rows = [self.alone(*one) for one in zip(names, contents)]
         else:
@@ -58,9 +60,9 @@ class Worker:
 
     def alone(self, name: str, content: bytes | None) -> dict[str, Any]:
         """One photo of a batch in which something ended the process."""
-        mark = self.marks / digest(name)
+        mark = self.in_progress_dir / digest(name)
         ended = mark.stat().st_size if mark.exists() else 0
-        if ended >= ENDINGS:
+        if ended >= MAX_CRASHES:
             return row_of(name, None, Faces(error=RuntimeError("the process that looked at it ended, more than once")))
         with open(mark, "ab") as file:
             file.write(b".")
@@ -118,7 +120,7 @@ def row_of(name: str, image: np.ndarray | None, faces: Faces) -> dict[str, Any]:
                 "landmarks": face.landmarks.ravel().tolist(),
                 "landmark_confidence": float(face.landmark_confidence.mean()),
                 "quality": float(face.quality),
-                "doubt": face.doubt,
+                "quality_issue": face.quality_issue,
                 "vector": face.embedding.astype(np.float16),
             }
             for number, face in enumerate(faces)

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import numpy as np
 
-from facelib.datasets.aligned import aligned_set
-from facelib.datasets.lists import photo_key
+from facelib.alignment.landmarker import load_landmarker
+from facelib.datasets.aligned_faces import aligned_set
+from facelib.datasets.face_list import photo_key
 from facelib.datasets.splits import EVALUATION_SETS
-from facelib.embedding import load_embedder
-from facelib.files import replacing
-from facelib.landmarks import load_landmarker
+from facelib.embedding.embedder import load_embedder
+from facelib.io.files import atomic_write
 from facelib.settings import LISTS
 
 SETS = ["faces_train", "faces_more"]
@@ -85,7 +85,7 @@ def clean(weights: Path, same: float, least: float, out: Path | None, device: st
     landmarker, embedder = load_landmarker(device=device), load_embedder(weights, device, flip=False)
 
     def embed(name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        aligned, faces = aligned_set(name, landmarker, embedder.cut)
+        aligned, faces = aligned_set(name, landmarker, embedder.crop_mode)
         return embedder.embed(aligned), faces.people, np.array([photo_key(file) for file in faces.files])
 
     vectors, people, keys = (np.concatenate(columns) for columns in zip(*map(embed, SETS)))
@@ -98,7 +98,7 @@ def clean(weights: Path, same: float, least: float, out: Path | None, device: st
     wrong = np.sort(keys[(own_cosines(vectors, people) < least) & ~aged])
     print(f"{len(wrong)} of {len(keys)} photos do not show their person", *wrong, sep="\n")
     if out:
-        with replacing(out / "dropped_photos.txt") as path:
+        with atomic_write(out / "dropped_photos.txt") as path:
             path.write_text("".join(f"{key}\n" for key in wrong))
     names, points, _ = centres(vectors, people)
     for name in EVALUATION_SETS:

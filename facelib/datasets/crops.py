@@ -10,17 +10,17 @@ import cv2
 import numpy as np
 from tqdm.auto import tqdm
 
-from facelib.datasets.lists import CROP_SIDE, FaceList
+from facelib.alignment.crop import crop_matrix, warp_image
+from facelib.datasets.face_list import CROP_SIDE, FaceList
 from facelib.datasets.sources import load_celeba, load_people_folder
 from facelib.datasets.splits import UNSEEN, hold_out_photos, open_set_photos
-from facelib.detection import Detector, load_detector
-from facelib.files import printable, replacing, unique_names
-from facelib.images import crop_matrix, warp_image
-from facelib.reading import read_image
+from facelib.detection.detector import FaceDetector, load_detector
+from facelib.io.files import atomic_write, printable, unique_names
+from facelib.io.images import read_image
 from facelib.settings import data_folder
 
 
-def prepare_crops(faces: FaceList, name: str, detector: Detector | None = None, central: bool = False) -> Path:
+def prepare_crops(faces: FaceList, name: str, detector: FaceDetector | None = None, central: bool = False) -> Path:
     """Cut the face out of every photo and write <FACELIB_DATA>/<name>/<person>/*.webp and faces.csv.
 
     The largest face of a photo counts, or with `central` the one nearest to its middle. Photos that
@@ -58,7 +58,7 @@ def prepare_crops(faces: FaceList, name: str, detector: Detector | None = None, 
         warnings.warn(f"{len(left_out)} of {len(faces)} photos left out: {'; '.join(left_out[:5])}", stacklevel=2)
     if not rows:
         raise ValueError(f"none of {len(faces)} photos shows a face: {'; '.join(left_out[:5])}")
-    with replacing(folder / "faces.csv") as path, open(path, "w", newline="") as table:
+    with atomic_write(folder / "faces.csv") as path, open(path, "w", newline="") as table:
         writer = csv.writer(table)
         writer.writerow(["file", "person", "source", "split", "face_width", "det_score"])
         writer.writerows(rows)
@@ -72,7 +72,7 @@ def _most_central(boxes: np.ndarray, image: np.ndarray) -> int:
 
 def _write_crop(crop: np.ndarray, target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(target) as path:
+    with atomic_write(target) as path:
         path.write_bytes(cv2.imencode(".webp", crop[:, :, ::-1], [cv2.IMWRITE_WEBP_QUALITY, 95])[1].tobytes())
 
 
@@ -100,7 +100,7 @@ def fetch_lfw() -> Path:
         people = [parts[0], parts[0]] if len(parts) == 3 else [parts[0], parts[2]]
         named |= {f"{person}_{int(photo):04d}" for person, photo in zip(people, (parts[1], parts[-1]))}
     faces = load_people_folder(home / "lfw")
-    faces = faces.where(np.array([file.stem in named for file in faces.files]))
+    faces = faces.select(np.array([file.stem in named for file in faces.files]))
     folder = prepare_crops(replace(faces, splits=np.full(len(faces), "lfw")), "lfw", central=True)
     shutil.copy(home / "pairs.txt", folder / "pairs.txt")
     return folder
@@ -111,7 +111,7 @@ def fetch_celeba() -> Path:
     is in open_val or open_test."""
     faces = _download_celeba()  # whose own splits hold out people, not photos
     held_out = {row["person"] for row in open_set_photos().values()}
-    faces = faces.where(~np.isin(faces.people, list(held_out)))
+    faces = faces.select(~np.isin(faces.people, list(held_out)))
     faces = hold_out_photos(replace(faces, splits=np.full(len(faces), "train")), 0.1)
     return prepare_crops(faces, "celeba_crops")
 
@@ -120,7 +120,7 @@ def fetch_open_set() -> Path:
     """Download CelebA as `fetch_celeba` does, and prepare the photos of open_val and open_test that data/open_set.csv
     names."""
     faces, listed = _download_celeba(), open_set_photos()
-    faces = faces.where(np.array([file.name in listed for file in faces.files]))
+    faces = faces.select(np.array([file.name in listed for file in faces.files]))
     return prepare_crops(replace(faces, splits=np.array([listed[file.name]["split"] for file in faces.files])), UNSEEN)
 
 

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
-from facelib.datasets.lists import FaceList, files_of, five_points, load_faces, read_table
+from facelib.datasets.face_list import FaceList, files_of, five_points, load_faces, read_table
 from facelib.datasets.splits import landmark_splits, orl_splits
-from facelib.files import printable
-from facelib.photo_search import find_photos
+from facelib.io.files import printable
+from facelib.io.photo_search import find_photos
 from facelib.settings import data_folder
 
 

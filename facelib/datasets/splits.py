@@ -14,8 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
-from facelib.datasets.lists import FaceList, load_faces, photo_key
-from facelib.files import printable
+from facelib.datasets.face_list import FaceList, load_faces, photo_key
+from facelib.io.files import printable
 from facelib.settings import LISTS, data_folder
 
 UNSEEN = "faces_unseen"  # the set whose splits are open_val and open_test
@@ -32,7 +32,7 @@ def open_set_faces(split: str) -> FaceList:
     if split not in ("open_val", "open_test"):
         raise ValueError(f"split={split!r}: expected 'open_val' or 'open_test'")
     faces = load_faces(UNSEEN)
-    return faces.where(faces.splits == split)
+    return faces.select(faces.splits == split)
 
 
 def open_set_photos() -> dict[str, dict[str, str]]:
@@ -51,7 +51,7 @@ def stable_hash(key: str) -> bytes:
     return hashlib.sha256(key.encode("utf-8", "surrogatepass")).digest()
 
 
-def in_hash_order(faces: FaceList) -> np.ndarray:
+def hash_order(faces: FaceList) -> np.ndarray:
     """(n,) indices of the photos, in an order that looks random and is always the same."""
     return np.array(sorted(range(len(faces)), key=lambda i: stable_hash(photo_key(faces.files[i]))), int)
 
@@ -78,7 +78,7 @@ def clean_faces(faces: FaceList, lists: Path = LISTS) -> FaceList:
     same = dict(line.split()[::-1] for line in (lists / "same_people.txt").read_text().splitlines())
     keys = np.array([photo_key(file) for file in faces.files])
     faces = replace(faces, people=np.array([same.get(person, person) for person in faces.people.tolist()]))
-    return faces.where(~np.isin(faces.people, excluded) & ~np.isin(keys, dropped))
+    return faces.select(~np.isin(faces.people, excluded) & ~np.isin(keys, dropped))
 
 
 def other_keys(people: set[str], lists: Path = LISTS) -> set[str]:
@@ -97,7 +97,7 @@ def training_list(sets: dict[str, FaceList]) -> FaceList:
     """
     faces = FaceList.join(list(sets.values()))
     held_out = {person for person in faces.people.tolist() if in_held_out_family(person)}
-    faces = clean_faces(faces.where(~np.isin(faces.people, list(held_out | other_keys(held_out)))))
+    faces = clean_faces(faces.select(~np.isin(faces.people, list(held_out | other_keys(held_out)))))
     there = [name for name in EVALUATION_SETS if (data_folder() / name).is_dir()]
     assert_people_apart(training=faces, **{name: load_faces(name) for name in there})
     warn_of_single_photos(faces)
@@ -137,8 +137,8 @@ def pseudo_labelled(crops: FaceList, labelled: FaceList, per_person: int = 4) ->
     if crops.points is None:
         raise ValueError(f"{crops.files[0].parent.parent}/faces.csv has no columns left_eye_x ... right_mouth_y")
     held_out = set(labelled.people[labelled.splits != "train"].tolist())
-    keep = some_of_each(crops, per_person) & ~np.isin(crops.people, list(held_out))
-    return replace(crops, sets=np.full(len(crops), "detector")).where(keep)
+    keep = sample_per_person(crops, per_person) & ~np.isin(crops.people, list(held_out))
+    return replace(crops, sets=np.full(len(crops), "detector")).select(keep)
 
 
 def orl_splits(keys: list[tuple[int, int]]) -> np.ndarray:
@@ -153,7 +153,7 @@ def hold_out_photos(faces: FaceList, held_out: float) -> FaceList:
     Where nobody has ten, one photo of everyone who has three or more, so that there is an accuracy to see.
     """
     _, who, counts = np.unique(faces.people, return_inverse=True, return_counts=True)
-    place = np.argsort(in_hash_order(faces))
+    place = np.argsort(hash_order(faces))
     splits = np.full(len(faces), "train")
     least = 10 if (counts >= 10).any() else 3
     for person in np.flatnonzero(counts >= least):
@@ -173,18 +173,18 @@ def warn_of_single_photos(faces: FaceList) -> None:
         warnings.warn(f"{len(single)} people have a single photo, e.g. {example}: they teach little", stacklevel=3)
 
 
-def some_of_each(faces: FaceList, per_person: int) -> np.ndarray:
+def sample_per_person(faces: FaceList, per_person: int) -> np.ndarray:
     """(n,) bool: up to `per_person` photos of each person, always the same ones."""
     taken: dict[str, int] = {}
     keep = np.zeros(len(faces), bool)
-    for i in in_hash_order(faces):
+    for i in hash_order(faces):
         person = faces.people[i]
         taken[person] = taken.get(person, 0) + 1
         keep[i] = taken[person] <= per_person
     return keep
 
 
-def equal_shares(faces: FaceList, people: int, photos: int) -> np.ndarray:
+def balanced_subset(faces: FaceList, people: int, photos: int) -> np.ndarray:
     """Rows of `photos` photos, equally many of each of `people` people, always the same ones.
 
     Raises:
@@ -192,7 +192,7 @@ def equal_shares(faces: FaceList, people: int, photos: int) -> np.ndarray:
     """
     each = photos // people
     mine: dict[str, list[int]] = {}
-    for i in in_hash_order(faces):
+    for i in hash_order(faces):
         mine.setdefault(str(faces.people[i]), []).append(i)
     rows = [own[:each] for own in mine.values() if len(own) >= each][:people]
     if len(rows) < people:

@@ -1,14 +1,13 @@
-"""Wing: weights in, results out. `python -m facelib.evaluation [NAME ...]` writes models/results.
+"""Weights in, results out: `python -m facelib.evaluation [NAME ...]` writes models/results
 
-landmarks      the hourglass on four sets of labelled faces
-recognition    embedders on people whom no training has seen
-closed_set     embedders on held-out photos of people whom the training has seen
-detectors      faces found and made up
-crowds         faces found on large photos, and what that costs
-speed          how quick the networks are on this machine
-documents      the figures in README.md and models/README.md, made from models/results
+verification    embedders on identities not seen in training, LFW, relatives, degraded photos
+identification  galleries with unknown people, clustering, quality
+calibration     false match rates by distance
+same_photo      impostors within one photo
+closed_set      embedders on held-out photos of training identities
+landmarks       the hourglass on labelled faces
+detection       true and false positives of the detectors
+speed           milliseconds of each step on this machine
+benchmarks/     other libraries, crowds, archives (not installed)
+readme/         the tables in README.md and models/README.md (not installed)
 """
-
-from facelib.settings import share_cores
-
-share_cores()

@@ -6,22 +6,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from facelib.alignment.landmarker import SHIPPED, HourglassLandmarker, load_landmarker
 from facelib.datasets.splits import EVALUATION_SETS, FAMILIES
-from facelib.decisions import FOLDER, Calibration, own_folder, save_calibration
-from facelib.embedding import Embedder, load_embedder
-from facelib.evaluation import calibration, closed_set, landmarks, one_photo, recognition, who
-from facelib.landmarks import SHIPPED, Landmarker, load_landmarker
-from facelib.records import results_folder, write_record, write_table
-from facelib.settings import LISTS, MODELS, data_folder, one_line_errors
-from facelib.weights import (
-    embedder_flips,
+from facelib.embedding.embedder import NetworkEmbedder, load_embedder
+from facelib.evaluation import calibration, closed_set, identification, landmarks, same_photo, verification
+from facelib.io.records import results_folder, write_record, write_table
+from facelib.recognition.calibration import FOLDER, Calibration, own_folder, save_calibration
+from facelib.runtime.manifest import (
     embedder_networks,
+    embedder_uses_flip,
     file_hash,
-    hashes_of,
     named_embedders,
     read_manifest,
+    short_hashes,
     write_manifest,
 )
+from facelib.settings import LISTS, MODELS, data_folder, one_line_errors
 
 TRAINED_ON = [
     "faces_train",
@@ -62,7 +62,7 @@ class Evaluation:
         alone = [embedder_networks(self.models, name) for name in named]
         alone = {networks[0].name for networks in alone if len(networks) == 1}  # measured under that name
         there = self._of("StackedHourglass") + [name for name in self.networks if name not in alone] + named
-        there += ["who"] * ("embedder" in there)
+        there += ["identification"] * ("default" in there)
         return there + list(ASKED_FOR) * (self.models.resolve() == MODELS.resolve())
 
     def run(self, name: str) -> None:
@@ -74,8 +74,8 @@ class Evaluation:
             self.write(name, landmarks.test_set_metrics(plain, flipped), [name], ["landmarks"])
         elif name == "closed_set":
             self.closed_set()
-        elif name == "who":
-            self.who()
+        elif name == "identification":
+            self.identification()
         else:
             self.embedder(name)
 
@@ -84,42 +84,42 @@ class Evaluation:
         networks, landmarker, embedder = self.loaded(name)
         meaning = self.calibrated(embedder, landmarker)
         distance = meaning.distance_at(max(0.001, 1 / meaning.pairs))
-        metrics = recognition.embedder_metrics(embedder, landmarker, 1 - distance)
+        metrics = verification.embedder_metrics(embedder, landmarker, 1 - distance)
         metrics["calibration"] = calibration.check(meaning, embedder, landmarker)
         if (data_folder() / "photos").is_dir():
-            metrics["one_photo"] = one_photo.one_photo_metrics(embedder, landmarker, meaning)
+            metrics["same_photo"] = same_photo.same_photo_metrics(embedder, landmarker, meaning)
         if networks:
             manifest = read_manifest(self.models)  # only now: a training may have ended since
             chosen = {"cosine_distance": distance, "chosen": f"FPR 0.001 on {meaning.data}"}
-            manifest[name]["threshold"] = chosen | {"weights": hashes_of(manifest, networks)}
+            manifest[name]["threshold"] = chosen | {"weights": short_hashes(manifest, networks)}
             write_manifest(manifest, self.models)
         self.write(name, metrics, [SHIPPED, *networks], [*EVALUATION_SETS, FAMILIES])
-        if name == "embedder":
-            rows = recognition.choice_rows(self.candidates(), landmarker)
+        if name == "default":
+            rows = verification.choice_rows(self.candidates(), landmarker)
             self.write_rows("embedder_choice.csv", rows, [*EVALUATION_SETS[:1], FAMILIES])
 
-    def loaded(self, name: str) -> tuple[list[str], Landmarker, Embedder]:
+    def loaded(self, name: str) -> tuple[list[str], HourglassLandmarker, NetworkEmbedder]:
         """The networks of an embedder (none for dlib's), and what measures them."""
         landmarker = load_landmarker(self.hourglass, self.device, runtime="auto")
         if name == "dlib":
             return [], landmarker, load_embedder(name, self.device)
         named = name in named_embedders(self.models)
         networks = [path.name for path in embedder_networks(self.models, name)] if named else [name]
-        flip = embedder_flips(self.models, name)
+        flip = embedder_uses_flip(self.models, name)
         embedder = load_embedder([self.models / file for file in networks], self.device, flip=flip, runtime="auto")
         return networks, landmarker, embedder
 
-    def calibrated(self, embedder: Embedder, landmarker: Landmarker) -> Calibration:
+    def calibrated(self, embedder: NetworkEmbedder, landmarker: HourglassLandmarker) -> Calibration:
         """What distances of an embedder mean, measured and kept."""
         measured = calibration.measure(embedder, landmarker)
         save_calibration(measured, FOLDER if self.models.resolve() == MODELS.resolve() else own_folder())
         return measured
 
-    def who(self) -> None:
+    def identification(self) -> None:
         """Naming, sorting and quality with the embedder that the pipeline uses."""
-        networks, landmarker, embedder = self.loaded("embedder")
-        metrics = who.who_metrics(embedder, landmarker, self.calibrated(embedder, landmarker))
-        self.write("who", metrics, [SHIPPED, *networks], [*EVALUATION_SETS, FAMILIES])
+        networks, landmarker, embedder = self.loaded("default")
+        metrics = identification.identification_metrics(embedder, landmarker, self.calibrated(embedder, landmarker))
+        self.write("identification", metrics, [SHIPPED, *networks], [*EVALUATION_SETS, FAMILIES])
 
     def closed_set(self) -> None:
         """The networks of the named embedders, on held-out photos of training people."""
@@ -128,7 +128,7 @@ class Evaluation:
         rows = closed_set.closed_set_rows(each, TRAINED_ON, landmarker)
         self.write_rows("closed_set.csv", rows, TRAINED_ON)
 
-    def candidates(self) -> dict[str, Embedder]:
+    def candidates(self) -> dict[str, NetworkEmbedder]:
         """What the embedders are chosen among: the networks of the named ones, each alone and all together, with and
         without mirror images."""
         files = self.named_networks()
@@ -192,7 +192,7 @@ def main() -> int:
         "names",
         nargs="*",
         metavar="NAME",
-        help="weights of the manifest; embedder: the ensemble that the pipeline uses; who: naming and sorting with it; "
+        help="weights of the manifest; default: the embedder that the pipeline uses; identification: naming and sorting with it; "
         "closed_set: held-out photos of training people, which aligns all their photos first; dlib: dlib's network, "
         "with the extra teacher; default: all but the last two",
     )

@@ -13,18 +13,19 @@ from typing import Any
 
 import numpy as np
 
-from facelib.datasets.aligned import aligned_families, aligned_open_set
+from facelib.alignment.landmarker import HourglassLandmarker, load_landmarker
+from facelib.datasets.aligned_faces import aligned_families, aligned_open_set
 from facelib.datasets.splits import family
-from facelib.decisions import Calibration, mean_vector, own_folder, save_calibration
-from facelib.embedding import Embedder, load_embedder
-from facelib.evaluation.recognition import lfw_pairs
-from facelib.landmarks import Landmarker, load_landmarker
-from facelib.records import significant
+from facelib.embedding.embedder import NetworkEmbedder, load_embedder
+from facelib.embedding.similarity import mean_embedding
+from facelib.evaluation.verification import lfw_pairs
+from facelib.io.records import significant
+from facelib.recognition.calibration import Calibration, own_folder, save_calibration
 from facelib.settings import one_line_errors
 
 STEPS = 200  # distances that are measured
 SEVERAL = (2, 3, 5, 10)  # photos that a person is the mean of
-PROMISED = (0.01, 0.001)  # rates that are checked
+TARGET_FMRS = (0.01, 0.001)  # rates that are checked
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,7 @@ def rates_at(pairs: Pairs, distances: np.ndarray, repeats: int = 200, seed: int 
     return found
 
 
-def rates_of_several(
+def fmr_of_mean_embeddings(
     vectors: np.ndarray, people: np.ndarray, distances: np.ndarray, photos: int, draws: int = 5
 ) -> np.ndarray:
     """False positive rates (k,) at (k,) distances between a photo and the mean of some `photos` of another person."""
@@ -84,28 +85,28 @@ def rates_of_several(
         rows = np.flatnonzero(people == name)
         for _ in range(draws if len(rows) >= photos else 0):
             chosen = rng.permutation(rows)[:photos]
-            mean = mean_vector(vectors[chosen], np.ones(photos))
+            mean = mean_embedding(vectors[chosen], np.ones(photos))
             close.append(1 - vectors[families != family(name)] @ mean)
     every = np.sort(np.concatenate(close))
     return np.searchsorted(every, distances, side="right") / len(every)
 
 
-def measure(embedder: Embedder, landmarker: Landmarker) -> Calibration:
+def measure(embedder: NetworkEmbedder, landmarker: HourglassLandmarker) -> Calibration:
     """Rates of an embedder on open_val and the held-out families."""
-    method = embedder.cut
+    method = embedder.crop_mode
     sets = [aligned_open_set("open_val", landmarker, method), aligned_families(landmarker, method)]
     vectors, people = [embedder.embed(aligned) for aligned, _ in sets], [faces.people for _, faces in sets]
     numbers = [0, len(set(people[0].tolist()))]
     pairs = joined([pairs_of(*part) for part in zip(vectors, people, numbers)])
     everybody = np.concatenate(vectors), np.concatenate(people)
-    return calibrate(pairs, *everybody, embedder.key, "open_val and the held-out families")
+    return calibrate(pairs, *everybody, embedder.model_id, "open_val and the held-out families")
 
 
 def calibrate(pairs: Pairs, vectors: np.ndarray, people: np.ndarray, embedder: str, data: str) -> Calibration:
     """From pairs, and the photos (n, d) of people (n,) with several, to a calibration."""
-    strangers = pairs.distances[~pairs.same]
-    rates = np.geomspace(1 / len(strangers), 1, STEPS)
-    distances = np.unique(np.quantile(strangers, rates).astype(np.float64))
+    impostors = pairs.distances[~pairs.same]
+    rates = np.geomspace(1 / len(impostors), 1, STEPS)
+    distances = np.unique(np.quantile(impostors, rates).astype(np.float64))
     found = rates_at(pairs, distances)
     most = np.unique(people, return_counts=True)[1].max()
     several = [number for number in SEVERAL if number <= most]
@@ -115,37 +116,36 @@ def calibrate(pairs: Pairs, vectors: np.ndarray, people: np.ndarray, embedder: s
         found[False][0].tolist(),
         found[False][1].tolist(),
         found[True][0].tolist(),
-        found[True][1].tolist(),
-        {str(number): rates_of_several(vectors, people, distances, number).tolist() for number in several},
-        len(strangers),
+        {str(number): fmr_of_mean_embeddings(vectors, people, distances, number).tolist() for number in several},
+        len(impostors),
         data,
     )
 
 
-def check(calibration: Calibration, embedder: Embedder, landmarker: Landmarker) -> dict[str, Any]:
+def check(calibration: Calibration, embedder: NetworkEmbedder, landmarker: HourglassLandmarker) -> dict[str, Any]:
     """What becomes of the promised rates among other people: for open_test and LFW, at the distance of each promised
     false positive rate, the rates that were found there; with intervals over people on open_test."""
-    aligned, faces = aligned_open_set("open_test", landmarker, embedder.cut)
+    aligned, faces = aligned_open_set("open_test", landmarker, embedder.crop_mode)
     pairs = pairs_of(embedder.embed(aligned), faces.people)
     similarity, same, _ = lfw_pairs(embedder, landmarker)
     result: dict[str, Any] = {}
-    for promised in (rate for rate in PROMISED if rate * calibration.pairs >= 1):
-        distance = calibration.distance_at(promised)
+    for target in (rate for rate in TARGET_FMRS if rate * calibration.pairs >= 1):
+        distance = calibration.distance_at(target)
         found = rates_at(pairs, np.array([distance]))
         (wrong, wrong_bounds), (right, right_bounds) = found[False], found[True]
         close = 1 - similarity <= distance
-        result[f"{promised:g}"] = {
+        result[f"{target:g}"] = {
             "distance": distance,
             "open_test": {
-                "false_positive_rate": float(wrong[0]),
+                "false_match_rate": float(wrong[0]),
                 "interval_95": wrong_bounds[0].tolist(),
-                "true_positive_rate": float(right[0]),
-                "true_positive_interval_95": right_bounds[0].tolist(),
+                "true_match_rate": float(right[0]),
+                "true_match_interval_95": right_bounds[0].tolist(),
             },
             "lfw": {
-                "false_positive_rate": float(close[~same].mean()),
-                "true_positive_rate": float(close[same].mean()),
-                "pairs_of_strangers": int((~same).sum()),
+                "false_match_rate": float(close[~same].mean()),
+                "true_match_rate": float(close[same].mean()),
+                "impostor_pairs": int((~same).sum()),
             },
         }
     return result

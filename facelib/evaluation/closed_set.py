@@ -6,17 +6,19 @@ measured by class centres: a photo gets the name of the nearest mean vector of s
 
 import numpy as np
 
-from facelib.datasets.aligned import align_photos, cache_file
-from facelib.datasets.lists import load_faces
-from facelib.datasets.splits import some_of_each, training_list
-from facelib.embedding import Embedder
-from facelib.landmarks import Landmarker
+from facelib.alignment.landmarker import HourglassLandmarker
+from facelib.datasets.aligned_faces import align_photos, cache_file
+from facelib.datasets.face_list import load_faces
+from facelib.datasets.splits import sample_per_person, training_list
+from facelib.embedding.embedder import NetworkEmbedder
 from facelib.metrics import top_k_accuracy
 
 CENTRE_PHOTOS = 5  # of a person's training photos, of which a centre is the mean
 
 
-def closed_set_rows(embedders: dict[str, Embedder], sets: list[str], landmarker: Landmarker) -> list[dict]:
+def closed_set_rows(
+    embedders: dict[str, NetworkEmbedder], sets: list[str], landmarker: HourglassLandmarker
+) -> list[dict]:
     """For each embedder: "networks", what it is called; "top1", "top5", and of how many photos and people.
 
     Args:
@@ -24,12 +26,12 @@ def closed_set_rows(embedders: dict[str, Embedder], sets: list[str], landmarker:
     """
     listed = training_list({name: load_faces(name) for name in sets})
     train = listed.splits == "train"
-    few = np.flatnonzero(train)[some_of_each(listed.where(train), CENTRE_PHOTOS)]
-    chosen = listed.where(np.union1d(few, np.flatnonzero(listed.splits == "test")))
+    few = np.flatnonzero(train)[sample_per_person(listed.select(train), CENTRE_PHOTOS)]
+    chosen = listed.select(np.union1d(few, np.flatnonzero(listed.splits == "test")))
     rows = []
     for name, embedder in embedders.items():
-        cache = cache_file("closed_set", embedder.cut)
-        aligned, faces = align_photos(chosen, landmarker, method=embedder.cut, cache=cache)
+        cache = cache_file("closed_set", embedder.crop_mode)
+        aligned, faces = align_photos(chosen, landmarker, method=embedder.crop_mode, cache=cache)
         names, labels = np.unique(faces.people, return_inverse=True)
         train, test = (np.flatnonzero(faces.splits == split) for split in ("train", "test"))
         vectors = embedder.embed(aligned[train])

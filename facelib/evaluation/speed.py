@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from facelib.embedding import Embedder, load_embedder
-from facelib.evaluation.pipeline_speed import benchmark_pipeline
-from facelib.inference import network_cost
-from facelib.landmarks import Landmarker, load_landmarker
-from facelib.onnx import RUNTIMES
-from facelib.pipeline import sample_photo
-from facelib.reading import read_image
+from facelib.alignment.landmarker import HourglassLandmarker, load_landmarker
+from facelib.embedding.embedder import NetworkEmbedder, load_embedder
+from facelib.evaluation.benchmarks.pipeline_speed import benchmark_pipeline
+from facelib.io.images import read_image
+from facelib.io.sample import sample_photo
+from facelib.runtime.batching import network_cost
+from facelib.runtime.onnx import RUNTIMES
 from facelib.settings import one_line_errors
 
 SECONDS = 3.0  # of a measurement
@@ -62,11 +62,11 @@ def benchmark_landmarks(device: str, batch_size: int = 6) -> dict[str, Any]:
     }
 
 
-def _find_landmarks(landmarker: Landmarker, image: np.ndarray, box: np.ndarray, count: int) -> None:
+def _find_landmarks(landmarker: HourglassLandmarker, image: np.ndarray, box: np.ndarray, count: int) -> None:
     landmarker.predict([image], [box.repeat(count, 0)])
 
 
-def _embed(embedder: Embedder, faces: np.ndarray, count: int) -> None:
+def _embed(embedder: NetworkEmbedder, faces: np.ndarray, count: int) -> None:
     embedder.embed(faces[:count])
 
 

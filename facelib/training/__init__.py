@@ -1,24 +1,20 @@
-"""Wing: recipe in, weights out. `python -m facelib.training RECIPE [--set KEY=VALUE ...]`
+"""Configuration in, weights out: `python -m facelib.training CONFIG [--set KEY=VALUE ...]`
 
-recipes          every setting of a training, checked, in a TOML file
-start            the weights that a recipe goes on from, by their hash
-loop             steps, by epochs or by the clock: the same for all networks
+configuration    every setting of a training: a dataclass with defaults, a TOML file names what differs
+run              configuration -> weights, manifest entry, history: what the command does
+embedder         configuration -> embedding network
+landmarks        configuration -> stacked hourglass
+loop             the training loop of both networks
+ema              exponential moving average of the weights
 checkpoints      the file that a run is resumed from
-average          weights averaged over the steps
+initial_weights  the weights that a training starts from, by their hash
+training_set     the photos that an embedder's configuration names
+face_batches     those photos as tensors, aligned and augmented on the device
+augmentation     blur, noise, JPEG compression, random erasing of whole batches
+rng              random numbers that depend on the sample alone
 sampling         which photos an epoch shows, in which order
-chance           random numbers that belong to a picture
-landmarks        recipe -> stacked hourglass
-landmark_data    its faces and their augmentation
-heatmap_losses   its losses
-embedder         recipe -> embedding network
-material         the photos that its recipe names
-face_batches     them as tensors on the device, aligned and moved there
-spoiling         blur, noise, compression and the like, of whole batches
-teaching         what a teacher says of them
-run              recipe -> weights, manifest, history: what the command does
-compare          a recipe and a list of overrides: equal short runs, one table
+distillation     the embeddings of the teacher network
+landmark_data    the hourglass's faces and their augmentation
+heatmap_losses   the hourglass's losses
+compare          equal short runs that differ in one setting
 """
-
-from facelib.settings import share_cores
-
-share_cores()

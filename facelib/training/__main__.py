@@ -29,11 +29,11 @@ def parse_arguments() -> argparse.Namespace:
 def main() -> int:
     options = parse_arguments()
     try:
+        from facelib.training.configuration import load_config
         from facelib.training.loop import end_processes
-        from facelib.training.recipes import read_recipe
         from facelib.training.run import run
 
-        recipe = read_recipe(options.recipe, options.set)
+        recipe = load_config(options.recipe, options.set)
         settings = {"device": options.device, "workers": options.workers, "stop_after": options.stop_after}
         run(recipe, options.checkpoints, **settings)
         end_processes()

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from facelib.files import replacing
+from facelib.io.files import atomic_write
 
 
 @dataclass(frozen=True)
@@ -37,11 +37,11 @@ class Checkpoint:
             return
         self.file.parent.mkdir(parents=True, exist_ok=True)
         states = {name: part.state_dict() for name, part in self.parts.items()}
-        with replacing(self.file) as path:
+        with atomic_write(self.file) as path:
             torch.save({"run": self.run, "history": history, **states}, path)
 
 
-def finished_epochs(checkpoint: str | Path) -> int:
+def completed_epochs(checkpoint: str | Path) -> int:
     """Epochs that the run of this checkpoint has behind it; 0 where there is no such file."""
     return len(read_checkpoint(checkpoint)["history"]) if Path(checkpoint).exists() else 0
 

@@ -16,28 +16,28 @@ from typing import Any
 
 import numpy as np
 
-from facelib.datasets.aligned import aligned_families
-from facelib.embedding import Embedder, TrainedNetwork
-from facelib.files import replacing
-from facelib.inference import network_cost
-from facelib.landmarks import load_landmarker
-from facelib.metrics import bootstrap_identification_rate, possible_rates, rates_of, triplet_accuracy
-from facelib.records import RESULTS, read_table, write_table
+from facelib.alignment.landmarker import load_landmarker
+from facelib.datasets.aligned_faces import aligned_families
+from facelib.embedding.embedder import NetworkEmbedder, TrainedNetwork
+from facelib.io.files import atomic_write
+from facelib.io.records import RESULTS, read_table, write_table
+from facelib.metrics import bootstrap_identification_rate, measurable_fprs, tpr_at_fprs, triplet_accuracy
+from facelib.runtime.batching import network_cost
 from facelib.settings import data_folder
 from facelib.training import embedder, landmarks
-from facelib.training.recipes import RECIPES, Recipe, make_recipe, recipe_hash
+from facelib.training.configuration import RECIPES, TrainingConfig, config_hash, make_config
+from facelib.training.initial_weights import with_hashes
 from facelib.training.run import train
-from facelib.training.start import named_by_hash
 
 COMPARISONS = RECIPES / "comparisons.toml"
 WORDS = ("table", "what")  # of a run; everything else in it is a key of the recipe
 
 
-def read_comparison(name: str, file: Path = COMPARISONS) -> dict[str, tuple[dict[str, str], Recipe]]:
+def read_comparison(name: str, file: Path = COMPARISONS) -> dict[str, tuple[dict[str, str], TrainingConfig]]:
     """The runs of a comparison: name -> (what it is, its recipe).
 
     Raises:
-        ValueError: no comparison of that name, or a recipe that is none, see `make_recipe`.
+        ValueError: no comparison of that name, or a recipe that is none, see `make_config`.
     """
     comparisons = tomllib.loads(file.read_text())
     if name not in comparisons:
@@ -47,7 +47,7 @@ def read_comparison(name: str, file: Path = COMPARISONS) -> dict[str, tuple[dict
     return {
         run: (
             {word: values[word] for word in WORDS if word in values},
-            make_recipe(
+            make_config(
                 base | {key: value for key, value in values.items() if key not in WORDS}, name=f"{file}: {name}.{run}"
             ),
         )
@@ -55,7 +55,7 @@ def read_comparison(name: str, file: Path = COMPARISONS) -> dict[str, tuple[dict
     }
 
 
-def measure(recipe: Recipe, training: landmarks.Training | embedder.Training) -> dict[str, Any]:
+def measure(recipe: TrainingConfig, training: landmarks.Training | embedder.Training) -> dict[str, Any]:
     """A row of the table: what is compared."""
     last = training.history[-1]
     if isinstance(training, landmarks.Training):
@@ -64,28 +64,28 @@ def measure(recipe: Recipe, training: landmarks.Training | embedder.Training) ->
         seen = {"faces_seen": len(training.history) * recipe.epoch_size, "input_size": training.size}
         seen |= {"stacks": training.model.arguments["stacks"], "channels": training.model.arguments["channels"]}
         return seen | network_cost(training.model, training.size) | {"loss": last["loss"]} | errors | mean
-    rows, (seen, people) = training.material.rows("train"), training.material.unseen
+    rows, (seen, people) = training.training_set.rows("train"), training.training_set.unseen
     row = {
         "photos_seen": len(training.history) * (recipe.epoch_photos or len(rows)),
-        "people": len(training.material.names),
+        "people": len(training.training_set.names),
     }
     row |= {"input_size": recipe.size(1.0), "loss": last["loss"]}
     network = TrainedNetwork(training.network, recipe.size(1.0))
     for name, flip in (("open_val", False), ("open_val_flip", True)):
-        vectors = Embedder(network, flip=flip).embed(seen)
-        row |= {f"{name}_{fpr}": rate for fpr, rate in rates_of(vectors, people).items()}
+        vectors = NetworkEmbedder(network, flip=flip).embed(seen)
+        row |= {f"{name}_{fpr}": rate for fpr, rate in tpr_at_fprs(vectors, people).items()}
     row |= interval_of(vectors, people)
     row["triplets"] = triplet_accuracy(vectors, people)
     if recipe.alignment == "five_points":
         aligned, faces = aligned_families(load_landmarker())
-        rates = rates_of(Embedder(network, flip=True).embed(aligned), faces.people)
+        rates = tpr_at_fprs(NetworkEmbedder(network, flip=True).embed(aligned), faces.people)
         row |= {f"families_{fpr}": rate for fpr, rate in rates.items()}
     return row | {key: last[key] for key in ("top1",) if key in last}
 
 
 def interval_of(vectors: np.ndarray, people: np.ndarray) -> dict[str, float]:
     """95 % interval over people of the TPR at FPR 0.01, where there are pairs enough."""
-    if not possible_rates(people, [0.01]):
+    if not measurable_fprs(people, [0.01]):
         return {}
     bounds = bootstrap_identification_rate(vectors, people, [0.01])[0]
     return dict(zip(("open_val_flip_0.01_low", "open_val_flip_0.01_high"), bounds))
@@ -97,13 +97,13 @@ def run_comparison(name: str, only: list[str], settings: dict[str, Any], file: P
     if unknown := [run for run in only if run not in runs]:
         raise ValueError(f"--only {unknown[0]}: {name} has {', '.join(runs)}")
     for run, (words, recipe) in runs.items():
-        digits = recipe_hash(named_by_hash(recipe))
+        digits = config_hash(with_hashes(recipe))
         kept = folder / f"{name}_{run}_{digits}.json"
         if not kept.exists() and (not only or run in only):
             start = time.time()
             recipe, training = train(recipe, folder / f"{name}_{run}_{digits}", **settings)
             row = {"seconds": round(time.time() - start)} | measure(recipe, training) | {"data": training.data()}
-            with replacing(kept) as path:
+            with atomic_write(kept) as path:
                 path.write_text(json.dumps(row))
         if kept.exists():
             yield {"run": run, **words, "recipe": digits, **json.loads(kept.read_text())}

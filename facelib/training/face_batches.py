@@ -9,12 +9,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from facelib.alignment import SIZE, TEMPLATE
-from facelib.datasets.pictures import Pictures
-from facelib.embedding import faces_to_tensor
-from facelib.training.chance import Chance
+from facelib.alignment.align import SIZE, TEMPLATE
+from facelib.datasets.training_crops import TrainingCrops
+from facelib.embedding.network import faces_to_tensor
+from facelib.training.augmentation import degrade
+from facelib.training.rng import PerSampleRNG
 from facelib.training.sampling import EpochDataset
-from facelib.training.spoiling import spoiled
 
 MIDDLE = (SIZE - 1) / 2  # pixels, of an aligned face
 HEAD = (55.5, 62.0)  # where the axis of a head meets the aligned face, pixels
@@ -24,8 +24,8 @@ HEAD = (55.5, 62.0)  # where the axis of a head meets the aligned face, pixels
 class FaceAugmentation:
     """How training faces are changed.
 
-    strength: of moves, light, colour and of everything in `spoiled`; 0: mirror images only.
-    tight_crop: share of pictures whose border is repeated from a random frame around the face outwards. Some sources
+    strength: of moves, light, colour and of everything in `degrade`; 0: mirror images only.
+    tight_crop_share: share of pictures whose border is repeated from a random frame around the face outwards. Some sources
         are cut like that, others never; without this a network tells sources apart instead of people.
     pose: standard deviation in radians by which a head is turned to the side (up and down by half of that), of three
         fifths of the pictures.
@@ -33,7 +33,7 @@ class FaceAugmentation:
     """
 
     strength: float = 1.0
-    tight_crop: float = 0.25
+    tight_crop_share: float = 0.25
     pose: float = 0.0
     light: float = 0.0
 
@@ -42,7 +42,7 @@ class FaceBatches(EpochDataset):
     """index -> index; what belongs to a batch of indices is made at once, by `batch`.
 
     Args:
-        pictures: see `face_pictures`. labels: (n,) int. rows: which are used; None: all.
+        pictures: see `load_training_crops`. labels: (n,) int. rows: which are used; None: all.
         size: side of the network's input.
         augment: None for the pictures as the pipeline makes them.
         device: where the pictures lie; on a CPU they stay in their files and are not copied.
@@ -50,7 +50,7 @@ class FaceBatches(EpochDataset):
 
     def __init__(
         self,
-        pictures: Pictures,
+        pictures: TrainingCrops,
         labels: np.ndarray,
         rows: np.ndarray | None = None,
         size: int = SIZE,
@@ -85,32 +85,32 @@ class FaceBatches(EpochDataset):
         if self.augment is None:
             faces = self.aligned(rows)
         else:
-            faces = self.augmented(rows, Chance(self.epoch, indices, self.device))
+            faces = self.augmented(rows, PerSampleRNG(self.epoch, indices, self.device))
         return faces_to_tensor(faces, self.size), labels, rows
 
     def aligned(self, rows: Tensor) -> Tensor:
         """(b,) rows of the pictures -> aligned faces (b, 3, 112, 112) from 0 to 255, whole numbers."""
         return self.sample(rows, self.pixels.expand(len(rows), -1, -1)).round()
 
-    def augmented(self, rows: Tensor, chance: Chance) -> Tensor:
+    def augmented(self, rows: Tensor, rng: PerSampleRNG) -> Tensor:
         """As `aligned`, each picture changed as `augment` says."""
-        how, frame = self.augment, self._frames(chance, len(rows))
-        places = moved(self.pixels, chance, how.strength)
+        how, frame = self.augment, self._frames(rng, len(rows))
+        places = geometric_places(self.pixels, rng, how.strength)
         if how.pose:
-            turning = torch.nonzero(~chance.happens(0.4))[:, 0]
+            turning = torch.nonzero(~rng.bernoulli(0.4))[:, 0]
             yaw, pitch = (
-                chance.normal(std=how.pose).clamp(-0.55, 0.55),
-                chance.normal(std=0.45 * how.pose).clamp(-0.3, 0.3),
+                rng.normal(std=how.pose).clamp(-0.55, 0.55),
+                rng.normal(std=0.45 * how.pose).clamp(-0.3, 0.3),
             )
-            places[turning] = before_turn(places[turning], yaw[turning], pitch[turning])
+            places[turning] = unrotate_head(places[turning], yaw[turning], pitch[turning])
         images = self.sample(rows, places, frame=frame)
-        return spoiled(images, chance, how.strength, how.light).clamp_(0, 255).round_()
+        return degrade(images, rng, how.strength, how.light).clamp_(0, 255).round_()
 
-    def _frames(self, chance: Chance, count: int) -> tuple[Tensor, Tensor]:
+    def _frames(self, rng: PerSampleRNG, count: int) -> tuple[Tensor, Tensor]:
         """Corners (b, 2) of what is seen of each picture; mostly all of it."""
         side = self.side
-        low, high = chance.uniform(2, low=0.055 * side, high=0.22 * side), chance.uniform(2, high=0.167 * side)
-        tight = chance.happens(self.augment.tight_crop * min(1.0, self.augment.strength))[:, None]
+        low, high = rng.uniform(2, low=0.055 * side, high=0.22 * side), rng.uniform(2, high=0.167 * side)
+        tight = rng.bernoulli(self.augment.tight_crop_share * min(1.0, self.augment.strength))[:, None]
         last = torch.full((count, 2), side - 1.0, device=self.device)
         return torch.where(tight, low, 0.0), torch.where(tight, last - 0.055 * side - high, last)
 
@@ -135,7 +135,7 @@ class FaceBatches(EpochDataset):
         return F.grid_sample(pictures, grid, mode="bilinear", padding_mode="border", align_corners=True)
 
 
-def on_device(pictures: Pictures, device: torch.device) -> Tensor:
+def on_device(pictures: TrainingCrops, device: torch.device) -> Tensor:
     """All pictures (n, s, s, 3) uint8 as one tensor there, copied piece by piece."""
     result = torch.empty((len(pictures), pictures.side, pictures.side, 3), dtype=torch.uint8, device=device)
     for start in range(0, len(pictures), 8192):
@@ -144,13 +144,13 @@ def on_device(pictures: Pictures, device: torch.device) -> Tensor:
     return result
 
 
-def moved(pixels: Tensor, chance: Chance, strength: float) -> Tensor:
+def geometric_places(pixels: Tensor, rng: PerSampleRNG, strength: float) -> Tensor:
     """Where the pixels (1, n, 2) of faces that are mirrored (half of them), turned in the plane (7 degrees), scaled
     (7 %), stretched (3 %) and shifted (2.5 pixels; all standard deviations at strength 1) lie in the faces as they
     are: (b, n, 2)."""
-    angle, shift = chance.normal(std=np.deg2rad(7) * strength), chance.normal(2, std=2.5 * strength)
-    scale, aspect = chance.normal(std=0.07 * strength).exp(), chance.normal(std=0.03 * strength).exp()
-    mirror = torch.where(chance.happens(0.5), -1.0, 1.0)
+    angle, shift = rng.normal(std=np.deg2rad(7) * strength), rng.normal(2, std=2.5 * strength)
+    scale, aspect = rng.normal(std=0.07 * strength).exp(), rng.normal(std=0.03 * strength).exp()
+    mirror = torch.where(rng.bernoulli(0.5), -1.0, 1.0)
     x = torch.stack([mirror * angle.cos() * scale * aspect, mirror * angle.sin() * scale], -1)
     y = torch.stack([-angle.sin() * scale, angle.cos() * scale / aspect], -1)
     matrices = torch.stack([x, y], 1)  # rows: what a step along x, and along y, of the new picture is in the old one
@@ -165,7 +165,7 @@ def head_depth(x: Tensor, y: Tensor) -> Tensor:
     return head.mul_(46).add_(nose, alpha=8)
 
 
-def before_turn(places: Tensor, yaw: Tensor, pitch: Tensor) -> Tensor:
+def unrotate_head(places: Tensor, yaw: Tensor, pitch: Tensor) -> Tensor:
     """Where places (b, n, 2) of faces lie that are turned in space by yaw and pitch (b,), in radians, and aligned
     again, before the turn. Places that a turned head would hide show what lies nearest."""
     middle = torch.tensor(HEAD, device=places.device)

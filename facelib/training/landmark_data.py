@@ -7,14 +7,14 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from facelib.datasets.aligned import decode_photos
-from facelib.datasets.lists import FaceList, load_faces
+from facelib.alignment.crop import crop_matrix, image_to_tensor, transform_points, warp_image
+from facelib.alignment.heatmaps import image_to_cells
+from facelib.alignment.hourglass import StackedHourglass
+from facelib.alignment.landmarker import MIRRORED
+from facelib.datasets.aligned_faces import decode_photos
+from facelib.datasets.face_list import FaceList, load_faces
 from facelib.datasets.splits import pseudo_labelled
-from facelib.heatmaps import image_to_cells
-from facelib.hourglass import StackedHourglass
-from facelib.images import crop_matrix, image_to_tensor, transform_points, warp_image
-from facelib.landmarks import MIRRORED
-from facelib.reading import read_image
+from facelib.io.images import read_image
 from facelib.training.sampling import EpochDataset
 
 _before = os.environ.get("NO_ALBUMENTATIONS_UPDATE")
@@ -31,13 +31,13 @@ YTF_WEIGHT = 1 / 3  # YouTube frames repeat themselves
 class Augmentation:
     """How often training faces are made harder than a detector gives them.
 
-    far_turned: share that is turned by any angle up to 180 degrees, not only up to 40.
-    half_out: share that lies partly outside: the photo ends at a line through the face, or the box is off by up to a
+    large_rotation_share: share that is turned by any angle up to 180 degrees, not only up to 40.
+    truncation_share: share that lies partly outside: the photo ends at a line through the face, or the box is off by up to a
         third of its side.
     """
 
-    far_turned: float = 0.0
-    half_out: float = 0.0
+    large_rotation_share: float = 0.0
+    truncation_share: float = 0.0
 
 
 class LandmarkDataset(EpochDataset):
@@ -59,7 +59,7 @@ class LandmarkDataset(EpochDataset):
     ):
         self.faces, self.input_size, self.augment = faces, input_size, augment
         self.images = decode_photos(faces.files, cache) if cache else None
-        self.move, self.spoil = (move_augmentation(augment), spoil_augmentation()) if augment else (None, None)
+        self.geometric, self.degrade = (geometric_augmentation(augment), degradation()) if augment else (None, None)
 
     def __len__(self) -> int:
         return len(self.faces)
@@ -70,28 +70,28 @@ class LandmarkDataset(EpochDataset):
         box, points = self.faces.boxes[item], self.faces.points[item]
         if self.augment:
             rng = np.random.default_rng(seed)
-            out, shifted = rng.random() < self.augment.half_out, rng.random() < 0.5
+            out, shifted = rng.random() < self.augment.truncation_share, rng.random() < 0.5
             box = jitter_box(box, rng, shift=1 / 3 if out and shifted else 0.08)
-            self.move.set_random_seed(seed)
-            image, box, points = moved_together(self.move, image, box, points)
+            self.geometric.set_random_seed(seed)
+            image, box, points = augment_together(self.geometric, image, box, points)
             if out and not shifted:
-                image, box, points = cut_off(image, box, points, rng)
+                image, box, points = truncate(image, box, points, rng)
         matrix = crop_matrix(box, self.input_size)
         crop = warp_image(image, matrix, self.input_size)
-        if self.spoil:
-            self.spoil.set_random_seed(seed)
-            crop = self.spoil(image=crop)["image"]
+        if self.degrade:
+            self.degrade.set_random_seed(seed)
+            crop = self.degrade(image=crop)["image"]
         points = torch.from_numpy(transform_points(points, matrix))
         return image_to_tensor(crop), image_to_cells(points, StackedHourglass.STRIDE)
 
 
-def moved_together(
-    move: A.Compose, image: np.ndarray, box: np.ndarray, points: np.ndarray
+def augment_together(
+    geometric: A.Compose, image: np.ndarray, box: np.ndarray, points: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Picture, box (4,) and landmarks (5, 2) after the same augmentation; landmarks in their order, also mirrored."""
     # The box travels as its centre and two axes, whose order tells whether the picture was mirrored.
     half, centre = (box[2:] - box[:2]) / 2, (box[:2] + box[2:]) / 2 - 0.5
-    moved = move(image=image, keypoints=np.vstack([points, centre, centre + [1, 0], centre + [0, 1]]))
+    moved = geometric(image=image, keypoints=np.vstack([points, centre, centre + [1, 0], centre + [0, 1]]))
     points, (centre, x, y) = moved["keypoints"][:5], moved["keypoints"][5:]
     if np.linalg.det([x - centre, y - centre]) < 0:
         points = points[MIRRORED]
@@ -106,7 +106,7 @@ def jitter_box(box: np.ndarray, rng: np.random.Generator, shift: float = 0.08) -
     return np.concatenate([centre - half, centre + half])
 
 
-def cut_off(
+def truncate(
     image: np.ndarray, box: np.ndarray, points: np.ndarray, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Picture, box and landmarks as if the photo ended at a line through the face: up to half of the box is lost."""
@@ -123,9 +123,9 @@ def cut_off(
     return image, box, points
 
 
-def move_augmentation(augment: Augmentation = Augmentation()) -> A.Compose:
+def geometric_augmentation(augment: Augmentation = Augmentation()) -> A.Compose:
     """Turns up to 40 degrees (some by any angle), a little shear, and mirroring, of picture and points together."""
-    far = augment.far_turned
+    far = augment.large_rotation_share
     usual = {"shear": (-4, 4), "scale": 1.0, "border_mode": 1}
     return A.Compose(
         [
@@ -138,7 +138,7 @@ def move_augmentation(augment: Augmentation = Augmentation()) -> A.Compose:
     )
 
 
-def spoil_augmentation() -> A.Compose:
+def degradation() -> A.Compose:
     """Colour, grey, blur, low resolution and occlusion: what moves no landmark."""
     return A.Compose(
         [
@@ -162,16 +162,16 @@ def spoil_augmentation() -> A.Compose:
 def training_faces(labelled: FaceList, pseudo: list[str], label_sets: list[str]) -> FaceList:
     """The labelled training faces of the sets of labels `label_sets` (empty: all), and those of the face crops
     `pseudo` with a detector's points (set "detector")."""
-    train = labelled.where(labelled.splits == "train")
+    train = labelled.select(labelled.splits == "train")
     if unknown := sorted(set(label_sets) - set(train.sets.tolist())):
         raise ValueError(f"label_sets: no labels of {unknown[0]!r}; there are {', '.join(sorted(set(train.sets)))}")
     if label_sets:
-        train = train.where(np.isin(train.sets, label_sets))
+        train = train.select(np.isin(train.sets, label_sets))
     return FaceList.join([train, *(pseudo_labelled(load_faces(name), labelled) for name in pseudo)])
 
 
-def sampling_weights(faces: FaceList, pseudo_share: float = 0.0) -> np.ndarray:
-    """(n,) how often each face is drawn: pseudo-labelled ones `pseudo_share` of the time, YouTube frames seldom."""
+def sampling_weights(faces: FaceList, pseudo_label_share: float = 0.0) -> np.ndarray:
+    """(n,) how often each face is drawn: pseudo-labelled ones `pseudo_label_share` of the time, YouTube frames seldom."""
     pseudo = faces.sets == "detector"
     labelled = np.where(pseudo, 0.0, np.where(faces.sets == "ytf", YTF_WEIGHT, 1.0))
-    return (1 - pseudo_share) * labelled / labelled.sum() + pseudo_share * pseudo / max(pseudo.sum(), 1)
+    return (1 - pseudo_label_share) * labelled / labelled.sum() + pseudo_label_share * pseudo / max(pseudo.sum(), 1)

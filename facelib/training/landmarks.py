@@ -9,28 +9,28 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 
-from facelib.datasets.labels import find_landmarks, label_set_offsets, move_labels
-from facelib.datasets.lists import FaceList, photo_key
+from facelib.alignment.crop import CROP_SCALE
+from facelib.alignment.heatmaps import heatmaps_to_points
+from facelib.alignment.hourglass import StackedHourglass
+from facelib.alignment.landmarker import HourglassLandmarker, load_landmarker
+from facelib.datasets.face_list import FaceList, photo_key
+from facelib.datasets.label_conventions import find_landmarks, label_set_offsets, move_labels
 from facelib.datasets.sources import load_landmark_list
-from facelib.files import files_key
-from facelib.heatmaps import heatmaps_to_points
-from facelib.hourglass import StackedHourglass
-from facelib.images import CROP_SCALE
-from facelib.inference import batches
-from facelib.landmarks import Landmarker, load_landmarker
+from facelib.io.files import files_key
 from facelib.metrics import landmark_metrics
+from facelib.runtime.batching import batches
 from facelib.settings import data_folder
-from facelib.training.checkpoints import finished_epochs
+from facelib.training.checkpoints import completed_epochs
+from facelib.training.configuration import LandmarkConfig, Stage
 from facelib.training.heatmap_losses import HEATMAP_LOSSES
+from facelib.training.initial_weights import check_arguments
 from facelib.training.landmark_data import Augmentation, LandmarkDataset, sampling_weights, training_faces
 from facelib.training.loop import Run, Task, fit, make_accelerator
-from facelib.training.recipes import LandmarkRecipe, Stage
 from facelib.training.sampling import EpochSampler
-from facelib.training.start import same_arguments
 
 
 def decoding_of(loss: str) -> tuple[str, str]:
-    """Activation and decoder (see `Landmarker`) that suit a network trained with this loss."""
+    """Activation and decoder (see `HourglassLandmarker`) that suit a network trained with this loss."""
     return ("softmax", "soft_argmax") if loss == "distribution" else ("none", "gaussian")
 
 
@@ -61,12 +61,12 @@ def landmark_task(
 class Training:
     """A recipe in work: the network, its faces, and what the stages behind it left."""
 
-    recipe: LandmarkRecipe
+    recipe: LandmarkConfig
     model: StackedHourglass
     labelled: FaceList
     val: FaceList
     accelerator: Accelerator
-    teacher: Landmarker | None = None  # finds points in place of the network itself
+    teacher: HourglassLandmarker | None = None  # finds points in place of the network itself
     size: int = 0  # pixels, of the stage before
     history: list[dict[str, float]] = field(default_factory=list)
     offsets: dict[str, np.ndarray] = field(default_factory=dict)
@@ -85,7 +85,7 @@ class Training:
         fields = {"input_size": self.size, "crop_scale": CROP_SCALE, "range": [-1, 1], "colour": "RGB"}
         activation, decoder = decoding_of(self.recipe.loss)
         return {
-            "architecture": "facelib.hourglass.StackedHourglass",
+            "architecture": "facelib.alignment.hourglass.StackedHourglass",
             "arguments": self.model.arguments,
             "preprocessing": fields | {"activation": activation, "decoder": decoder},
         }
@@ -97,9 +97,9 @@ class Training:
         words = f"{len(self.labelled) - pseudo} labelled faces of {sets}"
         return words + (f"; {pseudo} pseudo-labelled faces of {', '.join(self.recipe.pseudo)}" if pseudo else "")
 
-    def landmarker(self, size: int, flip: bool = False) -> Landmarker:
+    def landmarker(self, size: int, flip: bool = False) -> HourglassLandmarker:
         """The network as it is now."""
-        return Landmarker(self.model, size, *decoding_of(self.recipe.loss), flip=flip)
+        return HourglassLandmarker(self.model, size, *decoding_of(self.recipe.loss), flip=flip)
 
     def run_stage(self, number: int, checkpoint: Path, settings: dict[str, Any]) -> None:
         """One stage, its labels moved and made anew by the network as it is when the stage begins."""
@@ -118,9 +118,9 @@ class Training:
         )
         cache = data_folder() / "cache" / f"landmark_photos_{len(train)}.bin"
         with self.accelerator.main_process_first():  # which writes the cache
-            augment = Augmentation(recipe.far_turned, recipe.half_out)
+            augment = Augmentation(recipe.large_rotation_share, recipe.truncation_share)
             dataset = LandmarkDataset(train, stage.input_size, augment, cache)
-        weights = sampling_weights(train, stage.pseudo_share)
+        weights = sampling_weights(train, stage.pseudo_label_share)
         task = landmark_task(self.model, dataset, recipe.loss, weights, recipe.epoch_size)
         shown = LandmarkDataset(val, stage.input_size, augment=None)
         task = replace(task, validate=lambda _: self._validate(shown))
@@ -137,10 +137,10 @@ class Training:
             given = {name: np.array(offset, np.float32) for name, offset in self.recipe.label_offsets.items()}
             self.offsets = given or label_set_offsets(teacher, val)
             train, val = move_labels(train, self.offsets), move_labels(val, self.offsets)
-        if stage.relabel and stage.pseudo_share and finished_epochs(checkpoint) < stage.epochs:
+        if stage.relabel and stage.pseudo_label_share and completed_epochs(checkpoint) < stage.epochs:
             rows = np.flatnonzero(train.sets == "detector")
             points = train.points.copy()
-            points[rows] = find_landmarks(teacher, train.where(rows))
+            points[rows] = find_landmarks(teacher, train.select(rows))
             train = replace(train, points=points)
         return train, val
 
@@ -161,7 +161,7 @@ class Training:
 
 
 def train(
-    recipe: LandmarkRecipe, weights: dict[str, Path | None], checkpoints: Path, settings: dict[str, Any]
+    recipe: LandmarkConfig, weights: dict[str, Path | None], checkpoints: Path, settings: dict[str, Any]
 ) -> Training:
     """All stages of a recipe.
 
@@ -177,7 +177,7 @@ def train(
     accelerator = make_accelerator(settings.get("device"), recipe.precision)
     faces = FaceList.join([load_landmark_list(name=name) for name in recipe.sets])
     labelled = training_faces(faces, recipe.pseudo, recipe.label_sets)
-    val = faces.where(faces.splits == "val")
+    val = faces.select(faces.splits == "val")
     measured = any(stage.unify_labels for stage in recipe.stages) and not recipe.label_offsets
     if measured and "celeba" not in val.sets:
         raise ValueError("unify_labels: no validation faces of celeba, whose convention the labels are moved to")
@@ -189,7 +189,7 @@ def train(
         started = load_landmarker(weights["start"], device)
         if (started.activation, started.decoder) != decoding_of(recipe.loss):
             raise ValueError(f"start: {weights['start']} was not trained with the loss {recipe.loss}")
-        same_arguments(started.model.arguments, recipe)
+        check_arguments(started.model.arguments, recipe)
         model, size = started.model, started.input_size
     else:
         model = StackedHourglass(5, recipe.stacks, recipe.channels, recipe.depth)

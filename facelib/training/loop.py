@@ -24,9 +24,9 @@ from torch import Tensor, nn
 from torch.utils.data import BatchSampler, DataLoader
 from tqdm.auto import tqdm
 
-from facelib.settings import pick_device
-from facelib.training.average import Average
+from facelib.settings import select_device
 from facelib.training.checkpoints import Checkpoint
+from facelib.training.ema import EMA
 from facelib.training.sampling import EpochDataset, EpochSampler
 
 # (what the model gives for the first of a batch, the batch, share of the run done) -> scalar loss
@@ -59,9 +59,9 @@ class Run:
     epochs, or minutes: how long; by the clock, validation included, the last epoch may be cut short. learning_rate:
     the highest of the cycle, which rises from 0 in the first share `warm_up` of the run and falls to 0 like half a
     cosine. optimizer: "adamw" or "sgd" (Nesterov, momentum 0.9); betas: of AdamW. clip: of the gradient's length; None:
-    none. average: what is validated and comes out are the weights averaged over the last steps (see `Average`).
+    none. average: what is validated and comes out are the weights averaged over the last steps (see `EMA`).
     precision: "no", "bf16" (nearly twice as fast for dense convolutions on processors that have it) or "fp16" (GPUs);
-    workers: processes that prepare pictures beside the training; device: see `pick_device`; checkpoint: file written
+    workers: processes that prepare pictures beside the training; device: see `select_device`; checkpoint: file written
     after each epoch, and resumed from; about: what else makes the run what it is (recipe, data); stop_after: end after
     this epoch, as if interrupted.
     """
@@ -101,7 +101,7 @@ class Run:
         return self.learning_rate * (1 + math.cos(math.pi * (progress - self.warm_up) / (1 - self.warm_up))) / 2
 
 
-class Wrapped(nn.Module):
+class ChannelsLast(nn.Module):
     """Takes what Accelerate does to a model, so that the model itself stays as it is, for validation."""
 
     def __init__(self, model: nn.Module):
@@ -117,7 +117,7 @@ class Wrapped(nn.Module):
 def make_accelerator(device: str | None = None, precision: str = "no") -> Accelerator:
     """Accelerate's settings for our loop: each of several processes takes its equal part of every batch."""
     AcceleratorState._reset_state()  # a process may train several networks, in different precisions
-    on_cpu = pick_device(device).type == "cpu"
+    on_cpu = select_device(device).type == "cpu"
     parts = DataLoaderConfiguration(split_batches=True, use_seedable_sampler=False)
     patience = InitProcessGroupKwargs(timeout=timedelta(days=1))  # while the first process aligns all photos
     return Accelerator(
@@ -141,8 +141,8 @@ def fit(task: Task, run: Run, accelerator: Accelerator | None = None) -> list[di
     model, sampler = task.model, task.sampler or EpochSampler(len(task.dataset))
     model.to(accelerator.device, memory_format=torch.channels_last)
     loader = accelerator.prepare(_loader(task.dataset, sampler, run, accelerator.num_processes))
-    network, optimizer = accelerator.prepare(Wrapped(model), _optimizer(task, run))
-    average = Average(model) if run.average else None
+    network, optimizer = accelerator.prepare(ChannelsLast(model), _optimizer(task, run))
+    average = EMA(model) if run.average else None
     parts = {"model": model, "optimizer": optimizer, "average": average, "scaler": accelerator.scaler}
     parts = {name: part for name, part in parts.items() if part is not None}
     checkpoint = Checkpoint(Path(run.checkpoint) if run.checkpoint else None, _identity(run, model, len(loader)), parts)
@@ -212,7 +212,7 @@ class Stepper:
     optimizer: Any
     task: Task
     run: Run
-    average: Average | None
+    average: EMA | None
 
     def step(self, given: Any, progress: float) -> Tensor:
         """Forward, backward, update; gives the loss.

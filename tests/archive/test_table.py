@@ -8,17 +8,20 @@ import pyarrow as pa
 import pytest
 from people import made_up
 
-from facelib.archive import grouping, people, run
+from facelib.archive import communities as grouping
+from facelib.archive import people, run
 from facelib.archive.table import PHOTO, Archive, read
-from facelib.decisions import Calibration
-from facelib.files import digest
+from facelib.io.files import digest
 from facelib.metrics import bcubed
+from facelib.recognition.calibration import Calibration
 
 CALIBRATION = Calibration("abc", [0, 0.2, 1, 2], [1e-6, 1e-3, 0.5, 1], [], [0, 0.8, 1, 1], [], {}, 1_000_000, "made up")
 
 
 def face(photo, number, vector):
-    fields = dict(box=[0, 0, 9, 9], score=0.9, landmarks=[1.0] * 10, landmark_confidence=0.5, quality=0.4, doubt="")
+    fields = dict(
+        box=[0, 0, 9, 9], score=0.9, landmarks=[1.0] * 10, landmark_confidence=0.5, quality=0.4, quality_issue=""
+    )
     return {"photo": photo, "face": number, "vector": vector.astype(np.float16), **fields}
 
 
@@ -57,8 +60,8 @@ def test_a_write_that_was_cut_off_leaves_nothing(archive, monkeypatch):
         archive.write(rows_of({"b.jpg": vectors[2:4]}))
     again = Archive(archive.place)
     assert again.faces.count_rows() == 4
-    assert again.mend() == 2
-    assert again.mend() == 0
+    assert again.repair() == 2
+    assert again.repair() == 0
     assert again.done() == {"a.jpg"}
     assert again.faces.count_rows() == 2
 
@@ -154,7 +157,7 @@ def test_people_keep_their_names_and_leave_without_a_trace(archive, monkeypatch)
     vectors, names = made_up(50, 6, spread=0.3)  # an index needs 256 rows
     photos = [f"{name}-{i}.jpg" for i, name in enumerate(names)]
     archive.write(rows_of({photo: [vector] for photo, vector in zip(photos, vectors)}))
-    assert people.sort_people(archive) == 50
+    assert people.cluster_people(archive) == 50
     before = people.persons_of(archive)
     groups = [
         {before[photo, 0].person for photo, own in zip(photos, names) if own == name} for name in np.unique(names)
@@ -163,7 +166,7 @@ def test_people_keep_their_names_and_leave_without_a_trace(archive, monkeypatch)
     first = before[photos[0], 0].person
     assert people.name_person(archive, first, "Ann's aunt") == 6
     archive.write(rows_of({"new.jpg": [vectors[0] + 0.05 * vectors[1]], "other.jpg": [vectors[70]]}))
-    people.sort_people(archive)
+    people.cluster_people(archive)
     after = people.persons_of(archive)
     assert after["new.jpg", 0] == people.Row("Ann's aunt", False)
     assert after[photos[0], 0] == people.Row("Ann's aunt", True)
@@ -177,8 +180,8 @@ def test_people_keep_their_names_and_leave_without_a_trace(archive, monkeypatch)
 
     archive.index()
     old_index = {path.name for path in Path(archive.place, "faces.lance/_indices").iterdir()}
-    gone = np.float16(vectors[2]).tobytes()
-    assert any(gone in path.read_bytes() for path in Path(archive.place).rglob("*") if path.is_file())
+    deleted_ids = np.float16(vectors[2]).tobytes()
+    assert any(deleted_ids in path.read_bytes() for path in Path(archive.place).rglob("*") if path.is_file())
     assert people.remove_person(archive, "Ann's aunt") == 7
     assert people.remove_photos(archive, [photos[10]]) == 1
     assert not old_index & {path.name for path in Path(archive.place, "faces.lance/_indices").iterdir()}
@@ -207,14 +210,14 @@ def test_a_removal_that_is_killed_is_brought_to_its_end(archive, monkeypatch, st
         )
         people.remove_photos(archive, ["gone.jpg", "faceless and gone.jpg"])
     again = Archive(archive.place)
-    assert digest("gone.jpg") in again.gone()
+    assert digest("gone.jpg") in again.deleted_ids()
     assert people.remove_photos(again, ["gone.jpg", "faceless and gone.jpg"]) == (step == "deleted")
     assert again.done() == {"kept.jpg"}
     needles = [np.float16(vectors[2]).tobytes(), b"gone.jpg"]
     files = [path.read_bytes() for path in Path(archive.place).rglob("*") if path.is_file()]
     assert not [1 for needle in needles for file in files if needle in file]
     with again.writing():
-        assert again.gone() == {digest("gone.jpg"), digest("faceless and gone.jpg")}
+        assert again.deleted_ids() == {digest("gone.jpg"), digest("faceless and gone.jpg")}
 
 
 def test_somebody_with_very_many_photos_stays_one():
@@ -230,12 +233,12 @@ def test_somebody_with_very_many_photos_stays_one():
 def test_faces_of_one_photo_and_doubtful_ones_are_not_tied(archive, monkeypatch):
     monkeypatch.setattr(people, "load_calibration", lambda key: CALIBRATION)
     monkeypatch.setattr(CALIBRATION.__class__, "distance_at", lambda self, rate: 0.5)
-    assert people.sort_people(archive) == 0
+    assert people.cluster_people(archive) == 0
     vectors, _ = made_up(2, 2, spread=0.1)
     table = rows_of({"two.jpg": [vectors[0], vectors[1]], "blurred.jpg": [vectors[0]]}).to_pylist()
-    table[1]["faces"][0]["doubt"] = "too blurred"
+    table[1]["faces"][0]["quality_issue"] = "too blurred"
     archive.write(pa.Table.from_pylist(table, PHOTO))
-    assert people.sort_people(archive) == 2
+    assert people.cluster_people(archive) == 2
     assert people.persons_of(archive)["blurred.jpg", 0].person == people.DOUBTFUL
 
 

@@ -9,9 +9,8 @@ import pytest
 from facelib.archive import worker
 from facelib.archive.source import _of_columns, _store_of, name_of
 from facelib.archive.worker import Worker
-from facelib.files import digest
-from facelib.pipeline import sample_photo
-from facelib.running import made_by
+from facelib.io.files import digest
+from facelib.io.sample import sample_photo
 
 
 class Ends(BaseException):
@@ -26,7 +25,7 @@ def at_work(pipeline, tmp_path, monkeypatch):
     (tmp_path / "marks").mkdir()
 
     def make(deadly=()):
-        started = Worker({}, made_by(pipeline), str(tmp_path / "marks"), 1)
+        started = Worker({}, pipeline.pipeline_id, str(tmp_path / "marks"), 1)
         whole = started.rows
 
         def rows(names, contents):
@@ -82,7 +81,7 @@ def test_another_embedder_on_a_machine_is_refused(at_work, tmp_path):
 
 
 def test_what_is_known_is_not_looked_at_again(at_work, pipeline, tmp_path):
-    started = Worker({}, made_by(pipeline), str(tmp_path / "marks"), 1, ({"a"}, {digest("b")}))
+    started = Worker({}, pipeline.pipeline_id, str(tmp_path / "marks"), 1, ({"a"}, {digest("b")}))
     content = sample_photo().read_bytes()
     rows = started(table_of(["a", "b", "c"], [content] * 3)).to_pylist()
     assert [row["photo"] for row in rows] == ["c"]

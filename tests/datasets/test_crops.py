@@ -3,12 +3,12 @@ import pytest
 from PIL import Image
 
 from facelib import read_image
+from facelib.alignment.crop import crop_matrix, transform_points
 from facelib.datasets import crops
 from facelib.datasets.crops import prepare_crops
-from facelib.datasets.lists import FaceList, load_faces
+from facelib.datasets.face_list import FaceList, load_faces
 from facelib.datasets.sources import load_people_folder
 from facelib.datasets.splits import open_set_faces, open_set_photos
-from facelib.images import crop_matrix, transform_points
 
 
 def test_a_crop_shows_what_the_photo_would(people, detector, pipeline, tmp_path, monkeypatch):

@@ -3,7 +3,7 @@ import csv
 import pytest
 
 from facelib import read_image
-from facelib.datasets.lists import load_faces
+from facelib.datasets.face_list import load_faces
 from facelib.datasets.sources import load_celeba, load_landmark_list, load_lfw_pairs, load_orl, load_people_folder
 from facelib.datasets.splits import assert_people_apart
 
@@ -16,7 +16,7 @@ def test_orl():
         "test": 90,
         "unseen": 100,
     }
-    assert_people_apart(train=faces.where(faces.splits == "train"), unseen=faces.where(faces.splits == "unseen"))
+    assert_people_apart(train=faces.select(faces.splits == "train"), unseen=faces.select(faces.splits == "unseen"))
     assert read_image(faces.files[123]).shape == (112, 92, 3)
 
 
@@ -98,9 +98,9 @@ def test_landmark_list_holds_out_whole_people(tmp_path):
             dataset = ("celeba", "ytf")[i % 2]
             writer.writerow([f"{i}.webp", dataset, "train", f"p{i // 4}", 40, 40, 150, 150, *range(10)])
     faces = load_landmark_list(tmp_path)
-    held_out = faces.where(faces.splits == "val")
+    held_out = faces.select(faces.splits == "val")
     assert 10 < len(held_out) < 50
     assert set(held_out.sets) == {"ytf"}
-    train = faces.where((faces.splits == "train") & (faces.sets == "ytf"))
+    train = faces.select((faces.splits == "train") & (faces.sets == "ytf"))
     assert not set(train.people) & set(held_out.people)
     assert faces.points[0].tolist() == [[0, 1], [2, 3], [4, 5], [6, 7], [8, 9]]

@@ -5,12 +5,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from facelib.datasets.lists import FaceList, load_faces
+from facelib.datasets.face_list import FaceList, load_faces
 from facelib.datasets.sources import load_orl, load_people_folder
 from facelib.datasets.splits import (
     assert_people_apart,
+    balanced_subset,
     clean_faces,
-    equal_shares,
     family,
     hold_out_photos,
     in_held_out_family,
@@ -78,7 +78,7 @@ def test_hold_out_photos_is_stable_and_spares_small_classes(tmp_path):
             (tmp_path / person / f"{i}.png").touch()
     with pytest.warns(UserWarning, match="1 people have a single photo, e.g. one"):
         faces = hold_out_photos(load_people_folder(tmp_path), 0.2)
-    held_out = faces.where(faces.splits == "val")
+    held_out = faces.select(faces.splits == "val")
     assert len(held_out) == 4
     assert set(held_out.people) == {"many"}
 
@@ -164,8 +164,8 @@ def test_pseudo_labels_leave_out_held_out_people():
 def test_equal_photos_for_any_number_of_people():
     faces = faces_of(*(f"p{i % 8}/{i}.webp" for i in range(52)))
     for count in (2, 4, 6):
-        rows = equal_shares(faces, count, 12)
+        rows = balanced_subset(faces, count, 12)
         assert np.unique(faces.people[rows], return_counts=True)[1].tolist() == [12 // count] * count
-        assert (rows == equal_shares(faces, count, 12)).all()
+        assert (rows == balanced_subset(faces, count, 12)).all()
     with pytest.raises(ValueError, match="only 8 people have 1 photos"):
-        equal_shares(faces, 12, 12)
+        balanced_subset(faces, 12, 12)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from people import made_up
 
-from facelib.evaluation.calibration import Pairs, calibrate, joined, pairs_of, rates_at, rates_of_several
+from facelib.evaluation.calibration import Pairs, calibrate, fmr_of_mean_embeddings, joined, pairs_of, rates_at
 
 
 def test_pairs_by_hand():
@@ -29,14 +29,12 @@ def test_rates_by_hand():
 def test_a_calibration_says_what_is_true_of_other_people_too():
     vectors, people = made_up()
     calibration = calibrate(pairs_of(vectors, people), vectors, people, "abc", "made up")
-    assert list(calibration.of_several) == ["2", "3", "5"]  # nobody has more than ten photos
+    assert list(calibration.fmr_of_means) == ["2", "3", "5"]  # nobody has more than ten photos
     pairs = pairs_of(*made_up(seed=1))
-    for promised in (0.1, 0.01):
-        found = (pairs.distances[~pairs.same] <= calibration.distance_at(promised)).mean()
-        assert promised / 1.6 < found < promised * 1.6
+    for target in (0.1, 0.01):
+        found = (pairs.distances[~pairs.same] <= calibration.distance_at(target)).mean()
+        assert target / 1.6 < found < target * 1.6
     close = calibration.distance_at(0.01)
-    assert calibration.true_positive_rate(close) == pytest.approx(
-        (pairs.distances[pairs.same] <= close).mean(), abs=0.05
-    )
-    found = rates_of_several(*made_up(seed=2), np.array([close]), 5)[0]
-    assert found == pytest.approx(calibration.false_positive_rate(close, 5), rel=0.6)
+    assert calibration.true_match_rate(close) == pytest.approx((pairs.distances[pairs.same] <= close).mean(), abs=0.05)
+    found = fmr_of_mean_embeddings(*made_up(seed=2), np.array([close]), 5)[0]
+    assert found == pytest.approx(calibration.false_match_rate(close, 5), rel=0.6)

@@ -6,8 +6,8 @@ import numpy as np
 from PIL import Image
 
 from facelib import load_landmarker
-from facelib.datasets.labels import move_points
-from facelib.datasets.lists import FaceList
+from facelib.datasets.face_list import FaceList
+from facelib.datasets.label_conventions import move_points
 from facelib.evaluation import landmarks
 
 

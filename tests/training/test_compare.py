@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 from PIL import Image
 
-from facelib.records import RESULTS, read_table
+from facelib.io.records import RESULTS, read_table
 from facelib.training import compare
 from facelib.training.compare import COMPARISONS, read_comparison, run_comparison
 from facelib.training.run import train

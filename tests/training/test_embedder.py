@@ -13,28 +13,29 @@ import numpy as np
 import pytest
 import torch
 
-from facelib.datasets.aligned import align_photos
-from facelib.datasets.pictures import Pictures
+from facelib.datasets.aligned_faces import align_photos
 from facelib.datasets.sources import load_orl
-from facelib.embedding import Embedder, EmbeddingNetwork, TrainedNetwork, load_embedder
-from facelib.losses import ArcFace, margin_schedule
+from facelib.datasets.training_crops import TrainingCrops
+from facelib.embedding.embedder import NetworkEmbedder, TrainedNetwork, load_embedder
+from facelib.embedding.losses import ArcFace, margin_schedule
+from facelib.embedding.network import EmbeddingNetwork
+from facelib.io.records import read_table
 from facelib.metrics import identification_rate, top_k_accuracy
-from facelib.records import read_table
+from facelib.runtime.manifest import read_manifest
 from facelib.settings import MODELS
 from facelib.training import embedder
-from facelib.training.embedder import Aims, EmbeddingClassifier, embedding_task, own_vectors
+from facelib.training.configuration import RECIPES, load_config, make_config
+from facelib.training.embedder import EmbeddingClassifier, Objective, embedding_task, label_embeddings
 from facelib.training.face_batches import FaceAugmentation, FaceBatches
 from facelib.training.loop import Run, fit
-from facelib.training.recipes import RECIPES, make_recipe, read_recipe
 from facelib.training.run import run, train
-from facelib.weights import read_manifest
 
 
 def small_recipe(folder, out, *overrides):
     """The recipe for one's own people, cut to two passes over small pictures."""
     base = tomllib.loads((RECIPES / "own_people.toml").read_text())
     values = {"folder": str(folder), "out": str(out), "stages": [[32, 1], [40, 1]], "batch_size": 4, "margin": 0.2}
-    return make_recipe(base | values | {"learning_rate": 1e-3, "embedding_size": 64}, overrides)
+    return make_config(base | values | {"learning_rate": 1e-3, "embedding_size": 64}, overrides)
 
 
 @pytest.mark.filterwarnings("ignore:.*single photo")
@@ -47,7 +48,7 @@ def test_a_folder_of_people_becomes_weights(own_folder, tmp_path, capsys):
     assert "The margin rises to 0.2" in said
     assert "No photo is held out" in said
     entry = read_manifest(tmp_path)["my.pt"]
-    assert read_recipe(tmp_path / entry["recipe"]) == recipe
+    assert load_config(tmp_path / entry["recipe"]) == recipe
     assert "5 photos of 3 people of mine" in (tmp_path / "my_training.json").read_text()
     history = read_table(tmp_path / "my_history.csv")
     assert [row["input_size"] for row in history] == [32, 40]
@@ -65,12 +66,12 @@ def test_going_on_from_weights(own_folder, tmp_path, monkeypatch):
     monkeypatch.setattr(
         embedder, "margin_schedule", lambda *a, **k: margins.append(margin_schedule(*a, **k)) or margins[-1]
     )
-    monkeypatch.setattr(ArcFace, "start_from", lambda self, centres: started.append(centres.shape))
-    second = small_recipe(own_folder, tmp_path / "second.pt", f"start={tmp_path / 'my.pt'}", "margin_before=0.2")
+    monkeypatch.setattr(ArcFace, "init_class_centres", lambda self, centres: started.append(centres.shape))
+    second = small_recipe(own_folder, tmp_path / "second.pt", f"start={tmp_path / 'my.pt'}", "initial_margin=0.2")
     run(second, device="cpu", progress=False)
     assert set(margins) == {0.2}
     assert started == [(3, 64)]
-    saved = read_recipe(tmp_path / "second.toml")
+    saved = load_config(tmp_path / "second.toml")
     assert saved.start == read_manifest(tmp_path)["my.pt"]["sha256"]
 
 
@@ -82,7 +83,7 @@ def test_a_share_of_the_start_stays(own_folder, tmp_path):
     states = {}
     for share in (0.0, 0.75):
         recipe = small_recipe(
-            own_folder, tmp_path / f"{share}.pt", f"start={tmp_path / 'my.pt'}", f"start_share={share}"
+            own_folder, tmp_path / f"{share}.pt", f"start={tmp_path / 'my.pt'}", f"weight_average_alpha={share}"
         )
         training = train(recipe, device="cpu", progress=False)[1]
         states[share] = training.network.state_dict()
@@ -97,15 +98,17 @@ def test_a_share_of_the_start_stays(own_folder, tmp_path):
 def test_a_second_head_learns_from_a_teacher(own_folder, tmp_path, monkeypatch):
     """It begins at the best reading of what is there, comes nearer to the teacher, and the weights say who it was."""
     run(small_recipe(own_folder, tmp_path / "my.pt"), device="cpu", progress=False)
-    goals = torch.nn.functional.normalize(torch.randn(5, 128, generator=torch.Generator().manual_seed(0)) + 0.1)
-    monkeypatch.setattr(embedder, "teacher_vectors", lambda faces, cache, key: goals)
+    teacher_embeddings = torch.nn.functional.normalize(
+        torch.randn(5, 128, generator=torch.Generator().manual_seed(0)) + 0.1
+    )
+    monkeypatch.setattr(embedder, "teacher_embeddings", lambda faces, cache, key: teacher_embeddings)
     told = [
         "teacher=dlib",
         "optimizer=adamw",
-        "teacher_share=30",
-        "taught_weight=6",
-        "taught_centre=0.4",
-        "margin_before=0.2",
+        "distill_loss_weight=30",
+        "distill_head_scale=6",
+        "distill_centering=0.4",
+        "initial_margin=0.2",
     ]
     recipe = small_recipe(
         own_folder, tmp_path / "taught.pt", f"start={tmp_path / 'my.pt'}", *told, "learning_rate=1e-9"
@@ -118,13 +121,15 @@ def test_a_second_head_learns_from_a_teacher(own_folder, tmp_path, monkeypatch):
     entry = read_manifest(tmp_path)["taught.pt"]
     assert entry["learned_from"] == "labels and dlib"
     network = load_embedder(tmp_path / "taught.pt", device="cpu").networks[0].model
-    torch.testing.assert_close(network.taught_mean, goals.mean(0), atol=1e-3, rtol=0)
+    torch.testing.assert_close(network.teacher_mean, teacher_embeddings.mean(0), atol=1e-3, rtol=0)
     shown = started.shown(np.arange(5), 40)
     images = shown.batch(torch.arange(5))[0]
     blank = EmbeddingNetwork(**entry["arguments"]).eval()
     with torch.inference_mode():
         far = [
-            float(((torch.nn.functional.normalize(one.eval().heads(images)[1]) - goals) ** 2).sum(1).mean())
+            float(
+                ((torch.nn.functional.normalize(one.eval().heads(images)[1]) - teacher_embeddings) ** 2).sum(1).mean()
+            )
             for one in (blank, started.network, network)
         ]
     assert far[2] < far[1] < far[0]
@@ -153,7 +158,7 @@ def test_a_recipe_written_by_hand_is_never_overwritten(own_folder, tmp_path):
         run(recipe, device="cpu", progress=False)
     changed = small_recipe(own_folder, tmp_path / "my.pt", "strength=0.1")
     run(changed, device="cpu", progress=False)
-    assert read_recipe(tmp_path / "my.toml") == changed
+    assert load_config(tmp_path / "my.toml") == changed
     mine = (tmp_path / "my.toml").read_text().replace("# Written by", "# By me, not by")
     (tmp_path / "my.toml").write_text(mine)
     with pytest.raises(ValueError, match=r"my\.toml is there already and says something else \(strength\)"):
@@ -181,7 +186,7 @@ def test_what_could_not_be_saved_is_refused_before_the_first_step(own_folder, tm
 def test_faces_are_aligned_as_the_recipe_says(own_folder, tmp_path):
     _, training = train(small_recipe(own_folder, tmp_path / "my.pt", "alignment=eyes"), device="cpu", progress=False)
     _, other = train(small_recipe(own_folder, tmp_path / "my.pt"), device="cpu", progress=False)
-    by_eyes, by_five = (one.material.pictures.take(np.arange(5)) for one in (training, other))
+    by_eyes, by_five = (one.training_set.pictures.take(np.arange(5)) for one in (training, other))
     assert (by_eyes != by_five).any()
     assert training.entry()["preprocessing"]["alignment"] == "eyes"
 
@@ -189,7 +194,7 @@ def test_faces_are_aligned_as_the_recipe_says(own_folder, tmp_path):
 @pytest.mark.filterwarnings("ignore::UserWarning")
 def test_sources_are_asked_for(own_folder, tmp_path):
     with pytest.raises(ValueError, match=r"faces\.csv has no column source"):
-        train(small_recipe(own_folder, tmp_path / "my.pt", "by_source=1.0"), device="cpu", progress=False)
+        train(small_recipe(own_folder, tmp_path / "my.pt", "within_source_weight=1.0"), device="cpu", progress=False)
 
 
 def test_prepared_sets_are_cleaned_cut_and_measured(prepared, tmp_path):
@@ -201,14 +206,14 @@ def test_prepared_sets_are_cleaned_cut_and_measured(prepared, tmp_path):
     table.write_text(table.read_text().replace("s1/5.webp,s1,orl,train", "s1/5.webp,s1,orl,test"))
     base = tomllib.loads((RECIPES / "model_arcface_all_sources.toml").read_text())
     values = {"out": str(tmp_path / "my.pt"), "stages": [[32, 1]], "batch_size": 4, "embedding_size": 32}
-    recipe = make_recipe(base | values | {"by_source": 0.5, "people": 4, "photos": 16})
+    recipe = make_config(base | values | {"within_source_weight": 0.5, "people": 4, "photos": 16})
     _, training = train(recipe, device="cpu", progress=False)
-    faces = training.material.faces
+    faces = training.training_set.faces
     assert set(faces.people) <= {"s1", "s2", "s3", "s4", "s5"}  # the family is held out
-    rows = training.material.rows("train")
+    rows = training.training_set.rows("train")
     assert sorted(np.unique(faces.people[rows], return_counts=True)[1]) == [4, 4, 4, 4]
     assert training.model.loss.groups.shape == (4,)
-    assert training.model.loss.group_share == 0.5
+    assert training.model.loss.group_loss_weight == 0.5
     assert {"tpr_at_0.1", "triplets", "loss", "waiting"} <= set(training.history[0])
     assert ("top1" in training.history[0]) is False  # no photo is "val"
     test = training.closed_set("test", 32, {"closed_set_top1": 1})
@@ -290,7 +295,7 @@ def test_errors_name_what_is_wrong_and_what_to_do(tmp_path, monkeypatch, capsys)
         (["--set", "pooling=banana", "--set", f"folder={tmp_path}"], "pooling='banana'"),
         (["--set", "backbone=nope", "--set", f"folder={tmp_path}"], "backbone 'nope'"),
         (["--set", "start=4c85", "--set", f"folder={tmp_path}"], "start: 4c85: no such file"),
-        (["--set", "without_sources=['x']", "--set", f"folder={tmp_path}"], "holds no photo"),
+        (["--set", "exclude_sources=['x']", "--set", f"folder={tmp_path}"], "holds no photo"),
     ):
         recipe = [] if options[0].endswith("toml") else [str(RECIPES / "own_people.toml")]
         monkeypatch.setattr("sys.argv", ["training", *recipe, *options])
@@ -302,24 +307,24 @@ def test_arcface_learns_orl_and_tells_unseen_people_apart(pipeline):
     """Twelve people, a minute on two cores: held-out photos above 0.7, unseen people far above chance."""
     faces = load_orl()
     few = [f"s{i}" for i in range(1, 13)]
-    known = faces.where(np.isin(faces.people, few))
-    unseen = faces.where(faces.splits == "unseen")
+    known = faces.select(np.isin(faces.people, few))
+    unseen = faces.select(faces.splits == "unseen")
     aligned, known = align_photos(known, pipeline.landmarker, progress=False)
     unseen_faces, unseen = align_photos(unseen, pipeline.landmarker, progress=False)
     _, labels = np.unique(known.people, return_inverse=True)
     train, test = known.splits == "train", known.splits == "test"
     torch.manual_seed(0)
     model = EmbeddingClassifier(EmbeddingNetwork(embedding_size=64, pretrained=True), ArcFace(64, 12, scale=16))
-    faces = FaceBatches(Pictures.of_aligned(aligned), labels, np.flatnonzero(train), 64, FaceAugmentation(0.7))
+    faces = FaceBatches(TrainingCrops.of_aligned(aligned), labels, np.flatnonzero(train), 64, FaceAugmentation(0.7))
     run = Run(epochs=45, batch_size=16, optimizer="sgd", weight_decay=5e-4, learning_rate=0.01, progress=False)
-    history = fit(embedding_task(model, faces, Aims(margin=0.3)), run)
+    history = fit(embedding_task(model, faces, Objective(margin=0.3)), run)
     # The loss rises while the margin does, and falls once the margin stays.
     assert history[-1]["loss"] < history[0]["loss"] / 2
     shown = faces.unchanged(np.flatnonzero(test), 64)
     with torch.inference_mode():
-        accuracy = top_k_accuracy(model.loss.logits(own_vectors(model.network, shown)).numpy(), labels[test])
+        accuracy = top_k_accuracy(model.loss.logits(label_embeddings(model.network, shown)).numpy(), labels[test])
     assert accuracy > 0.7
     rate = identification_rate(
-        Embedder(TrainedNetwork(model.network, 64)).embed(unseen_faces), unseen.people, fprs=[0.1]
+        NetworkEmbedder(TrainedNetwork(model.network, 64)).embed(unseen_faces), unseen.people, fprs=[0.1]
     )[0]["tpr"]
     assert rate > 0.4

@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 import torch
 
-from facelib.alignment import TEMPLATE, align_faces
-from facelib.datasets.aligned import align_photos
-from facelib.datasets.lists import load_faces
-from facelib.datasets.pictures import Pictures, face_pictures, picture_of
-from facelib.training.chance import Chance
-from facelib.training.face_batches import FaceAugmentation, FaceBatches, before_turn, moved
+from facelib.alignment.align import TEMPLATE, align_faces
+from facelib.datasets.aligned_faces import align_photos
+from facelib.datasets.face_list import load_faces
+from facelib.datasets.training_crops import TrainingCrops, load_training_crops, padded_crop
+from facelib.training.face_batches import FaceAugmentation, FaceBatches, geometric_places, unrotate_head
+from facelib.training.rng import PerSampleRNG
 
 
 @pytest.fixture
@@ -18,7 +18,7 @@ def faces(prepared, pipeline, tmp_path):
     prepared("some", {person: (person, 3) for person in ("s1", "s2", "s3")})
     listed = load_faces("some")
     aligned, _ = align_photos(listed, pipeline.landmarker, progress=False)
-    return face_pictures(listed, pipeline.landmarker, tmp_path / "cache.bin")[0], aligned
+    return load_training_crops(listed, pipeline.landmarker, tmp_path / "cache.bin")[0], aligned
 
 
 def test_without_augmentation_they_are_those_of_the_pipeline(faces):
@@ -32,13 +32,13 @@ def test_without_augmentation_they_are_those_of_the_pipeline(faces):
 
 def test_strength(faces):
     """0 shows the faces as they are, or mirrored; the stronger, the more of them are changed otherwise."""
-    pictures = Pictures.of_aligned(faces[1])
+    pictures = TrainingCrops.of_aligned(faces[1])
     batches = FaceBatches(pictures, np.arange(9))
     plain, indices = batches.aligned(torch.arange(9)), torch.arange(63)
     mean_change = []
     for strength in (0.0, 0.3, 1.0):
         batches.augment = FaceAugmentation(strength)
-        changed = batches.augmented(indices % 9, Chance(0, indices)).view(7, 9, 3, 112, 112)
+        changed = batches.augmented(indices % 9, PerSampleRNG(0, indices)).view(7, 9, 3, 112, 112)
         same, mirrored = ((changed - p).abs().amax((2, 3, 4)) <= 1 for p in (plain, plain.flip(3)))
         nearest = torch.minimum((changed - plain).abs(), (changed - plain.flip(3)).abs())
         mean_change.append(nearest.mean().item())
@@ -62,7 +62,7 @@ def test_a_picture_is_changed_the_same_in_any_batch_and_otherwise_the_next_time(
 
 def test_moves_keep_their_sizes_and_mirror_half():
     pixels = torch.tensor([[[55.5, 55.5], [75.5, 55.5], [55.5, 75.5]]])
-    places = moved(pixels, Chance(0, torch.arange(4000)), 1.0)
+    places = geometric_places(pixels, PerSampleRNG(0, torch.arange(4000)), 1.0)
     middle, right, below = places.unbind(1)
     assert (middle - 55.5).std() == pytest.approx(2.5, rel=0.1)
     length = (right - middle).norm(dim=1) / 20
@@ -77,9 +77,9 @@ def test_moves_keep_their_sizes_and_mirror_half():
 def test_turning_a_head():
     """The template's points stay where alignment puts them, the nose goes to the side, a turn of nothing is none."""
     points = torch.from_numpy(TEMPLATE)[None]
-    still = before_turn(points, torch.zeros(1), torch.zeros(1))
+    still = unrotate_head(points, torch.zeros(1), torch.zeros(1))
     assert torch.allclose(still, points, atol=1e-3)
-    left, right = (before_turn(points, torch.tensor([yaw]), torch.zeros(1)) - points for yaw in (-0.3, 0.3))
+    left, right = (unrotate_head(points, torch.tensor([yaw]), torch.zeros(1)) - points for yaw in (-0.3, 0.3))
     # A head turned to one side shows at the nose tip's place what lay to the other side of the nose.
     assert left[0, 2, 0] * right[0, 2, 0] < 0
     assert torch.allclose(left[0, 2, 0], -right[0, 2, 0], atol=0.5)
@@ -100,8 +100,8 @@ def test_the_border_is_repeated_from_the_frame(faces):
 def test_align_faces_is_the_judge(pipeline, photo):
     """Of a whole photo, too, training sees what the pipeline aligns: a few pixels differ by their rounding."""
     points = np.stack([face.landmarks for face in pipeline(photo)])
-    made = [picture_of(photo, p, "five_points") for p in points]
-    pictures = Pictures([np.stack([m[0] for m in made])], np.arange(6), np.stack([m[1] for m in made]))
+    made = [padded_crop(photo, p, "five_points") for p in points]
+    pictures = TrainingCrops([np.stack([m[0] for m in made])], np.arange(6), np.stack([m[1] for m in made]))
     shown = FaceBatches(pictures, np.arange(6)).aligned(torch.arange(6)).permute(0, 2, 3, 1).numpy()
     difference = np.abs(shown - align_faces(photo, points).astype(float))
     assert difference.max() <= 1

@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from facelib.heatmaps import SIGMA, points_to_heatmaps
+from facelib.alignment.heatmaps import SIGMA, points_to_heatmaps
 from facelib.training.heatmap_losses import (
     HEATMAP_LOSSES,
     adaptive_wing_loss,
@@ -36,7 +36,7 @@ def test_one_loss_per_stack_smallest_for_perfect_maps(name, points):
 
 @pytest.mark.parametrize("name", HEATMAP_LOSSES)
 def test_gradient_descent_leads_to_the_points(name, points):
-    from facelib.heatmaps import heatmaps_to_points, spatial_softmax
+    from facelib.alignment.heatmaps import heatmaps_to_points, spatial_softmax
 
     maps = torch.zeros(1, 4, 5, 16, 16, requires_grad=True)
     optimizer = torch.optim.Adam([maps], 0.1)

@@ -2,10 +2,10 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from facelib.datasets.lists import FaceList
-from facelib.heatmaps import cells_to_image
-from facelib.landmarks import MIRRORED
-from facelib.training.landmark_data import LandmarkDataset, jitter_box, spoil_augmentation
+from facelib.alignment.heatmaps import cells_to_image
+from facelib.alignment.landmarker import MIRRORED
+from facelib.datasets.face_list import FaceList
+from facelib.training.landmark_data import LandmarkDataset, degradation, jitter_box
 
 
 def test_augmentation_moves_image_and_points_together(tmp_path):
@@ -35,7 +35,7 @@ def test_augmentation_moves_image_and_points_together(tmp_path):
 
 def test_spoiling_moves_nothing(photo):
     """What is meant to change no landmark keeps the picture where it is."""
-    spoil = spoil_augmentation()
+    spoil = degradation()
     face = np.ascontiguousarray(photo[:128, :128])
     before = cv2.cvtColor(cv2.resize(face, (16, 16), interpolation=cv2.INTER_AREA), cv2.COLOR_RGB2GRAY).ravel()
     alike = []

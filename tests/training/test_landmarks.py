@@ -10,11 +10,11 @@ from PIL import Image
 
 from facelib import load_landmarker
 from facelib.datasets.sources import load_landmark_list
-from facelib.records import read_table
+from facelib.io.records import read_table
+from facelib.runtime.manifest import read_manifest
+from facelib.training.configuration import RECIPES, load_config, make_config
 from facelib.training.landmark_data import training_faces
-from facelib.training.recipes import RECIPES, make_recipe, read_recipe
 from facelib.training.run import run, train
-from facelib.weights import read_manifest
 
 POINTS = [f"{n}_{c}" for n in ("left_eye", "right_eye", "nose", "left_mouth", "right_mouth") for c in "xy"]
 
@@ -49,7 +49,7 @@ def small_recipe(tmp_path, *overrides):
         "epochs": 1,
         "learning_rate": 1e-3,
         "seed": 0,
-        "pseudo_share": 0.5,
+        "pseudo_label_share": 0.5,
         "relabel": False,
         "unify_labels": False,
     }
@@ -57,7 +57,7 @@ def small_recipe(tmp_path, *overrides):
     values = {"stages": stages, "pseudo": ["some"], "stacks": 1, "channels": 16, "epoch_size": 8, "batch_size": 4}
     values |= {"sets": ["landmarks"], "label_offsets": {}, "loss": "distribution"}
     base = tomllib.loads((RECIPES / "hourglass_keypoints.toml").read_text())
-    return make_recipe(base | values | {"out": str(tmp_path / "models/out.pt"), "precision": "no"}, overrides)
+    return make_config(base | values | {"out": str(tmp_path / "models/out.pt"), "precision": "no"}, overrides)
 
 
 def test_a_recipe_becomes_weights(labelled, photo, tmp_path, capsys):
@@ -68,7 +68,7 @@ def test_a_recipe_becomes_weights(labelled, photo, tmp_path, capsys):
     folder = tmp_path / "models"
     entry = read_manifest(folder)["out.pt"]
     assert entry["preprocessing"]["input_size"] == 64
-    assert read_recipe(folder / entry["recipe"]) == recipe  # everything that was set, and loadable
+    assert load_config(folder / entry["recipe"]) == recipe  # everything that was set, and loadable
     assert [row["loss"] for row in read_table(folder / "out_history.csv")] == [
         pytest.approx(row["loss"], rel=1e-3) for row in training.history
     ]
@@ -87,7 +87,7 @@ def test_it_goes_on_from_weights_named_by_their_hash(labelled, tmp_path):
     run(small_recipe(tmp_path), device="cpu", progress=False)
     digits = read_manifest(tmp_path / "models")["out.pt"]["sha256"]
     one = ["out=" + str(tmp_path / "models/more.pt"), "start=" + digits]
-    stages = "stages=[{input_size=64, epochs=1, learning_rate=1e-3, seed=0, pseudo_share=0.0, relabel=false, unify_labels=true}]"
+    stages = "stages=[{input_size=64, epochs=1, learning_rate=1e-3, seed=0, pseudo_label_share=0.0, relabel=false, unify_labels=true}]"
     run(small_recipe(tmp_path, *one, stages), device="cpu", progress=False)
     manifest = read_manifest(tmp_path / "models")
     assert manifest["more.pt"]["arguments"] == manifest["out.pt"]["arguments"]
@@ -134,7 +134,7 @@ def test_only_some_sets_of_labels(labelled):
 def test_a_teacher_moves_the_labels_of_the_first_stage(labelled, tmp_path):
     """Named by its hash, another network finds the points that the labels are compared with."""
     shipped = read_manifest()["hourglass_keypoints.pt"]["sha256"]
-    stages = "stages=[{input_size=32, epochs=1, learning_rate=1e-3, seed=0, pseudo_share=0.0, relabel=false, unify_labels=true}]"
+    stages = "stages=[{input_size=32, epochs=1, learning_rate=1e-3, seed=0, pseudo_label_share=0.0, relabel=false, unify_labels=true}]"
     with pytest.raises(ValueError, match=r"stages\.0: relabel and unify_labels need a network"):
         small_recipe(tmp_path, stages)
     _, training = train(small_recipe(tmp_path, stages, f"teacher={shipped}"), device="cpu", progress=False)

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from facelib.datasets.pictures import Pictures
-from facelib.embedding import EmbeddingNetwork
-from facelib.losses import ArcFace
+from facelib.datasets.training_crops import TrainingCrops
+from facelib.embedding.losses import ArcFace
+from facelib.embedding.network import EmbeddingNetwork
 from facelib.training.embedder import EmbeddingClassifier, embedding_task
 from facelib.training.face_batches import FaceAugmentation, FaceBatches
 from facelib.training.loop import Run, Task, fit
@@ -29,7 +29,7 @@ def small_run(**options):
 @pytest.fixture(scope="module")
 def noise():
     rng = np.random.default_rng(0)
-    return Pictures.of_aligned(rng.integers(0, 255, (16, 112, 112, 3), dtype=np.uint8)), np.arange(16) % 4
+    return TrainingCrops.of_aligned(rng.integers(0, 255, (16, 112, 112, 3), dtype=np.uint8)), np.arange(16) % 4
 
 
 def noisy(noise):
@@ -191,9 +191,9 @@ def test_class_vectors_learn(noise):
     model = small_model()
     held = [p for group in model.parameter_groups() for p in group["params"]]
     assert {id(p) for p in held} == {id(p) for p in model.parameters()}
-    before = model.loss.class_vectors().clone()
+    before = model.loss.class_embeddings().clone()
     fit(embedding_task(model, noisy(noise)), small_run(optimizer="sgd", learning_rate=0.05))
-    assert (model.loss.class_vectors() - before).norm(dim=1).min() > 1e-3
+    assert (model.loss.class_embeddings() - before).norm(dim=1).min() > 1e-3
 
 
 def test_the_waiting_share_is_that_of_slow_photos():

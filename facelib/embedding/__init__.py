@@ -1,0 +1,1 @@
+"""From an aligned face to its embedding."""

@@ -1,0 +1,1 @@
+"""Tables of the pages, not part of the installed package."""

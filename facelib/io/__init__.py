@@ -1,0 +1,1 @@
+"""Photos, files, downloads and records."""

@@ -1,0 +1,18 @@
+"""The sample photo that runs without any download."""
+
+import importlib.util
+from pathlib import Path
+
+
+def sample_photo() -> Path:
+    """insightface's sample photo with six people, from the installed package.
+
+    Raises:
+        FileNotFoundError: the package is not installed.
+    """
+    package = importlib.util.find_spec("insightface")
+    folders = package.submodule_search_locations if package else None
+    path = Path(folders[0]) / "data" / "images" / "t1.jpg" if folders else Path("t1.jpg")
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: the sample photo comes with the package insightface: pip install insightface")
+    return path

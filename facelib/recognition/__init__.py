@@ -1,0 +1,1 @@
+"""What embeddings mean: calibration, galleries, clustering, quality."""

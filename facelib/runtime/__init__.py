@@ -1,0 +1,1 @@
+"""How networks are loaded and run."""

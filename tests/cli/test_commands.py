@@ -1,0 +1,174 @@
+"""compare, enrol, identify, remove, people, album: as somebody at a terminal uses them."""
+
+import json
+import sqlite3
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image, ImageFilter
+
+from facelib.__main__ import main
+from facelib.io.files import printable
+
+LOOKING = ("--detector", "retinaface", "--device", "cpu")
+
+
+def run(capsys, *arguments, looks=True):
+    code = main([*map(str, arguments), *(LOOKING if looks else ())])
+    printed = capsys.readouterr()
+    return code, printed.out, printed.err
+
+
+@pytest.fixture(scope="module")
+def portraits(tmp_path_factory, photo, pipeline):
+    """Each of the six of the sample photo, and the mirror image, a little darker."""
+    folder = tmp_path_factory.mktemp("portraits")
+    for number, face in enumerate(pipeline(photo)):
+        x1, y1, x2, y2 = (face.box + [-60, -60, 60, 60]).round().astype(int).tolist()
+        crop = photo[max(y1, 0) : y2, max(x1, 0) : x2]
+        Image.fromarray(crop).save(folder / f"{number}.png")
+        Image.fromarray((crop[:, ::-1] * 0.8).astype(np.uint8)).save(folder / f"{number}-again.png")
+    return folder
+
+
+def test_compare(capsys, portraits):
+    code, out, _ = run(capsys, "compare", portraits / "0.png", portraits / "0-again.png")
+    assert code == 0
+    assert out.startswith("same: distance 0.")
+    code, out, _ = run(capsys, "compare", portraits / "0.png", portraits / "3.png", "--json")
+    answer = json.loads(out)
+    assert code == 1
+    assert answer["verdict"] in ("different", "unsure")
+    assert 0 < answer["false_match_rate"] <= 1
+    distance = answer["distance"]
+    for threshold, verdict in ((distance + 0.02, "same"), (max(distance - 0.02, 0), "different")):
+        code, out, _ = run(
+            capsys, "compare", portraits / "0.png", portraits / "3.png", "--threshold", threshold, "--json"
+        )
+        assert json.loads(out)["verdict"] == verdict
+    Image.new("RGB", (300, 300)).save(portraits / "blank.jpg")
+    code, _, err = run(capsys, "compare", portraits / "0.png", portraits / "blank.jpg")
+    assert code == 2 and "blank.jpg: no face found" in err
+    (portraits / "blank.jpg").unlink()
+
+
+def test_faces_that_show_too_little_are_never_the_same(tmp_path, photo, pipeline):
+    """Six strangers blurred, darkened, or shrunk until nothing is left: no pair is called one person."""
+    image = Image.fromarray(photo)
+    small = image.resize((image.width // 12, image.height // 12)).resize(image.size)
+    for name, worse in (
+        ("blurred by 7 pixels", image.filter(ImageFilter.GaussianBlur(7))),
+        ("an eighth of the light", image.point(lambda grey: grey // 8)),
+        ("a twelfth of the pixels", small),
+    ):
+        faces = pipeline(np.asarray(worse))
+        verdicts = [pipeline.compare(a, b) for i, a in enumerate(faces) for b in faces[i + 1 :]]
+        assert "same" not in {answer.verdict for answer in verdicts}, name
+        assert any("is too" in answer.reason for answer in verdicts) or len(faces) < 2, name
+
+
+def test_a_gallery_from_the_terminal(capsys, tmp_path, portraits):
+    gallery = ("--gallery", tmp_path / "people.gallery")
+    for number in range(4):
+        code, out, _ = run(capsys, "enrol", f"person {number}", portraits / f"{number}.png", *gallery)
+        assert (code, out) == (0, f"person {number}: 1 photos in {printable(gallery[1])}\n")
+    code, out, _ = run(capsys, "enrol", "person 0", portraits / "0.png", *gallery, "--json")
+    assert json.loads(out) == {"name": "person 0", "photos": 1}  # the same photo again: nothing new
+    code, out, _ = run(capsys, "identify", portraits / "2-again.png", portraits / "5.png", *gallery, "--json")
+    rows = [json.loads(line) for line in out.splitlines()]
+    assert code == 0
+    assert rows[0]["name"] == "person 2"
+    assert rows[0]["nearest"][0][0] == "person 2"
+    assert len(rows[0]["nearest"]) == 3
+    assert rows[1]["name"] is None
+    code, out, _ = run(capsys, "people", *gallery, looks=False)
+    assert out.splitlines() == [f"person {number}: 1" for number in range(4)]
+    code, out, _ = run(capsys, "remove", "person 2", *gallery, looks=False)
+    assert code == 0 and "no vector is left" in out
+    code, out, err = run(capsys, "remove", "person 2", *gallery, looks=False)
+    assert code == 2 and "nobody is called 'person 2'" in err
+    code, out, _ = run(capsys, "identify", portraits / "2-again.png", *gallery)
+    assert code == 1 and "unknown (nearest: person " in out
+    code, _, err = run(capsys, "identify", portraits / "2.png", "--gallery", tmp_path / "none.gallery")
+    assert code == 2 and "no such gallery; the first enrol makes it" in err
+    with sqlite3.connect(gallery[1]) as connection:
+        connection.execute("UPDATE about SET embedder = 'another'")
+    code, _, err = run(capsys, "identify", portraits / "2.png", *gallery)
+    assert code == 2 and "holds vectors of the embedder another" in err
+
+
+def test_an_album_is_kept_and_goes_on(capsys, tmp_path, portraits):
+    out = tmp_path / "album"
+    # One photo's light makes its six people nearer than strangers are: a rate for that.
+    code, said, _ = run(capsys, "album", portraits, "--out", out, "--json", "--folders", "copies", "--fpr", 0.001)
+    answer = json.loads(said.splitlines()[-1])
+    assert code == 0
+    assert answer["faces"] == 12
+    assert 5 <= answer["people"] <= 7
+    page = (out / "album.html").read_text()
+    assert page.count("<img") == 12 and "http" not in page
+    assert len(list((out / "people").rglob("*.png"))) == 12
+    table = (out / "people.csv").read_text().replace("Person 1", "Ann")
+    (out / "people.csv").write_text(table)
+    gallery = tmp_path / "people.gallery"
+    code, said, _ = run(capsys, "album", portraits, "--out", out, "--gallery", gallery)
+    assert code == 0 and "12 of 12 photos are done already" in said
+    assert ">Ann <small>" in (out / "album.html").read_text()
+    assert list(json.loads(run(capsys, "people", "--gallery", gallery, "--json", looks=False)[1])) == ["Ann"]
+    (portraits / "broken.jpg").write_text("no picture")
+    code, _, err = run(capsys, "album", portraits, "--out", out)
+    assert code == 1 and "broken.jpg" in err
+    (portraits / "broken.jpg").unlink()
+
+
+def test_a_command_is_one_where_a_folder_is_called_so_too(capsys, tmp_path, portraits, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for _ in range(2):
+        code, said, err = run(capsys, "album", portraits, "--out", "album", "--json")
+        assert code == 0, err
+    assert json.loads(said.splitlines()[-1])["faces"] == 12
+    code, _, err = run(capsys, "album", portraits, "--out", portraits)
+    assert code == 2 and "is a folder of results" in err
+
+
+WATCHED = """
+import socket, sys
+
+def refuse(*arguments, **named):
+    print("SOCKET", arguments, file=sys.stderr, flush=True)
+    raise OSError("nothing may be sent")
+
+for name in ("connect", "connect_ex", "sendto", "sendmsg", "bind"):
+    setattr(socket.socket, name, refuse)
+socket.getaddrinfo = socket.create_connection = refuse
+from facelib.__main__ import main
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def test_nothing_is_sent_anywhere(tmp_path, portraits):
+    """No socket is used, by the album as a whole; and only what was asked for is written."""
+    command = ["album", str(portraits), "--out", str(tmp_path / "album"), *LOOKING]
+    done = subprocess.run([sys.executable, "-c", WATCHED, *command], capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "SOCKET" not in done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["album"]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("compare", "a.jpg"),
+        ("enrol", "Ann", "a.jpg"),
+        ("album", "a"),
+        ("identify", "a.jpg", "--gallery", "g", "--batch-size", "0"),
+        ("compare", "a.jpg", "b.jpg", "--threshold", "3"),
+    ],
+)
+def test_wrong_arguments(arguments, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(list(arguments))
+    assert stop.value.code == 2
+    assert "error:" in capsys.readouterr().err

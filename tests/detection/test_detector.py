@@ -1,0 +1,291 @@
+import dataclasses
+import functools
+import http.server
+import io
+import pickle
+import socket
+import threading
+import time
+import tracemalloc
+import zipfile
+from dataclasses import replace
+
+import cv2
+import numpy as np
+import pytest
+
+from facelib import load_detector
+from facelib.detection import detector as detection
+from facelib.detection.nms import box_iou
+from facelib.evaluation.benchmarks.crowds import crowd
+from facelib.evaluation.detection import count_faces, turned
+from facelib.io import downloads
+from facelib.settings import data_folder
+
+
+@pytest.fixture
+def fresh(monkeypatch, tmp_path):
+    """No detector loaded yet, an empty data folder and an empty home."""
+    real = data_folder() / "models/buffalo_sc/det_500m.onnx"
+    detection._load_detector.cache_clear()
+    monkeypatch.setenv("FACELIB_DATA", str(tmp_path / "data"))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    yield real
+    detection._load_detector.cache_clear()
+
+
+@pytest.fixture
+def no_network(monkeypatch):
+    def refuse(*_, **__):
+        raise ConnectionError("no way to the network")
+
+    monkeypatch.setattr("facelib.io.downloads.fetch", refuse)
+
+
+@pytest.fixture
+def model_host(tmp_path, monkeypatch):
+    """A local stand-in for insightface's download host; gives the folder that it serves."""
+    folder = tmp_path / "host"
+    folder.mkdir()
+    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=folder)
+    handler.log_message = lambda *_: None
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    url = f"http://127.0.0.1:{server.server_port}/"
+    monkeypatch.setattr("insightface.utils.storage.MODEL_ZOO_RELEASE_DOWNLOAD_URL", url)
+    yield folder
+    server.shutdown()
+    server.server_close()
+
+
+def variants(photo):
+    height, width = photo.shape[:2]
+    turned = cv2.getRotationMatrix2D((width / 2, height / 2), 20, 1)
+    grey = cv2.cvtColor(photo, cv2.COLOR_RGB2GRAY)
+    return {
+        "as it is": photo,
+        "mirrored": np.ascontiguousarray(photo[:, ::-1]),
+        "turned by 20 degrees": cv2.warpAffine(photo, turned, (width, height)),
+        "320 px": cv2.resize(photo, (320, round(320 * height / width)), interpolation=cv2.INTER_AREA),
+        "grey": np.repeat(grey[..., None], 3, axis=2),
+    }
+
+
+def test_six_faces_however_the_photo_comes(photo, detector):
+    for name, image in variants(photo).items():
+        boxes, scores = detector.detect(image)
+        assert boxes.shape == (6, 4), name
+        assert boxes.dtype == scores.dtype == np.float32
+        assert ((scores > 0.5) & (scores <= 1)).all()
+        areas = (boxes[:, 2:] - boxes[:, :2]).prod(1)
+        assert (np.diff(areas) <= 0).all()
+
+
+def test_boxes_follow_a_mirror(photo, detector):
+    boxes, _ = detector.detect(photo)
+    mirrored, _ = detector.detect(np.ascontiguousarray(photo[:, ::-1]))
+    mirrored = np.stack(
+        [photo.shape[1] - mirrored[:, 2], mirrored[:, 1], photo.shape[1] - mirrored[:, 0], mirrored[:, 3]], 1
+    )
+    side = (boxes[:, 2:] - boxes[:, :2]).max()
+    for box in boxes:
+        assert np.abs(mirrored - box).max(1).min() < 0.12 * side
+
+
+def test_tight_crop_is_found_by_the_border(photo, detector):
+    boxes, _ = detector.detect(photo)
+    x1, y1, x2, y2 = boxes[0].round().astype(int)
+    tight = photo[y1:y2, x1:x2]
+    found, _ = detector.detect(np.ascontiguousarray(tight))
+    assert len(found) == 1
+    middle = (found[0, :2] + found[0, 2:]) / 2
+    assert np.abs(middle - np.array(tight.shape[1::-1]) / 2).max() < 0.2 * max(tight.shape)
+
+
+def test_nothing_is_no_face(detector):
+    for shape in ((1, 1, 3), (5, 300, 3), (480, 640, 3)):
+        boxes, scores = detector.detect(np.full(shape, 127, np.uint8))
+        assert boxes.shape == (0, 4)
+        assert scores.shape == (0,)
+
+
+def test_bad_input(detector):
+    with pytest.raises(ValueError, match="expected RGB uint8"):
+        detector.detect(np.zeros((100, 100), np.uint8))
+    with pytest.raises(ValueError, match="detector 'haar'"):
+        load_detector("haar")
+
+
+def test_fallback_says_why_once(fresh, no_network, photo, capsys):
+    found = load_detector("auto")
+    load_detector("auto")
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert found.name == "retinaface"
+    assert len(lines) == 2
+    assert "FACELIB_TIMEOUT" in lines[0]  # what is tried, and how to avoid it
+    assert "RetinaFace" in lines[1]
+    assert "no way to the network" in lines[1]
+    assert "Results are fine" in lines[1]
+    assert len(found.detect(photo)[0]) == 6
+
+
+def test_asking_for_insightface_says_what_to_do(fresh, no_network):
+    with pytest.raises(RuntimeError, match=r"no way to the network.*det_500m\.onnx"):
+        load_detector("insightface")
+
+
+def test_broken_download_falls_back_and_heals(fresh, model_host, tmp_path, capsys):
+    (model_host / "buffalo_sc.zip").write_bytes(b"this is no zip")
+    assert load_detector("auto").name == "retinaface"
+    assert "no zip archive" in capsys.readouterr().err
+    detection._load_detector.cache_clear()
+    # The next try downloads again, and nothing of the first is left to be taken for the model.
+    assert not list(tmp_path.rglob("*.onnx"))
+    with pytest.raises(RuntimeError, match="no zip archive"):
+        load_detector("insightface")
+
+
+def test_another_model_than_the_known_one_is_refused(fresh, model_host, tmp_path):
+    package = io.BytesIO()
+    with zipfile.ZipFile(package, "w") as archive:
+        archive.writestr("det_500m.onnx", b"something else")
+    (model_host / "buffalo_sc.zip").write_bytes(package.getvalue())
+    with pytest.raises(RuntimeError, match=r"another det_500m\.onnx than the known one"):
+        load_detector("insightface")
+    assert not list(tmp_path.rglob("*.onnx"))
+
+
+@pytest.fixture
+def silent_host():
+    """Takes connections and never says a word, as a proxy does that lost its way; gives its address."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield f"http://127.0.0.1:{server.getsockname()[1]}"
+
+
+@pytest.mark.parametrize("by", ["host", "proxy"])
+def test_a_host_that_never_answers_is_left_in_time(fresh, silent_host, by, monkeypatch, capsys):
+    monkeypatch.setenv("FACELIB_TIMEOUT", "0.5")
+    if by == "host":
+        monkeypatch.setattr("insightface.utils.storage.MODEL_ZOO_RELEASE_DOWNLOAD_URL", silent_host + "/")
+    else:
+        monkeypatch.setenv("https_proxy", silent_host)
+    start = time.perf_counter()
+    assert load_detector("auto").name == "retinaface"
+    assert time.perf_counter() - start < 10
+    said = capsys.readouterr().err
+    assert "waits 0.5 s" in said
+    assert "no answer within 0.5 seconds" in said
+
+
+def test_a_timeout_that_is_none(monkeypatch):
+    for text in ("soon", "-1", "0", "nan", "inf"):
+        monkeypatch.setenv("FACELIB_TIMEOUT", text)
+        with pytest.raises(ValueError, match="FACELIB_TIMEOUT"):
+            downloads.timeout()
+    monkeypatch.setenv("FACELIB_TIMEOUT", "")
+    assert downloads.timeout() == 10
+
+
+def test_a_closer_look_finds_faces_that_lean(photo):
+    """The sample photo turned, on a canvas that holds all of it: without the closer look RetinaFace loses faces."""
+    retinaface = load_detector("retinaface", "cpu")
+    hasty = dataclasses.replace(retinaface, recheck_threshold=retinaface.threshold)
+    found, lost = 0, 0
+    for degrees in (-30, -25, -20, 18, 19, 20, 21):
+        image, _ = turned(photo, degrees)
+        found += len(retinaface.detect(image)[0])
+        lost += 6 - len(hasty.detect(image)[0])
+    assert found == 7 * 6
+    assert lost > 0
+
+
+def test_what_a_closer_look_finds_is_not_found_twice(photo):
+    eager = dataclasses.replace(
+        load_detector("retinaface", "cpu"), threshold=0.9999, recheck_threshold=0.05, confirm_threshold=0.5
+    )
+    boxes, _ = eager.detect(photo)
+    assert detection.box_iou(boxes, boxes)[~np.eye(len(boxes), dtype=bool)].max() < 0.3
+    assert len(boxes) == 6
+
+
+def test_a_long_photo_costs_no_memory_of_its_own(photo, detector):
+    """A face in a strip that is fifty times as long as wide: nothing found, nothing enlarged."""
+    strip = np.full((200, 30_000, 3), 90, np.uint8)
+    tracemalloc.start()
+    boxes, _ = detector.detect(strip)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert len(boxes) == 0
+    assert peak < 60e6  # a border of half the longer side around it would be 2.7 GB
+
+
+def test_damaged_model_file_falls_back(fresh, tmp_path, capsys):
+    folder = tmp_path / "data/models/buffalo_sc"
+    folder.mkdir(parents=True)
+    (folder / "det_500m.onnx").write_bytes(b"cut short")
+    assert load_detector("auto").name == "retinaface"
+    assert "because" in capsys.readouterr().err
+
+
+def test_insightface_downloads_and_shows_its_terms(fresh, model_host, photo, capsys):
+    if not fresh.is_file():
+        pytest.skip("det_500m.onnx is not under FACELIB_DATA")
+    package = io.BytesIO()
+    with zipfile.ZipFile(package, "w") as archive:
+        archive.write(fresh, "det_500m.onnx")
+    (model_host / "buffalo_sc.zip").write_bytes(package.getvalue())
+    found = load_detector("auto")
+    assert found.name == "insightface"
+    assert "non-commercial" in capsys.readouterr().err
+    assert len(found.detect(photo)[0]) == 6
+
+
+def test_a_large_photo_is_looked_through_in_parts(detector, photo):
+    """Faces of 50 pixels and more on a wide and on a large picture; a photo that needs no parts is looked at once."""
+    for width, height in ((7680, 900), (900, 5000), (4000, 3000)):
+        picture, boxes = crowd(width, height)
+        found, _ = detector.detect(picture)
+        right, wrong = count_faces(found, boxes, np.ones(len(boxes), bool), np.eye(2, 3))
+        assert right >= 0.9 * len(boxes)
+        assert wrong <= 0.1 * len(boxes) + 2  # faces that the border cuts may be found too
+        assert detector.min_detectable_face(picture) <= 40
+    assert detector.min_detectable_face(photo) == pytest.approx(16 * 1280 / 640)
+    whole = replace(detector, smallest_face=float("inf"))
+    assert whole.min_detectable_face(picture) == pytest.approx(16 * 4000 / 640)
+    assert len(whole.detect(picture)[0]) < 0.95 * len(found)
+
+
+def test_no_face_twice_and_none_cut_by_the_parts(detector):
+    picture, _ = crowd(4000, 3000)
+    found, _ = detector.detect(picture)
+    overlap = box_iou(found, found)
+    np.fill_diagonal(overlap, 0)
+    assert overlap.max() < 0.4
+
+
+def test_boxes_lie_inside_the_photo(detector, photo):
+    for part in (photo[300:], photo[:, :135], photo[:, 1155:]):
+        boxes, _ = detector.detect(np.ascontiguousarray(part))
+        assert len(boxes)
+        assert (boxes >= 0).all()
+        assert (boxes <= np.tile(part.shape[1::-1], 2)).all()
+
+
+def test_what_can_be_set_from_outside(photo):
+    strict = load_detector("retinaface", "cpu", threshold=0.999)
+    assert (strict.threshold, strict.recheck_threshold) == (0.999, 0.999)
+    assert (strict.detect(photo)[1] >= 0.999).all()
+    fine = load_detector("retinaface", "cpu", smallest_face=20)
+    assert fine.min_detectable_face(np.zeros((2000, 3000, 3), np.uint8)) == pytest.approx(20)
+    again = pickle.loads(pickle.dumps(fine))
+    assert (again.name, again.smallest_face) == ("retinaface", 20)
+    np.testing.assert_array_equal(again.detect(photo)[0], fine.detect(photo)[0])
+    for options, says in (
+        ({"threshold": 0.0}, r"threshold=0\.0: expected a score"),
+        ({"threshold": 2.0}, r"threshold=2\.0: expected a score"),
+        ({"smallest_face": 3}, "smallest_face=3: expected at least 8"),
+        ({"smallest_face": float("nan")}, "smallest_face=nan: expected"),
+    ):
+        with pytest.raises(ValueError, match=says):
+            load_detector("retinaface", "cpu", **options)

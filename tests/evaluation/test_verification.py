@@ -1,0 +1,201 @@
+"""What is measured of an embedder, by hand and on a handful of photos."""
+
+import csv
+import json
+import shutil
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from facelib.datasets.face_list import FaceList
+from facelib.embedding.embedder import load_embedder
+from facelib.evaluation import closed_set
+from facelib.evaluation import verification as recognition
+from facelib.evaluation.__main__ import Evaluation, main
+from facelib.evaluation.calibration import measure
+from facelib.io.records import read_table
+from facelib.recognition.calibration import load_calibration
+from facelib.runtime.manifest import file_hash, read_manifest, threshold_of, write_manifest
+from facelib.settings import MODELS
+
+
+def list_of(people, splits=None, sources=None):
+    files = [Path(person) / f"{i}.webp" for i, person in enumerate(people)]
+    splits = np.full(len(people), "train") if splits is None else np.array(splits)
+    return FaceList(files, np.array(people), splits, sources=sources if sources is None else np.array(sources))
+
+
+def test_relatives_by_hand(monkeypatch):
+    """One family of two people who look alike, one person of another family who does not."""
+    faces = list_of(["fiw_1_1", "fiw_1_1", "fiw_1_2", "fiw_2_1", "fiw_2_1"])
+    angles = np.deg2rad([0, 10, 25, 90, 150])
+    vectors = np.stack([np.cos(angles), np.sin(angles)], 1)
+    monkeypatch.setattr(recognition, "aligned_families", lambda *_: (np.arange(5), faces))
+    metrics = recognition.relatives_metrics(
+        SimpleNamespace(crop_mode="five_points", embed=lambda rows: vectors[rows]), None, np.cos(np.deg2rad(20))
+    )
+    # Genuine: 10 and 60 degrees; relatives: 25 and 15; strangers: six pairs, all beyond 60.
+    assert metrics == {"same_person": 0.5, "relatives": 0.5, "impostors": 0.0, "people": 3, "families": 2}
+
+
+def test_choice_by_hand(monkeypatch):
+    """Two networks, each of which sees one coordinate: neither alone tells all people apart, both together do."""
+    places = np.array([[0, 0], [0, 0], [90, 0], [90, 0], [0, 90], [0, 90]])  # degrees that each network sees
+    faces = list_of(["a", "a", "b", "b", "c", "c"])
+    for name in ("aligned_open_set", "aligned_families"):
+        monkeypatch.setattr(recognition, name, lambda *_: (places, faces))
+
+    def sees(*columns):
+        def embed(seen):
+            angles = np.radians(seen[:, columns])
+            return np.concatenate([np.cos(angles), np.sin(angles)], 1) / len(columns) ** 0.5
+
+        return SimpleNamespace(crop_mode="five_points", embed=embed)
+
+    rows = recognition.choice_rows({"first": sees(0), "second": sees(1), "both": sees(0, 1)}, None)
+    assert [row["embedder"] for row in rows] == ["first", "second", "both"]
+    assert [row["families_0.1"] for row in rows] == [0.0, 0.0, 1.0]
+    assert [row["open_val_0.1"] for row in rows] == [0.0, 0.0, 1.0]
+
+
+def test_robustness_by_hand():
+    """Vectors that see colour alone: in grey nobody is found again, and what is smaller or turned does not matter."""
+    colours = np.array([[250, 0, 0], [0, 250, 0], [0, 0, 250]], np.uint8)
+    aligned = np.tile(colours.repeat(2, 0)[:, None, None], (1, 112, 112, 1))
+    front = np.array([[30, 50], [80, 50], [55, 80], [40, 100], [70, 100]], np.float32)
+    points = np.tile(front, (6, 1, 1))
+    points[5, 2, 0] += 25  # half an eye distance: far turned
+    faces = list_of(["a", "a", "b", "b", "c", "c"])
+    faces = FaceList(faces.files, faces.people, faces.splits, points=points)
+
+    def embed(pictures):
+        mean = pictures.mean((1, 2))
+        return mean / np.linalg.norm(mean, axis=1, keepdims=True)
+
+    metrics = recognition.robustness_metrics(SimpleNamespace(alignment="five_points", embed=embed), aligned, faces, 0.9)
+    assert metrics["as they are"] == {"tpr": 1.0, "fpr": 0.0, "genuine_pairs": 3}
+    assert metrics["28 pixels wide"]["tpr"] == metrics["a third of the light"]["tpr"] == 1
+    assert metrics["grey"] == {"tpr": 0.0, "fpr": 0.0, "genuine_pairs": 3}
+    assert (metrics["frontal"]["genuine_pairs"], metrics["far turned"]["genuine_pairs"]) == (2, 1)
+
+
+def test_open_set_metrics_hold_what_the_course_asks():
+    rng = np.random.default_rng(0)
+    vectors = rng.normal(size=(20, 8)).repeat(4, 0) + 0.4 * rng.normal(size=(80, 8))
+    metrics = recognition.open_set_metrics(vectors, np.arange(20).repeat(4).astype(str))
+    rates = {row["fpr"]: row for row in metrics["identification_rate"]}
+    assert set(rates) == {0.5, 0.2, 0.1, 0.05, 0.01, 0.001}  # 0.0001 of 3,040 pairs of strangers is less than one
+    assert all(row["interval_95"][0] <= row["tpr"] <= row["interval_95"][1] for row in rates.values())
+    assert rates[0.5]["tpr"] >= rates[0.01]["tpr"]
+    assert set(metrics["distractors"]) == {"0.5", "0.2", "0.1", "0.05", "0.01", "0.001"}
+    assert 0.5 < metrics["rank_1"] <= 1
+    assert metrics["people"] == 20
+
+
+@pytest.fixture
+def small_sets(prepared, tmp_path):
+    """Every set of the evaluation with a few photos of ORL, LFW's pairs among them."""
+    prepared("faces_unseen", {"a": ("s31", 6), "b": ("s32", 6), "c": ("s33", 6)}, "open_val")
+    table = tmp_path / "faces_unseen/faces.csv"
+    rows = table.read_text().splitlines()
+    points = [f"{n}_{c}" for n in ("left_eye", "right_eye", "nose", "left_mouth", "right_mouth") for c in "xy"]
+    shown = ",46,60,98,60,72,84,50,108,94,108"
+    prepared("faces_test", {"d": ("s34", 6), "e": ("s35", 6), "f": ("s36", 6)}, "open_test")
+    for person in "def":
+        shutil.move(tmp_path / "faces_test" / person, tmp_path / "faces_unseen" / person)
+    rows += (tmp_path / "faces_test/faces.csv").read_text().splitlines()[1:]
+    table.write_text("\n".join([rows[0] + "," + ",".join(points), *(row + shown for row in rows[1:])]))
+    families = {f"fiw_0008_{i}": (f"s{i}", 4) for i in (11, 12)} | {"fiw_0030_1": ("s13", 4)}
+    prepared("faces_more", families | {"s4": ("s4", 3)})
+    prepared("lfw", {"Ann_Lee": ("s21", 4), "Bob_Ray": ("s22", 4)}, "lfw")
+    lfw = tmp_path / "lfw/faces.csv"
+    lines = ["file,person,split"]
+    for person in ("Ann_Lee", "Bob_Ray"):
+        for i in range(4):
+            (tmp_path / f"lfw/{person}/{i}.webp").rename(tmp_path / f"lfw/{person}/{person}_{i + 1:04d}.webp")
+            lines.append(f"{person}/{person}_{i + 1:04d}.webp,{person},lfw")
+    lfw.write_text("\n".join(lines))
+    pairs = ["2\t2", *(["Ann_Lee\t1\t2", "Bob_Ray\t1\t2", "Ann_Lee\t1\tBob_Ray\t1", "Ann_Lee\t2\tBob_Ray\t3"] * 2)]
+    (tmp_path / "lfw/pairs.txt").write_text("\n".join(pairs))
+    return tmp_path
+
+
+def evaluate(monkeypatch, *options):
+    monkeypatch.setattr("sys.argv", ["evaluation", "--device", "cpu", *map(str, options)])
+    return main()
+
+
+def test_an_evaluation_from_photos_to_records(small_sets, pipeline, tmp_path, monkeypatch):
+    """Everything is measured of a network on a handful of photos, and one figure of each kind is made again by hand."""
+    models = tmp_path / "models"
+    models.mkdir()
+    networks = ["model_cross_entropy.pt", "model_arcface_all_sources.pt"]
+    for name in (*networks, "hourglass_keypoints.pt"):
+        shutil.copy(MODELS / name, models)
+    manifest = {name: {k: v for k, v in e.items() if k != "threshold"} for name, e in read_manifest().items()}
+    manifest = {name: manifest[name] for name in (*networks, "hourglass_keypoints.pt")}
+    write_manifest(manifest | {"default": {"networks": networks, "flip": True}}, models)
+    assert evaluate(monkeypatch, "--models", models, networks[0], "default") == 0
+    record = json.loads((models / "default.json").read_text())
+    digits = {name: file_hash(models / name)[:8] for name in ("hourglass_keypoints.pt", *networks)}
+    assert record["measured"]["weights"] == digits
+    assert record["measured"]["data"]["faces_unseen"].startswith("36 photos, faces.csv ")
+    # The threshold is that of the calibration, and says for which weights it holds.
+    embedder = load_embedder([models / name for name in networks], device="cpu", flip=True)
+    meaning = measure(embedder, pipeline.landmarker)
+    assert threshold_of(models) == pytest.approx(meaning.distance_at(1 / meaning.pairs), abs=1e-4)  # ONNX, PyTorch
+    assert load_calibration(embedder.model_id).distances == pytest.approx(meaning.distances, rel=1e-3)
+    one = json.loads((models / f"{Path(networks[0]).stem}.json").read_text())
+    assert one["measured"]["weights"].keys() == {"hourglass_keypoints.pt", networks[0]}
+    # Two rows of LFW's folds are the same pairs, so both have the accuracy of all.
+    assert record["lfw"]["standard_error"] == 0
+    assert record["alignment"].keys() == {"box", "five_points", "eyes", "detector"}
+    assert record["robustness"]["as they are"]["genuine_pairs"] == 3 * 15
+    assert record["relatives"]["people"] == len(recognition.aligned_families(pipeline.landmarker)[1].people) // 4
+    rates = {row["embedder"]: row for row in read_table(models / "embedder_choice.csv")}
+    every = [f"{name}{mirrored}" for name in (*networks, " + ".join(networks)) for mirrored in ("", ", mirror images")]
+    assert list(rates) == every
+    assert rates[every[-1]]["open_val_0.1"] == pytest.approx(record["open_val"][0]["tpr"], rel=1e-3)
+    with open(models / "embedder_choice.csv", newline="") as file:
+        values = [value for row in csv.DictReader(file) for key, value in row.items() if key != "embedder"]
+    assert max(len(value.replace(".", "").strip("0")) for value in values) <= 4  # significant digits
+
+
+def test_weights_of_ones_own(small_sets, tmp_path, monkeypatch, capsys):
+    """A folder with one network and no hourglass is measured with the shipped landmarks; a wrong name is refused."""
+    own = tmp_path / "own"
+    own.mkdir()
+    shutil.copy(MODELS / "model_cross_entropy.pt", own / "my_model.pt")
+    write_manifest({"my_model.pt": read_manifest()["model_cross_entropy.pt"]}, own)
+    assert Evaluation(own).names == ["my_model.pt"]
+    assert evaluate(monkeypatch, "--models", own) == 0
+    assert (own / "my_model.json").is_file()
+    with pytest.raises(SystemExit):
+        evaluate(monkeypatch, "--models", own, "my_modl.pt")
+    assert "my_modl.pt" in (said := capsys.readouterr().err) and "has my_model.pt" in said
+    with pytest.raises(SystemExit):
+        evaluate(monkeypatch, "--models", tmp_path)
+    assert "manifest.json lists no weights" in capsys.readouterr().err
+    monkeypatch.setenv("FACELIB_DATA", str(tmp_path / "nothing"))
+    assert evaluate(monkeypatch, "--models", own) == 1
+    assert "error: " in capsys.readouterr().err
+
+
+def test_closed_set_by_class_centres(monkeypatch):
+    """Two people whose training photos point in two directions; one test photo lies nearer to the other's."""
+    people = np.array(["a", "a", "b", "b", "a", "b"])
+    faces = list_of(people, ["train"] * 4 + ["test"] * 2)
+    degrees = dict(zip(faces.files, [0, 10, 90, 80, 20, 30]))
+    monkeypatch.setattr(closed_set, "load_faces", lambda name: faces)
+    monkeypatch.setattr(closed_set, "training_list", lambda sets: FaceList.join(list(sets.values())))
+    monkeypatch.setattr(
+        closed_set, "align_photos", lambda chosen, *_, **__: (np.array([degrees[f] for f in chosen.files]), chosen)
+    )
+    embed = SimpleNamespace(
+        crop_mode="five_points", embed=lambda seen: np.stack([np.cos(np.radians(seen)), np.sin(np.radians(seen))], 1)
+    )
+    rows = closed_set.closed_set_rows({"one": embed, "two": embed}, ["any"], None)
+    assert [row["networks"] for row in rows] == ["one", "two"]
+    assert all((row["top1"], row["photos"], row["people"]) == (0.5, 2, 2) for row in rows)

@@ -1,0 +1,95 @@
+import os
+import subprocess
+import unicodedata
+from pathlib import Path
+
+import pytest
+
+from facelib.io.files import atomic_write, files_key, printable, unique_names
+
+
+def test_a_file_is_replaced_whole_or_not_at_all(tmp_path):
+    target = tmp_path / "a.txt"
+    target.write_text("old")
+    with pytest.raises(OSError, match="full"), atomic_write(target) as path:
+        path.write_text("half")
+        raise OSError("disk full")
+    assert target.read_text() == "old"
+    with atomic_write(target) as path:
+        path.write_text("new")
+    assert target.read_text() == "new"
+    assert os.listdir(tmp_path) == ["a.txt"]
+
+
+def test_what_killed_runs_left_leaves(tmp_path):
+    ended = subprocess.Popen(["true"])
+    ended.wait()
+    left = tmp_path / f".0123456789abcdef.{ended.pid}-7.new.jpg"
+    others = [tmp_path / f".0123456789abcdef.{os.getpid()}-7.new.jpg", tmp_path / ".mine.new.jpg"]
+    for file in (left, *others):
+        file.write_text("half")
+    with atomic_write(tmp_path / "a.txt") as path:
+        path.write_text("whole")
+    assert not left.exists()
+    assert all(file.exists() for file in others)
+
+
+def test_a_link_is_not_written_through(tmp_path):
+    original = tmp_path / "photo.jpg"
+    original.write_text("the user's own")
+    target = tmp_path / "out.jpg"
+    target.symlink_to(original)
+    with atomic_write(target) as path:
+        path.write_text("result")
+    assert original.read_text() == "the user's own"
+    assert not target.is_symlink()
+    # Nor through a link where the unfinished file goes.
+    with atomic_write(target) as path:
+        path.write_text("result")
+    path.symlink_to(original)
+    with atomic_write(target) as path:
+        path.write_text("again")
+    assert original.read_text() == "the user's own"
+
+
+def test_printable():
+    assert printable("a\nb\x1b[31m") == "a\\nb\\x1b[31m"
+    assert printable(Path("王小明 é.jpg")) == "王小明 é.jpg"
+    printable(os.fsdecode(b"\xff.jpg")).encode("utf-8")  # would raise
+
+
+def test_names_never_collide():
+    files = [
+        Path(name)
+        for name in (
+            "a/x.jpg",
+            "b/x.jpg",
+            "x-2.jpg",
+            "x.png",
+            "X.png",
+            "é.png",
+            "e\u0301.png",
+            "y" * 251 + ".jpg",
+            "z" * 251,
+        )
+    ]
+    names = unique_names([*files, Path("c") / ("y" * 250 + "w.jpg"), Path(os.fsdecode(b"\xff" * 250 + b".jpg"))])
+    assert len({unicodedata.normalize("NFC", name).casefold() for name in names}) == len(names) == 11
+    assert max(len(os.fsencode(name)) for name in names) <= 210
+
+
+def test_key_changes_with_content_place_and_settings(tmp_path):
+    (tmp_path / "a").write_text("one")
+    key = files_key([tmp_path / "a"], "setting")
+    assert files_key([tmp_path / "a"], "setting") == key
+    assert files_key([tmp_path / "a"], "other") != key
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b" / "a").write_text("one")
+    assert files_key([tmp_path / "b" / "a"], "setting") != key
+    (tmp_path / "a").write_text("longer")
+    longer = files_key([tmp_path / "a"], "setting")
+    assert longer != key
+    os.utime(tmp_path / "a", (1, 1))
+    assert files_key([tmp_path / "a"], "setting") != longer
+    (tmp_path / "a").unlink()
+    assert files_key([tmp_path / "a"], "setting") != longer

@@ -1,1 +1,1 @@
-"""Where the faces are."""
+"""Face detection: letterbox, tiling, non-maximum suppression, and photos that are not upright."""

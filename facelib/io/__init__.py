@@ -1,1 +1,1 @@
-"""Photos, files, downloads and records."""
+"""Reading and finding photos, downloads, atomic files and records of results."""

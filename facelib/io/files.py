@@ -1,104 +1,121 @@
-"""Files that are whole or not there at all, names that can be printed, keys that tell one content from another."""
+"""Atomic writes, hashes of files, and file names that can be printed and do not collide."""
 
 import functools
 import hashlib
 import os
 import re
+import tempfile
 import threading
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-NAME_BYTES = 200  # of a result's name, so that endings still fit into the 255 bytes that file systems allow
+NAME_BYTES = 200  # of a result's name: suffixes still fit into the 255 bytes that file systems allow
 
 
 @contextmanager
 def atomic_write(path: str | Path) -> Iterator[Path]:
-    """A path to write to, whose file takes the place of `path` when the block ends without an error.
+    """Context manager: yields a temporary path, whose file replaces `path` when the block ends without an error.
 
-    Whoever is interrupted, killed or out of disk space leaves the file that was there before. A link at
-    `path` is replaced, never written through.
+    After an interruption, a kill or a full disk `path` still holds its previous content. A symbolic link at `path` is
+    replaced, never written through.
     """
     path = Path(path)
-    digits = hashlib.sha256(os.fsencode(path.name)).hexdigest()[:16]
-    # Of its own for each thread, so that two that write at once do not take each other's half-written file.
-    new = path.with_name(f".{digits}.{os.getpid()}-{threading.get_ident() % 10**6}.new{path.suffix[:16]}")
+    name_hash = hashlib.sha256(os.fsencode(path.name)).hexdigest()[:16]
+    # One name per process and thread, so that concurrent writers do not replace each other's unfinished file.
+    temporary = path.with_name(f".{name_hash}.{os.getpid()}-{threading.get_ident() % 10**6}.new{path.suffix[:16]}")
     _remove_leftovers(path.parent)
-    new.unlink(missing_ok=True)
+    temporary.unlink(missing_ok=True)
     try:
-        yield new
-        os.replace(new, path)
+        yield temporary
+        os.replace(temporary, path)
     finally:
-        new.unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
 
 
-@functools.cache  # looking through the folder for every file that is written would take ever longer
+@functools.cache  # once per folder: listing it for every written file would take longer with every file
 def _remove_leftovers(folder: Path) -> None:
-    """Once for a folder: the half-written files of runs that were killed leave."""
-    for old in folder.glob(".*.new*"):
-        writer = re.fullmatch(r"\.[0-9a-f]{16}\.(\d+)-\d+\.new.*", old.name)
-        if writer and not _is_alive(int(writer[1])):
-            old.unlink(missing_ok=True)
+    """Remove the temporary files of processes that no longer run."""
+    for leftover in folder.glob(".*.new*"):
+        match = re.fullmatch(r"\.[0-9a-f]{16}\.(\d+)-\d+\.new.*", leftover.name)
+        if match and not _is_alive(int(match[1])):
+            leftover.unlink(missing_ok=True)
 
 
-def _is_alive(process: int) -> bool:
-    if os.name == "nt":  # where asking would end it
+def _is_alive(process_id: int) -> bool:
+    if os.name == "nt":  # os.kill would end the process
         return True
     try:
-        os.kill(process, 0)
+        os.kill(process_id, 0)
     except ProcessLookupError:
         return False
-    except OSError:  # it is somebody else's
+    except OSError:  # the process belongs to another user
         return True
     return True
 
 
+def file_hash(path: str | Path) -> str:
+    """SHA-256 of a file, in hexadecimal digits."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def printable(text: object) -> str:
-    """Text for a terminal or a picture: control characters and undecodable bytes of file names as escapes."""
+    """Text for a terminal or a picture: control characters and undecodable bytes of file names become escapes."""
     return "".join(
-        c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode("ascii") for c in str(text)
+        character if character.isprintable() else character.encode("unicode_escape", "surrogatepass").decode("ascii")
+        for character in str(text)
     )
 
 
 def digest(text: str) -> str:
-    """32 hexadecimal digits that tell one text from another without telling the text."""
+    """SHA-256 of a text, its first 32 hexadecimal digits: identifies the text without revealing it."""
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:32]
 
 
 def unique_names(files: Iterable[Path]) -> list[str]:
-    """A name per file for its results: its stem, cut to `NAME_BYTES`, numbered where several would share it.
+    """One name per file for its results: the stem, truncated to `NAME_BYTES`, and numbered where stems are equal.
 
-    Names that differ in case, or in how an accent is written, count as shared: some file systems do not tell them
-    apart.
+    Stems that differ only in case or in Unicode normalisation count as equal, because some file systems treat them so.
     """
-    names: dict[str, str] = {}  # as file systems compare them -> as they are
-    numbers: dict[str, int] = {}
+    used: set[str] = set()
+    last_numbers: dict[str, int] = {}
+    names = []
     for file in files:
-        stem = os.fsencode(file.stem)
-        if len(stem) > NAME_BYTES:
-            digest = hashlib.sha256(stem).hexdigest()[:8]
-            stem = stem[: NAME_BYTES - 9].decode("utf-8", "ignore").encode() + f"-{digest}".encode()
-        stem = os.fsdecode(stem)
-        name, number = stem, numbers.get(_key(stem), 1)
-        while _key(name) in names:
+        stem = _truncate(file.stem)
+        name = stem
+        number = last_numbers.get(_key(stem), 1)
+        while _key(name) in used:
             number += 1
             name = f"{stem}-{number}"
-        names[_key(name)], numbers[_key(stem)] = name, number
-    return list(names.values())
+        used.add(_key(name))
+        last_numbers[_key(stem)] = number
+        names.append(name)
+    return names
+
+
+def _truncate(stem: str) -> str:
+    """A file name's stem of at most `NAME_BYTES` bytes; a longer one ends in digits of its hash."""
+    content = os.fsencode(stem)
+    if len(content) <= NAME_BYTES:
+        return stem
+    start = content[: NAME_BYTES - 9].decode("utf-8", "ignore").encode()
+    return os.fsdecode(start + b"-" + hashlib.sha256(content).hexdigest()[:8].encode())
 
 
 def _key(name: str) -> str:
+    """What case-insensitive, normalising file systems compare."""
     return unicodedata.normalize("NFC", name).casefold()
 
 
 def as_text(path: str) -> str:
-    """A path as tables and pages can hold it: bytes that are no UTF-8 as escapes."""
+    """A path as valid UTF-8, for tables and pages: undecodable bytes become escapes."""
     return path.encode("utf-8", "backslashreplace").decode()
 
 
 def file_state(file: Path) -> tuple[str, int, int]:
-    """Absolute path, size in bytes and time of change in nanoseconds (-1, -1 where there is no file)."""
+    """Absolute path, size in bytes and modification time in nanoseconds; -1 and -1 for a missing file."""
     try:
         status = os.stat(file)
     except OSError:
@@ -107,8 +124,19 @@ def file_state(file: Path) -> tuple[str, int, int]:
 
 
 def files_key(files: Sequence[Path], *settings: object) -> str:
-    """A hash that changes with the place, size or time of any of the files, and with the settings."""
+    """A hash that changes with the path, size or modification time of any of the files, and with the settings."""
     key = hashlib.sha256(repr(settings).encode())
     for file in files:
         key.update(repr(file_state(file)).encode("utf-8", "surrogatepass"))
     return key.hexdigest()
+
+
+def prepare_folder(folder: Path) -> None:
+    """Make a folder, and check that files can be written there, before anything is computed.
+
+    Raises:
+        OSError: they cannot.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=folder):
+        pass

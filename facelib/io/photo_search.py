@@ -1,92 +1,98 @@
-"""The photos of folders. One rule for the command line and for training: a file counts by its content (see `formats`),
-or because it is called a photo; each once; links are followed; what is left out is kept with the reason."""
+"""Find the photos in folders, with one rule for commands and training.
+
+A file is a photo by its content (see `formats`), or because its suffix says so. Each file is found once, links are
+followed, and skipped files are reported with the reason.
+"""
 
 import glob
 import os
-import re
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.request import url2pathname
 
 from facelib.io.files import printable
-from facelib.io.formats import HEAD_BYTES, RAW, is_photo
+from facelib.io.formats import HEAD_BYTES, RAW_SUFFIXES, is_photo
+from facelib.io.inputs import expand_file_url
 
-# Folders in which other systems keep thumbnails and thrown-away files: macOS archives, Synology, QNAP, Windows.
+# Folders with thumbnails and deleted files of macOS archives, Synology, QNAP and Windows.
 SYSTEM_FOLDERS = {"__macosx", "@eadir", "@__thumb", "#recycle", "$recycle.bin", "system volume information"}
 SYSTEM_FILES = {"thumbs.db", "desktop.ini", "ehthumbs.db", "icon\r"}
-# A file that is called a photo and holds none is damaged, and reading it says so.
-CALLED_PHOTOS = {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".heic", ".avif"}
-HIDDEN, NO_PHOTO, RAW_FILE, AGAIN = (
-    "hidden, or made by the system",
-    "no photo",
-    "raw file of a camera, develop it first",
-    "the same file once more",
-)
-SHOWN = 3  # names that are given as examples of what is left out
+# A file with such a suffix counts as a photo even if its content is none: reading it then reports the damage.
+PHOTO_SUFFIXES = {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".heic", ".avif"}
+HIDDEN = "hidden, or made by the system"
+NOT_A_PHOTO = "not a photo"
+RAW_FILE = "raw file of a camera, develop it first"
+DUPLICATE = "found already"
+MAX_EXAMPLES = 3  # names in a line of a summary
 
 
 @dataclass
-class Found:
-    """photos: what is to be read. left_out: reason -> files, or folders with all that is in them."""
+class FoundPhotos:
+    """Result of a search.
+
+    Attributes:
+        photos: files to read, in order.
+        skipped: reason -> files, or folders with everything below them.
+    """
 
     photos: list[Path] = field(default_factory=list)
-    left_out: dict[str, list[Path]] = field(default_factory=dict)
+    skipped: dict[str, list[Path]] = field(default_factory=dict)
 
-    def leave_out(self, reason: str, path: Path) -> None:
-        self.left_out.setdefault(reason, []).append(path)
+    def skip(self, reason: str, path: Path) -> None:
+        self.skipped.setdefault(reason, []).append(path)
 
     def summary(self) -> list[str]:
-        """A line for each reason, with the number of files and the first names."""
+        """One line per reason, with the number of files and the first names."""
         lines = []
-        for reason, paths in self.left_out.items():
-            names = ", ".join(printable(path.name or path) for path in paths[:SHOWN])
-            more = ", ..." if len(paths) > SHOWN else ""
-            lines.append(f"left out: {len(paths):,} ({reason}): {names}{more}")
+        for reason, paths in self.skipped.items():
+            names = ", ".join(printable(path.name or path) for path in paths[:MAX_EXAMPLES])
+            more = ", ..." if len(paths) > MAX_EXAMPLES else ""
+            lines.append(f"skipped: {len(paths):,} ({reason}): {names}{more}")
         return lines
 
 
 def find_photos(paths: str | os.PathLike | Sequence[str | os.PathLike]) -> list[Path]:
-    """As `search_photos`; what is left out, but hidden files, is said in a warning."""
+    """Photos of `search_photos`; a warning reports skipped files, except hidden ones."""
     found = search_photos(paths)
-    lines = [line for line, reason in zip(found.summary(), found.left_out) if reason != HIDDEN]
+    lines = [line for line, reason in zip(found.summary(), found.skipped) if reason != HIDDEN]
     if lines:
         warnings.warn("; ".join(lines), stacklevel=2)
     return found.photos
 
 
 def search_photos(
-    paths: str | os.PathLike | Sequence[str | os.PathLike], skip: Callable[[Path], bool] = lambda folder: False
-) -> Found:
-    """Photos that are named, or lie in folders that are (searched to the bottom, in alphabetical order), each once.
+    paths: str | os.PathLike | Sequence[str | os.PathLike], skip_folder: Callable[[Path], bool] = lambda folder: False
+) -> FoundPhotos:
+    """Photos among the given files and in the given folders, at any depth, in alphabetical order, each once.
 
-    A named file is kept whatever it holds, so that reading it gives the error, and so is a name that does not
-    exist. A name with * or ? that no file has is taken as a pattern, which shells on Windows do not expand.
+    A given file is kept whatever it holds, even if it does not exist, so that reading it raises the error. A path with
+    * or ? that no file has is expanded as a pattern, because shells on Windows do not expand it.
 
     Args:
-        skip: asked for each folder below a named one; True keeps it out.
+        skip_folder: called for each folder below a given one; True skips the folder.
     """
     if isinstance(paths, str | bytes | os.PathLike):
         paths = [paths]
-    found, seen, searched = Found(), set(), set()
-    for path in (path for given in paths for path in _named(given)):
-        if not os.path.isdir(path):  # unlike path.is_dir() never an error
-            _once(found, seen, path, named=True)
+    found = FoundPhotos()
+    seen: set[str] = set()
+    searched: set[str] = set()
+    for path in (path for given in paths for path in _expand(given)):
+        if not os.path.isdir(path):  # unlike path.is_dir() it never raises
+            _add_once(found, seen, path, is_given=True)
             continue
-        for file in sorted(_files(path, skip, found, searched)):
-            _once(found, seen, file)
+        for file in sorted(_photos_below(path, skip_folder, found, searched)):
+            _add_once(found, seen, file)
     return found
 
 
-def _named(given: str | os.PathLike) -> Iterator[Path]:
-    text = os.fsdecode(given)
-    if re.match(r"file:/", text, re.IGNORECASE):
-        text = url2pathname("/" + text[5:].lstrip("/"))
+def _expand(given: str | os.PathLike) -> Iterator[Path]:
+    """Paths of a file URL, a path that begins with "~", or a pattern; else the path itself."""
+    text = expand_file_url(os.fsdecode(given))
     path = Path(text)
     if text.startswith("~") and not os.path.lexists(path):
         path = Path(os.path.expanduser(text))
-    if any(sign in text for sign in "*?") and "\0" not in text and not os.path.lexists(path):
+    if any(wildcard in text for wildcard in "*?") and "\0" not in text and not os.path.lexists(path):
         matches = sorted(glob.glob(str(path)))
         if matches:
             yield from map(Path, matches)
@@ -94,50 +100,52 @@ def _named(given: str | os.PathLike) -> Iterator[Path]:
     yield path
 
 
-def _once(found: Found, seen: set[str], file: Path, named: bool = False) -> None:
-    place = str(file) if "\0" in str(file) else os.path.realpath(file)
-    if place not in seen:
-        seen.add(place)
+def _add_once(found: FoundPhotos, seen: set[str], file: Path, is_given: bool = False) -> None:
+    real_path = str(file) if "\0" in str(file) else os.path.realpath(file)
+    if real_path not in seen:
+        seen.add(real_path)
         found.photos.append(file)
-    elif not named:
-        found.leave_out(AGAIN, file)
+    elif not is_given:
+        found.skip(DUPLICATE, file)
 
 
-def _files(folder: Path, skip: Callable[[Path], bool], found: Found, searched: set[str]) -> Iterator[Path]:
-    """The photos below a folder; each folder is searched once, however many links lead to it, or back."""
-    place = os.path.realpath(folder)
-    if place in searched:
+def _photos_below(
+    folder: Path, skip_folder: Callable[[Path], bool], found: FoundPhotos, searched: set[str]
+) -> Iterator[Path]:
+    """Photos below a folder. Each folder is searched once, however many links lead to it, or back to a parent."""
+    real_path = os.path.realpath(folder)
+    if real_path in searched:
         return
-    searched.add(place)
+    searched.add(real_path)
     try:
         entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
     except OSError as error:
-        found.leave_out(f"cannot be listed, {error.strerror}", folder)
+        found.skip(f"cannot be listed, {error.strerror}", folder)
         return
     for entry in entries:
         path = Path(entry.path)
         if entry.name.startswith(".") or entry.name.lower() in SYSTEM_FOLDERS | SYSTEM_FILES:
-            found.leave_out(HIDDEN, path)
+            found.skip(HIDDEN, path)
         elif os.path.isdir(path):
-            if not skip(path):
-                yield from _files(path, skip, found, searched)
-        elif path.suffix.lower() in RAW:
-            found.leave_out(RAW_FILE, path)
-        elif (reason := _why_not(path)) is None:
+            if not skip_folder(path):
+                yield from _photos_below(path, skip_folder, found, searched)
+        elif path.suffix.lower() in RAW_SUFFIXES:
+            found.skip(RAW_FILE, path)
+        elif (reason := _reason_to_skip(path)) is None:
             yield path
         else:
-            found.leave_out(reason, path)
+            found.skip(reason, path)
 
 
-def _why_not(path: Path) -> str | None:
-    """Why a file of a folder is left out; None for a photo, and for what reading will explain."""
+def _reason_to_skip(path: Path) -> str | None:
+    """Why a file of a folder is skipped. None for a photo, and for a file that reading will report as an error."""
     if not os.path.lexists(path) or not os.path.exists(path):
-        return "a link to nowhere"
+        return "broken link"
     if not os.path.isfile(path):
-        return "no regular file"
+        return "not a regular file"
     try:
         with open(path, "rb") as file:
             head = file.read(HEAD_BYTES)
     except OSError:
         return None
-    return None if is_photo(head) or path.suffix.lower() in CALLED_PHOTOS else NO_PHOTO
+    return None if is_photo(head) or path.suffix.lower() in PHOTO_SUFFIXES else NOT_A_PHOTO

@@ -1,4 +1,4 @@
-"""Photos read ahead in a thread, while the networks work on those before."""
+"""Photos are read ahead in a thread, while the networks process the previous ones."""
 
 import os
 from collections import deque
@@ -13,35 +13,35 @@ from facelib.settings import BATCH_BYTES
 
 
 def read_ahead(photos: Iterable[Photo], max_ahead: int) -> Iterator[np.ndarray | Exception]:
-    """Photos (RGB uint8) one after the other; for a photo that cannot be read, the exception.
+    """Yield photos as RGB uint8 (H, W, 3), in order; for an unreadable photo, the exception.
 
-    While the caller works on one, up to `max_ahead` more are read where they are files, fewer where they are large.
-    Arrays and streams, which may change meanwhile, are read when they are taken.
+    Up to `max_ahead` photos are read ahead, fewer where they are large. Only files are read ahead: arrays and streams,
+    which the caller may change meanwhile, are read when they are taken.
     """
     with ThreadPoolExecutor(1, "reader") as reader:
-        waiting: deque[Future] = deque()
+        pending: deque[Future] = deque()
         ahead = 1
         for photo in photos:
-            waiting.append(reader.submit(_read, photo))
+            pending.append(reader.submit(_read, photo))
             if not isinstance(photo, str | os.PathLike):
-                waiting[-1].result()
-            while len(waiting) > ahead:
-                image = waiting.popleft().result()
+                pending[-1].result()
+            while len(pending) > ahead:
+                image = pending.popleft().result()
                 ahead = min(max_ahead, BATCH_BYTES // max(getattr(image, "size", 0), 1))
                 yield image
-                del image
-        while waiting:
-            yield waiting.popleft().result()
+                del image  # the caller decides how long it stays in memory
+        while pending:
+            yield pending.popleft().result()
 
 
 def _read(photo: Photo) -> np.ndarray | Exception:
     try:
         return read_image(photo)
-    except Exception as error:  # whatever it is, it concerns this photo alone
+    except Exception as error:  # any failure concerns this photo only
         return strip_traceback(error)
 
 
 def strip_traceback(error: Exception) -> Exception:
-    """An error that may be kept: its frames would keep whole photos in memory."""
+    """The exception without traceback and causes, so that it can be kept: their frames hold whole photos in memory."""
     error.__context__ = error.__cause__ = None
     return error.with_traceback(None)

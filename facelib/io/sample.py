@@ -1,11 +1,11 @@
-"""The sample photo that runs without any download."""
+"""A sample photo that needs no download."""
 
 import importlib.util
 from pathlib import Path
 
 
 def sample_photo() -> Path:
-    """insightface's sample photo with six people, from the installed package.
+    """Path of the sample photo of the installed package insightface, which shows six people.
 
     Raises:
         FileNotFoundError: the package is not installed.

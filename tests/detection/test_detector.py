@@ -2,8 +2,11 @@ import dataclasses
 import functools
 import http.server
 import io
+import os
 import pickle
 import socket
+import subprocess
+import sys
 import threading
 import time
 import tracemalloc
@@ -18,14 +21,14 @@ from facelib import load_detector
 from facelib.detection import detector as detection
 from facelib.detection.nms import box_iou
 from facelib.evaluation.benchmarks.crowds import crowd
-from facelib.evaluation.detection import count_faces, turned
+from facelib.evaluation.detection import count_faces, rotated
 from facelib.io import downloads
 from facelib.settings import data_folder
 
 
 @pytest.fixture
 def fresh(monkeypatch, tmp_path):
-    """No detector loaded yet, an empty data folder and an empty home."""
+    """No detector in the cache, and empty data and home folders; yields the real path of SCRFD's file."""
     real = data_folder() / "models/buffalo_sc/det_500m.onnx"
     detection._load_detector.cache_clear()
     monkeypatch.setenv("FACELIB_DATA", str(tmp_path / "data"))
@@ -38,14 +41,14 @@ def fresh(monkeypatch, tmp_path):
 @pytest.fixture
 def no_network(monkeypatch):
     def refuse(*_, **__):
-        raise ConnectionError("no way to the network")
+        raise ConnectionError("no network")
 
     monkeypatch.setattr("facelib.io.downloads.fetch", refuse)
 
 
 @pytest.fixture
 def model_host(tmp_path, monkeypatch):
-    """A local stand-in for insightface's download host; gives the folder that it serves."""
+    """A local stand-in for insightface's download host; yields the folder that it serves."""
     folder = tmp_path / "host"
     folder.mkdir()
     handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=folder)
@@ -64,15 +67,15 @@ def variants(photo):
     turned = cv2.getRotationMatrix2D((width / 2, height / 2), 20, 1)
     grey = cv2.cvtColor(photo, cv2.COLOR_RGB2GRAY)
     return {
-        "as it is": photo,
+        "unchanged": photo,
         "mirrored": np.ascontiguousarray(photo[:, ::-1]),
-        "turned by 20 degrees": cv2.warpAffine(photo, turned, (width, height)),
+        "rotated by 20 degrees": cv2.warpAffine(photo, turned, (width, height)),
         "320 px": cv2.resize(photo, (320, round(320 * height / width)), interpolation=cv2.INTER_AREA),
         "grey": np.repeat(grey[..., None], 3, axis=2),
     }
 
 
-def test_six_faces_however_the_photo_comes(photo, detector):
+def test_all_six_faces_are_found_in_variants_of_the_photo(photo, detector):
     for name, image in variants(photo).items():
         boxes, scores = detector.detect(image)
         assert boxes.shape == (6, 4), name
@@ -82,7 +85,7 @@ def test_six_faces_however_the_photo_comes(photo, detector):
         assert (np.diff(areas) <= 0).all()
 
 
-def test_boxes_follow_a_mirror(photo, detector):
+def test_boxes_of_a_mirrored_photo_are_mirrored(photo, detector):
     boxes, _ = detector.detect(photo)
     mirrored, _ = detector.detect(np.ascontiguousarray(photo[:, ::-1]))
     mirrored = np.stack(
@@ -93,7 +96,7 @@ def test_boxes_follow_a_mirror(photo, detector):
         assert np.abs(mirrored - box).max(1).min() < 0.12 * side
 
 
-def test_tight_crop_is_found_by_the_border(photo, detector):
+def test_tight_crops_are_searched_inside_a_border(photo, detector):
     boxes, _ = detector.detect(photo)
     x1, y1, x2, y2 = boxes[0].round().astype(int)
     tight = photo[y1:y2, x1:x2]
@@ -103,7 +106,7 @@ def test_tight_crop_is_found_by_the_border(photo, detector):
     assert np.abs(middle - np.array(tight.shape[1::-1]) / 2).max() < 0.2 * max(tight.shape)
 
 
-def test_nothing_is_no_face(detector):
+def test_blank_images_show_no_face(detector):
     for shape in ((1, 1, 3), (5, 300, 3), (480, 640, 3)):
         boxes, scores = detector.detect(np.full(shape, 127, np.uint8))
         assert boxes.shape == (0, 4)
@@ -117,54 +120,70 @@ def test_bad_input(detector):
         load_detector("haar")
 
 
-def test_fallback_says_why_once(fresh, no_network, photo, capsys):
+def test_fallback_logs_the_reason_once(fresh, no_network, photo, caplog):
     found = load_detector("auto")
     load_detector("auto")
-    lines = capsys.readouterr().err.strip().splitlines()
+    lines = [record.getMessage() for record in caplog.records]
     assert found.name == "retinaface"
     assert len(lines) == 2
-    assert "FACELIB_TIMEOUT" in lines[0]  # what is tried, and how to avoid it
+    assert "FACELIB_TIMEOUT" in lines[0] and "retinaface" in lines[0]  # what is tried, and how to avoid it
     assert "RetinaFace" in lines[1]
-    assert "no way to the network" in lines[1]
+    assert "no network" in lines[1]
     assert "Results are fine" in lines[1]
     assert len(found.detect(photo)[0]) == 6
 
 
-def test_asking_for_insightface_says_what_to_do(fresh, no_network):
-    with pytest.raises(RuntimeError, match=r"no way to the network.*det_500m\.onnx"):
+def test_messages_reach_standard_error_of_programs_without_logging(tmp_path):
+    """Python prints warnings of loggers without a handler, so that users see the choice of the detector."""
+    code = "from facelib import load_detector; load_detector('auto', 'cpu')"
+    environment = os.environ | {
+        "FACELIB_DATA": str(tmp_path),
+        "HOME": str(tmp_path),
+        "https_proxy": "http://127.0.0.1:9",
+    }
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
+    lines = [line for line in done.stderr.splitlines() if line.startswith(("Downloading", "Detector"))]
+    assert [line.split()[:2] for line in lines] == [
+        ["Downloading", "https://github.com/deepinsight/insightface/releases/download/model-zoo/buffalo_sc.zip,"],
+        ["Detector:", "RetinaFace"],
+    ]
+
+
+def test_unavailable_insightface_says_what_to_do(fresh, no_network):
+    with pytest.raises(RuntimeError, match=r"no network.*det_500m\.onnx"):
         load_detector("insightface")
 
 
-def test_broken_download_falls_back_and_heals(fresh, model_host, tmp_path, capsys):
+def test_a_damaged_download_falls_back_and_is_tried_again(fresh, model_host, tmp_path, caplog):
     (model_host / "buffalo_sc.zip").write_bytes(b"this is no zip")
     assert load_detector("auto").name == "retinaface"
-    assert "no zip archive" in capsys.readouterr().err
+    assert "not a valid zip archive" in caplog.text
     detection._load_detector.cache_clear()
-    # The next try downloads again, and nothing of the first is left to be taken for the model.
+    # Nothing of the first download remains, so the next call downloads again.
     assert not list(tmp_path.rglob("*.onnx"))
-    with pytest.raises(RuntimeError, match="no zip archive"):
+    with pytest.raises(RuntimeError, match="not a valid zip archive"):
         load_detector("insightface")
 
 
-def test_another_model_than_the_known_one_is_refused(fresh, model_host, tmp_path):
+def test_a_model_with_another_hash_is_refused(fresh, model_host, tmp_path):
     package = io.BytesIO()
     with zipfile.ZipFile(package, "w") as archive:
         archive.writestr("det_500m.onnx", b"something else")
     (model_host / "buffalo_sc.zip").write_bytes(package.getvalue())
-    with pytest.raises(RuntimeError, match=r"another det_500m\.onnx than the known one"):
+    with pytest.raises(RuntimeError, match=r"another det_500m\.onnx than expected"):
         load_detector("insightface")
     assert not list(tmp_path.rglob("*.onnx"))
 
 
 @pytest.fixture
 def silent_host():
-    """Takes connections and never says a word, as a proxy does that lost its way; gives its address."""
+    """The address of a server that accepts connections and never answers, like a broken proxy."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         yield f"http://127.0.0.1:{server.getsockname()[1]}"
 
 
 @pytest.mark.parametrize("by", ["host", "proxy"])
-def test_a_host_that_never_answers_is_left_in_time(fresh, silent_host, by, monkeypatch, capsys):
+def test_a_host_that_never_answers_times_out(fresh, silent_host, by, monkeypatch, caplog):
     monkeypatch.setenv("FACELIB_TIMEOUT", "0.5")
     if by == "host":
         monkeypatch.setattr("insightface.utils.storage.MODEL_ZOO_RELEASE_DOWNLOAD_URL", silent_host + "/")
@@ -173,12 +192,12 @@ def test_a_host_that_never_answers_is_left_in_time(fresh, silent_host, by, monke
     start = time.perf_counter()
     assert load_detector("auto").name == "retinaface"
     assert time.perf_counter() - start < 10
-    said = capsys.readouterr().err
-    assert "waits 0.5 s" in said
-    assert "no answer within 0.5 seconds" in said
+    text = caplog.text
+    assert "waits 0.5 s" in text
+    assert "no answer within 0.5 seconds" in text
 
 
-def test_a_timeout_that_is_none(monkeypatch):
+def test_an_invalid_timeout_is_an_error(monkeypatch):
     for text in ("soon", "-1", "0", "nan", "inf"):
         monkeypatch.setenv("FACELIB_TIMEOUT", text)
         with pytest.raises(ValueError, match="FACELIB_TIMEOUT"):
@@ -187,30 +206,31 @@ def test_a_timeout_that_is_none(monkeypatch):
     assert downloads.timeout() == 10
 
 
-def test_a_closer_look_finds_faces_that_lean(photo):
-    """The sample photo turned, on a canvas that holds all of it: without the closer look RetinaFace loses faces."""
+def test_recheck_finds_tilted_faces(photo):
+    """The sample photo rotated, on a larger canvas: without the recheck RetinaFace misses faces."""
     retinaface = load_detector("retinaface", "cpu")
-    hasty = dataclasses.replace(retinaface, recheck_threshold=retinaface.threshold)
-    found, lost = 0, 0
+    without_recheck = dataclasses.replace(retinaface, recheck_threshold=retinaface.threshold)
+    found = 0
+    missed = 0
     for degrees in (-30, -25, -20, 18, 19, 20, 21):
-        image, _ = turned(photo, degrees)
+        image, _ = rotated(photo, degrees)
         found += len(retinaface.detect(image)[0])
-        lost += 6 - len(hasty.detect(image)[0])
+        missed += 6 - len(without_recheck.detect(image)[0])
     assert found == 7 * 6
-    assert lost > 0
+    assert missed > 0
 
 
-def test_what_a_closer_look_finds_is_not_found_twice(photo):
-    eager = dataclasses.replace(
+def test_recheck_finds_no_face_twice(photo):
+    sensitive = dataclasses.replace(
         load_detector("retinaface", "cpu"), threshold=0.9999, recheck_threshold=0.05, confirm_threshold=0.5
     )
-    boxes, _ = eager.detect(photo)
+    boxes, _ = sensitive.detect(photo)
     assert detection.box_iou(boxes, boxes)[~np.eye(len(boxes), dtype=bool)].max() < 0.3
     assert len(boxes) == 6
 
 
-def test_a_long_photo_costs_no_memory_of_its_own(photo, detector):
-    """A face in a strip that is fifty times as long as wide: nothing found, nothing enlarged."""
+def test_a_long_photo_needs_little_memory(photo, detector):
+    """A blank strip that is 150 times as long as wide."""
     strip = np.full((200, 30_000, 3), 90, np.uint8)
     tracemalloc.start()
     boxes, _ = detector.detect(strip)
@@ -220,15 +240,15 @@ def test_a_long_photo_costs_no_memory_of_its_own(photo, detector):
     assert peak < 60e6  # a border of half the longer side around it would be 2.7 GB
 
 
-def test_damaged_model_file_falls_back(fresh, tmp_path, capsys):
+def test_a_damaged_model_file_falls_back(fresh, tmp_path, caplog):
     folder = tmp_path / "data/models/buffalo_sc"
     folder.mkdir(parents=True)
-    (folder / "det_500m.onnx").write_bytes(b"cut short")
+    (folder / "det_500m.onnx").write_bytes(b"truncated")
     assert load_detector("auto").name == "retinaface"
-    assert "because" in capsys.readouterr().err
+    assert "because" in caplog.text
 
 
-def test_insightface_downloads_and_shows_its_terms(fresh, model_host, photo, capsys):
+def test_insightface_is_downloaded_and_its_terms_are_logged(fresh, model_host, photo, caplog):
     if not fresh.is_file():
         pytest.skip("det_500m.onnx is not under FACELIB_DATA")
     package = io.BytesIO()
@@ -237,26 +257,26 @@ def test_insightface_downloads_and_shows_its_terms(fresh, model_host, photo, cap
     (model_host / "buffalo_sc.zip").write_bytes(package.getvalue())
     found = load_detector("auto")
     assert found.name == "insightface"
-    assert "non-commercial" in capsys.readouterr().err
+    assert "non-commercial" in caplog.text
     assert len(found.detect(photo)[0]) == 6
 
 
-def test_a_large_photo_is_looked_through_in_parts(detector, photo):
-    """Faces of 50 pixels and more on a wide and on a large picture; a photo that needs no parts is looked at once."""
+def test_large_photos_are_searched_in_tiles(detector, photo):
+    """Faces of 50 pixels and more in wide, high and large images; the sample photo needs no tiles."""
     for width, height in ((7680, 900), (900, 5000), (4000, 3000)):
         picture, boxes = crowd(width, height)
         found, _ = detector.detect(picture)
-        right, wrong = count_faces(found, boxes, np.ones(len(boxes), bool), np.eye(2, 3))
-        assert right >= 0.9 * len(boxes)
-        assert wrong <= 0.1 * len(boxes) + 2  # faces that the border cuts may be found too
+        true_positives, false_positives = count_faces(found, boxes, np.ones(len(boxes), bool), np.eye(2, 3))
+        assert true_positives >= 0.9 * len(boxes)
+        assert false_positives <= 0.1 * len(boxes) + 2  # faces truncated by the border of the image count as false
         assert detector.min_detectable_face(picture) <= 40
     assert detector.min_detectable_face(photo) == pytest.approx(16 * 1280 / 640)
-    whole = replace(detector, smallest_face=float("inf"))
-    assert whole.min_detectable_face(picture) == pytest.approx(16 * 4000 / 640)
-    assert len(whole.detect(picture)[0]) < 0.95 * len(found)
+    without_tiles = replace(detector, smallest_face=float("inf"))
+    assert without_tiles.min_detectable_face(picture) == pytest.approx(16 * 4000 / 640)
+    assert len(without_tiles.detect(picture)[0]) < 0.95 * len(found)
 
 
-def test_no_face_twice_and_none_cut_by_the_parts(detector):
+def test_tiles_find_no_face_twice(detector):
     picture, _ = crowd(4000, 3000)
     found, _ = detector.detect(picture)
     overlap = box_iou(found, found)
@@ -272,7 +292,7 @@ def test_boxes_lie_inside_the_photo(detector, photo):
         assert (boxes <= np.tile(part.shape[1::-1], 2)).all()
 
 
-def test_what_can_be_set_from_outside(photo):
+def test_threshold_and_smallest_face(photo):
     strict = load_detector("retinaface", "cpu", threshold=0.999)
     assert (strict.threshold, strict.recheck_threshold) == (0.999, 0.999)
     assert (strict.detect(photo)[1] >= 0.999).all()

@@ -8,7 +8,7 @@ import pytest
 from facelib.io.files import atomic_write, files_key, printable, unique_names
 
 
-def test_a_file_is_replaced_whole_or_not_at_all(tmp_path):
+def test_atomic_write_replaces_completely_or_not_at_all(tmp_path):
     target = tmp_path / "a.txt"
     target.write_text("old")
     with pytest.raises(OSError, match="full"), atomic_write(target) as path:
@@ -21,20 +21,20 @@ def test_a_file_is_replaced_whole_or_not_at_all(tmp_path):
     assert os.listdir(tmp_path) == ["a.txt"]
 
 
-def test_what_killed_runs_left_leaves(tmp_path):
+def test_temporary_files_of_killed_processes_are_removed(tmp_path):
     ended = subprocess.Popen(["true"])
     ended.wait()
-    left = tmp_path / f".0123456789abcdef.{ended.pid}-7.new.jpg"
+    leftover = tmp_path / f".0123456789abcdef.{ended.pid}-7.new.jpg"
     others = [tmp_path / f".0123456789abcdef.{os.getpid()}-7.new.jpg", tmp_path / ".mine.new.jpg"]
-    for file in (left, *others):
+    for file in (leftover, *others):
         file.write_text("half")
     with atomic_write(tmp_path / "a.txt") as path:
         path.write_text("whole")
-    assert not left.exists()
+    assert not leftover.exists()
     assert all(file.exists() for file in others)
 
 
-def test_a_link_is_not_written_through(tmp_path):
+def test_links_are_replaced_not_written_through(tmp_path):
     original = tmp_path / "photo.jpg"
     original.write_text("the user's own")
     target = tmp_path / "out.jpg"
@@ -43,7 +43,7 @@ def test_a_link_is_not_written_through(tmp_path):
         path.write_text("result")
     assert original.read_text() == "the user's own"
     assert not target.is_symlink()
-    # Nor through a link where the unfinished file goes.
+    # The same holds for a link in place of the temporary file.
     with atomic_write(target) as path:
         path.write_text("result")
     path.symlink_to(original)
@@ -58,7 +58,7 @@ def test_printable():
     printable(os.fsdecode(b"\xff.jpg")).encode("utf-8")  # would raise
 
 
-def test_names_never_collide():
+def test_unique_names_never_collide():
     files = [
         Path(name)
         for name in (
@@ -78,7 +78,7 @@ def test_names_never_collide():
     assert max(len(os.fsencode(name)) for name in names) <= 210
 
 
-def test_key_changes_with_content_place_and_settings(tmp_path):
+def test_files_key_changes_with_content_path_and_settings(tmp_path):
     (tmp_path / "a").write_text("one")
     key = files_key([tmp_path / "a"], "setting")
     assert files_key([tmp_path / "a"], "setting") == key

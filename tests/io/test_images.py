@@ -15,11 +15,12 @@ from PIL import Image, ImageFile
 
 from facelib.alignment.crop import warp_image
 from facelib.io.images import read_image
+from facelib.types import ImageError
 
 
 @pytest.fixture
 def gradient():
-    """A picture without symmetry: red grows to the right, green to the bottom."""
+    """An image without symmetry: red increases to the right, green to the bottom."""
     rows, columns = np.mgrid[0:40, 0:60]
     return np.stack([columns * 4, rows * 6, np.full_like(rows, 90)], -1).astype(np.uint8)
 
@@ -76,7 +77,7 @@ def test_sixteen_bits_become_eight(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["clear.png", "clear.webp"])
-def test_transparency_is_put_on_white(gradient, tmp_path, name):
+def test_transparency_is_composited_on_white(gradient, tmp_path, name):
     alpha = np.full((*gradient.shape[:2], 1), 255, np.uint8)
     alpha[:, :30] = 0
     image = read_image(save(Image.fromarray(np.concatenate([gradient, alpha], 2)), tmp_path / name, lossless=True))
@@ -86,8 +87,8 @@ def test_transparency_is_put_on_white(gradient, tmp_path, name):
 
 @pytest.mark.parametrize("highest", [1, 200, 255, 4095, 65535])
 @pytest.mark.parametrize("kind", ["array", "I;16 png", "I tiff"])
-def test_deep_pictures_with_small_values_are_not_black(tmp_path, highest, kind):
-    """Values up to 255 are 8 bits in a wider box, up to 4095 the 12 bits of a camera."""
+def test_deep_images_with_small_values_are_not_black(tmp_path, highest, kind):
+    """Values up to 255 count as 8 bits, up to 4095 as the 12 bits of a camera."""
     values = np.linspace(0, highest, 256).round().astype(np.uint16).reshape(16, 16)
     photo = values
     if kind == "I;16 png":
@@ -105,11 +106,11 @@ def test_big_endian_sixteen_bits(tmp_path):
     np.testing.assert_array_equal(read_image(save(image, tmp_path / "deep.tif"))[..., 0], values >> 8)
 
 
-def test_a_small_photo_in_a_vast_file(tmp_path, monkeypatch):
+def test_a_small_photo_in_a_huge_file(tmp_path, monkeypatch):
     path = save(Image.new("RGB", (20, 20)), tmp_path / "a.webp")
     with open(path, "ab") as file:
         file.truncate(300_000_000)
-    with pytest.raises(ValueError, match=r"a\.webp is a file of more than 250 MB"):
+    with pytest.raises(ImageError, match=r"a\.webp is a file of more than 250 MB"):
         read_image(path)
 
 
@@ -130,7 +131,7 @@ def test_animation_gives_first_frame(tmp_path):
     assert (read_image(path) == [255, 0, 0]).all()
 
 
-def test_the_frame_that_a_picture_stands_at_stays(tmp_path):
+def test_the_current_frame_of_a_pil_image_is_read(tmp_path):
     frames = [Image.new("RGB", (20, 10), colour) for colour in ("red", "blue", "green")]
     with Image.open(save(frames[0], tmp_path / "moving.gif", save_all=True, append_images=frames[1:])) as image:
         image.seek(1)
@@ -138,7 +139,7 @@ def test_the_frame_that_a_picture_stands_at_stays(tmp_path):
         assert image.tell() == 1
 
 
-def test_strips_join_without_a_seam(gradient, tmp_path, monkeypatch):
+def test_strips_join_seamlessly(gradient, tmp_path, monkeypatch):
     large = np.tile(gradient, (3, 2, 1))
     path = save(Image.fromarray(large), tmp_path / "a.png")
     for name in ("STRIP_PIXELS", "SPOOLED_PIXELS"):
@@ -146,7 +147,7 @@ def test_strips_join_without_a_seam(gradient, tmp_path, monkeypatch):
         np.testing.assert_array_equal(read_image(path), large)
 
 
-def test_limits_of_this_process_do_not_matter(gradient, tmp_path, monkeypatch):
+def test_pillow_limits_of_the_process_do_not_matter(gradient, tmp_path, monkeypatch):
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -166,35 +167,35 @@ def test_one_pixel_and_hundred_megapixels(tmp_path):
 def test_over_the_limit_is_named(tmp_path, monkeypatch):
     monkeypatch.setattr("facelib.io.images.MAX_PIXELS", 100)
     path = save(Image.new("L", (20, 20)), tmp_path / "large.png")
-    with pytest.raises(ValueError, match=r"large\.png.*20 x 20"):
+    with pytest.raises(ImageError, match=r"large\.png.*20 x 20"):
         read_image(path)
 
 
-def test_bad_files_are_named(gradient, tmp_path):
+def test_errors_name_the_file(gradient, tmp_path):
     with pytest.raises(FileNotFoundError, match=r"nowhere\.jpg"):
         read_image(tmp_path / "nowhere.jpg")
     (tmp_path / "text.jpg").write_text("not a picture")
-    with pytest.raises(ValueError, match=r"text\.jpg is not an image"):
+    with pytest.raises(ImageError, match=r"text\.jpg is not an image"):
         read_image(tmp_path / "text.jpg")
     (tmp_path / "empty.jpg").write_bytes(b"")
-    with pytest.raises(ValueError, match=r"empty\.jpg"):
+    with pytest.raises(ImageError, match=r"empty\.jpg"):
         read_image(tmp_path / "empty.jpg")
-    with pytest.raises(ValueError, match="is a folder"):
+    with pytest.raises(ImageError, match="is a folder"):
         read_image(tmp_path)
 
 
-def test_missing_forbidden_and_broken_are_told_apart(tmp_path, monkeypatch):
+def test_missing_permission_is_an_error_of_its_own(tmp_path, monkeypatch):
     path = save(Image.new("RGB", (9, 9)), tmp_path / "a.png")
 
     def refuse(*_):
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr("builtins.open", refuse)
-    with pytest.raises(PermissionError, match=r"a\.png: reading it is forbidden"):
+    with pytest.raises(PermissionError, match=r"a\.png: no permission to read it"):
         read_image(path)
 
 
-def test_a_disk_that_fails_is_not_a_broken_photo(tmp_path, monkeypatch):
+def test_a_failing_disk_is_not_a_damaged_photo(tmp_path, monkeypatch):
     path = save(Image.new("RGB", (9, 9), "red"), tmp_path / "a.png")
 
     def fail(*_):
@@ -209,14 +210,14 @@ def test_only_regular_files_are_opened(tmp_path):
     os.mkfifo(tmp_path / "pipe.jpg")
     (tmp_path / "zero.jpg").symlink_to("/dev/zero")
     for name in ("pipe.jpg", "zero.jpg"):
-        with pytest.raises(ValueError, match=f"{name} is no regular file"):
+        with pytest.raises(ImageError, match=f"{name} is not a regular file"):
             read_image(tmp_path / name)
 
 
 @pytest.mark.parametrize("interlaced", [0, 1])
 @pytest.mark.parametrize("rows", [0, 10, 39, 40])
-def test_png_that_ends_early_is_not_black(tmp_path, rows, interlaced):
-    """Its compressed data end properly, but before the last row: Pillow leaves the rest at zero."""
+def test_truncated_png_is_an_error(tmp_path, rows, interlaced):
+    """Its compressed data end properly, but before the last row: Pillow would leave the rest at 0."""
 
     def chunk(name, data):
         return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
@@ -230,16 +231,16 @@ def test_png_that_ends_early_is_not_black(tmp_path, rows, interlaced):
     if rows == 40:
         assert (read_image(path) == 200).all()
     else:
-        with pytest.raises(ValueError, match=r"half\.png is damaged"):
+        with pytest.raises(ImageError, match=r"half\.png is damaged"):
             read_image(path)
 
 
-def test_black_pictures_are_whole(tmp_path):
+def test_black_images_are_complete(tmp_path):
     for mode in ("RGB", "L", "P", "RGBA", "1"):
         assert read_image(save(Image.new(mode, (30, 20)), tmp_path / f"{mode}.png")).shape == (20, 30, 3)
 
 
-def test_a_broken_orientation_note_costs_nothing(gradient, tmp_path):
+def test_broken_exif_is_ignored(gradient, tmp_path):
     path = save(Image.fromarray(gradient), tmp_path / "a.png", exif=b"Exif\0\0II*\0")
     np.testing.assert_array_equal(read_image(path), gradient)
 
@@ -262,7 +263,7 @@ print(status("VmHWM:") - before)
 """
 
 
-@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="this system does not tell a process's peak memory")
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the peak memory is read from /proc")
 @pytest.mark.parametrize("kind", ["a.jpg", "turned.jpg", "transparent.png", "a.webp", "a.tif"])
 def test_memory_of_fifty_megapixels(tmp_path, kind):
     image = Image.new("RGBA" if kind == "transparent.png" else "RGB", (10_000, 5_000), (200, 90, 50))
@@ -278,9 +279,9 @@ def test_memory_of_fifty_megapixels(tmp_path, kind):
 @pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp", ".gif", ".tif", ".bmp", ".avif", ".jp2"])
 def test_truncated_files_are_named(tmp_path, suffix):
     noise = np.random.default_rng(0).integers(0, 255, (80, 80, 3), dtype=np.uint8)
-    path = save(Image.fromarray(noise), tmp_path / f"cut{suffix}")
+    path = save(Image.fromarray(noise), tmp_path / f"truncated{suffix}")
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-    with pytest.raises(ValueError, match=rf"cut\{suffix}"):
+    with pytest.raises(ImageError, match=rf"truncated\{suffix}"):
         read_image(path)
 
 
@@ -297,7 +298,7 @@ def test_truncated_files_are_named(tmp_path, suffix):
     ],
 )
 def test_bad_arrays(array, says):
-    with pytest.raises(ValueError, match=says):
+    with pytest.raises(ImageError, match=says):
         read_image(array)
 
 
@@ -309,7 +310,7 @@ def test_other_types():
 @pytest.mark.parametrize("scale", [1.7, 0.9, 0.5, 0.3, 0.11, 0.03])
 @pytest.mark.parametrize("angle", [0, 33, 200])
 def test_warp_keeps_pixel_centres(scale, angle):
-    """A soft spot, wherever the warp sends it, lies where the matrix says."""
+    """A blurred spot lies where the matrix maps it."""
     spot = np.array([433.3, 377.7])
     rows, columns = np.mgrid[0:900, 0:1000]
     radius = 1.5 / scale
@@ -332,7 +333,7 @@ def test_warp_averages_before_it_shrinks():
     assert np.abs(out.astype(int) - 127).max() <= 2
 
 
-def test_warp_of_a_photo_wider_than_opencv_allows():
+def test_warp_of_an_image_wider_than_opencv_allows():
     wide = np.zeros((20, 40_000, 3), np.uint8)
     wide[:, 39_990:] = 200
     out = warp_image(wide, np.array([[1.0, 0, -39_980], [0, 1, 0]]), 20)
@@ -360,14 +361,14 @@ def test_heic_as_phones_write_it(tmp_path):
     assert image.shape == (64, 96, 3)
     assert image[10, 50, 0] > 150 > 100 > image[10, 50, 2]
     assert image[50, 50, 2] > 150 > 100 > image[50, 50, 0]
-    assert "HEIF" not in set(pillow.OPEN) - known  # Pillow belongs to the whole program
+    assert "HEIF" not in set(pillow.OPEN) - known  # the registry belongs to the whole process
     (tmp_path / "IMG_2.HEIC").write_bytes(base64.b64decode(HEIC)[:300])
-    with pytest.raises(ValueError, match=r"IMG_2\.HEIC is damaged or cut short"):
+    with pytest.raises(ImageError, match=r"IMG_2\.HEIC is damaged or truncated"):
         read_image(tmp_path / "IMG_2.HEIC")
 
 
 def test_content_instead_of_a_path(tmp_path, monkeypatch):
-    """Bytes, files that are open, "~": each is the photo itself, and stays where it was."""
+    """Bytes, open files and "~" give the same photo; open files keep their position."""
     picture = np.random.default_rng(0).integers(0, 255, (9, 12, 3), dtype=np.uint8)
     Image.fromarray(picture).save(tmp_path / "a.png")
     content = (tmp_path / "a.png").read_bytes()
@@ -383,53 +384,53 @@ def test_content_instead_of_a_path(tmp_path, monkeypatch):
     with open(tmp_path / "a.png", encoding="latin-1") as text, pytest.raises(TypeError, match=r'open\(path, "rb"\)'):
         read_image(text)
     written = io.BytesIO()
-    Image.fromarray(picture).save(written, "PNG")  # and stands at its end
+    Image.fromarray(picture).save(written, "PNG")  # its position is at the end
     np.testing.assert_array_equal(read_image(written), picture)
-    for nothing in (b"", io.BytesIO()):
-        with pytest.raises(ValueError, match="the photo of 0 bytes is empty"):
-            read_image(nothing)
-    with pytest.raises(ValueError, match="the photo of 4 bytes is not an image"):
+    for empty in (b"", io.BytesIO()):
+        with pytest.raises(ImageError, match="the photo of 0 bytes is empty"):
+            read_image(empty)
+    with pytest.raises(ImageError, match="the photo of 4 bytes is not an image"):
         read_image(b"text")
     (tmp_path / "a.NEF").write_bytes(content)
-    with pytest.raises(ValueError, match=r"a\.NEF is a raw file of a camera"):
+    with pytest.raises(ImageError, match=r"a\.NEF is a raw file of a camera"):
         read_image(tmp_path / "a.NEF")
 
 
-def test_half_a_photo_is_refused_whatever_the_program_has_told_pillow(monkeypatch):
+def test_truncated_photos_are_refused_even_if_pillow_accepts_them(monkeypatch):
     picture = Image.fromarray(np.random.default_rng(0).integers(0, 255, (90, 120, 3), dtype=np.uint8))
     monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", True)
     for kind in ("JPEG", "TIFF", "PNG", "GIF"):
         out = io.BytesIO()
         picture.save(out, kind)
-        with pytest.raises(ValueError, match="damaged or cut short"):
+        with pytest.raises(ImageError, match="damaged or truncated"):
             read_image(out.getvalue()[: len(out.getvalue()) // 2])
     assert ImageFile.LOAD_TRUNCATED_IMAGES is True
 
 
-def test_tensors_are_no_lists_of_photos(pipeline):
+def test_tensors_are_not_lists_of_photos(pipeline):
     import torch
     from torchvision.tv_tensors import Image as Tensor
 
     for tensor in (torch.zeros(3, 9, 9), Tensor(torch.zeros(3, 9, 9, dtype=torch.uint8))):
-        with pytest.raises(TypeError, match="a torch Tensor is no photo"):
+        with pytest.raises(TypeError, match="a torch Tensor is not a photo"):
             pipeline(tensor)
 
 
 @pytest.mark.parametrize(
     ("photo", "says"),
     [
-        ("https://example.invalid/a/photo.jpg", "https://example.invalid/a/photo.jpg is an address"),
-        ("data:image/jpeg;base64," + "QUJD" * 3000, r"\(12,023 characters\) is no path.*base64\.b64decode"),
-        ("QUJD" * 3000, "is no path"),
+        ("https://example.invalid/a/photo.jpg", "https://example.invalid/a/photo.jpg is a web address"),
+        ("data:image/jpeg;base64," + "QUJD" * 3000, r"\(12,023 characters\) is not a path.*base64\.b64decode"),
+        ("QUJD" * 3000, "is not a path"),
         (np.zeros((2, 9, 9, 3), np.uint8), r"is 2 frames, not one photo.*list\(frames\)"),
-        (np.full((9, 9, 3), 200, np.float32), r"these values become that with array\.round\(\)\.astype"),
-        (np.full((9, 9, 3), 0.5), r"values from 0 to 1 become that with \(255 \* array\)"),
+        (np.full((9, 9, 3), 200, np.float32), r"convert these values with array\.round\(\)\.astype"),
+        (np.full((9, 9, 3), 0.5), r"convert values from 0 to 1 with \(255 \* array\)"),
         (np.full((9, 9, 3), 999), "from 999 to 999: expected uint8"),
         (np.full((9, 9, 3), np.nan), "with NaN or infinity"),
         (np.ones((9, 9, 3), bool), r"255 \* array\.astype"),
     ],
 )
-def test_one_short_sentence_that_is_right(photo, says):
-    with pytest.raises(ValueError, match=says) as raised:
+def test_errors_are_short_and_say_what_to_do(photo, says):
+    with pytest.raises(ImageError, match=says) as raised:
         read_image(photo)
     assert len(str(raised.value)) <= 400

@@ -1,93 +1,66 @@
-"""Figures for landmarks and for recognition. Similarities are cosines, higher is more alike."""
+"""Recognition metrics: ROC, verification, identification rate, clustering.
+
+Similarities are cosines of embeddings, higher is more similar. Genuine pairs are of one person, impostor pairs of two.
+Intervals of these metrics: `bootstrap_intervals`.
+"""
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
-from scipy.stats import spearmanr
-from sklearn.metrics import roc_auc_score, roc_curve
+
+from facelib.embedding.similarity import unit_vectors
 
 FPRS = (0.1, 0.01, 0.001, 0.0001)
-TURNS = {"frontal": (0, 0.15), "turned": (0.15, 0.35), "far turned": (0.35, np.inf)}  # of |head_turn|
 
 
-def landmark_errors(predicted: np.ndarray, labelled: np.ndarray) -> np.ndarray:
-    """Distance of each landmark from its label, divided by the distance between the labelled eyes.
+def roc_curve(labels: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """ROC curve, without points that lie on the line between their neighbours.
 
     Args:
-        predicted, labelled: (n, 5, 2), in the same coordinates.
+        labels: (n,) bool, True for positives; both kinds must occur.
+        scores: (n,), higher for positives.
 
     Returns:
-        (n, 5); the mean is the NME, the mean over axis 0 the error per point.
+        FPR (k,), TPR (k,) and threshold (k,); a score counts as positive at or above the threshold. The first point
+        is (0, 0) at infinity, the last (1, 1).
+
+    Raises:
+        ValueError: no positive or no negative.
     """
-    predicted, labelled = np.asarray(predicted, np.float64), np.asarray(labelled, np.float64)
-    if predicted.shape != labelled.shape or predicted.shape[1:] != (5, 2):
-        raise ValueError(f"landmarks of shape {predicted.shape} and {labelled.shape}: expected both (n, 5, 2)")
-    eyes = np.linalg.norm(labelled[:, 0] - labelled[:, 1], axis=1)
-    return np.linalg.norm(predicted - labelled, axis=2) / eyes[:, None]
+    labels = np.asarray(labels, bool)
+    scores = np.asarray(scores)
+    if labels.all() or not labels.any():
+        raise ValueError("a ROC curve needs at least one positive and one negative")
+    order = np.argsort(scores, kind="stable")[::-1]
+    scores = scores[order]
+    last_of_ties = np.r_[np.flatnonzero(np.diff(scores)), len(scores) - 1]
+    true_positives = np.cumsum(labels[order])[last_of_ties]
+    false_positives = 1 + last_of_ties - true_positives
+    bend = np.diff(false_positives, 2).astype(bool) | np.diff(true_positives, 2).astype(bool)
+    kept = np.r_[True, bend, True] if len(last_of_ties) > 2 else slice(None)
+    fpr = np.r_[0, false_positives[kept]] / false_positives[-1]
+    tpr = np.r_[0, true_positives[kept]] / true_positives[-1]
+    return fpr, tpr, np.r_[np.inf, scores[last_of_ties][kept]]
 
 
-def landmark_metrics(found: np.ndarray, labelled: np.ndarray, sets: np.ndarray) -> dict[str, dict]:
-    """For each set of labels "nme", "above_10" (share of faces), "per_point", "faces" (number), and for further use
-    "errors" (n,) and "found" (n, 5, 2).
-
-    Args:
-        found, labelled: (n, 5, 2); sets: (n,) names.
-    """
-    results = {}
-    for name in sorted(set(sets.tolist())):
-        part = sets == name
-        errors = landmark_errors(found[part], labelled[part])
-        results[name] = {
-            "nme": float(errors.mean()),
-            "above_10": float((errors.mean(1) > 0.1).mean()),
-            "per_point": errors.mean(0).tolist(),
-            "faces": int(part.sum()),
-            "errors": errors.mean(1),
-            "found": found[part],
-        }
-    return results
+def auc(x: np.ndarray, y: np.ndarray) -> float:
+    """Area under a curve through points (n,), (n,) with increasing x, by the trapezoidal rule."""
+    return float(np.trapezoid(y, x))
 
 
-def confidence_metrics(errors: np.ndarray, confidence: np.ndarray, limit: float = 0.1) -> dict[str, Any]:
-    """How well a confidence foretells the error of what it is given for.
-
-    Args:
-        errors, confidence: (n,), of faces or of landmarks.
-        limit: from which an error counts as a failure.
+def verification_summary(genuine: np.ndarray, impostor: np.ndarray) -> dict[str, float | np.ndarray]:
+    """ROC over the similarities of genuine and impostor pairs.
 
     Returns:
-        "rank_correlation": of confidence and minus the error (Spearman). "failure_auc": how often a failure is less
-        sure than a face that is none, None where there are no failures or nothing else. "kept": share that is kept,
-        the surest first -> "nme" and "above_10" of what is kept (the error-against-rejection curve).
+        "auc", "eer" (equal error rate: FPR where it equals 1 - TPR), and the curve as "fpr" and "tpr".
     """
-    errors, confidence = np.asarray(errors, np.float64), np.asarray(confidence, np.float64)
-    failures, order = errors > limit, np.argsort(-confidence, kind="stable")
-    kept = {}
-    for share in (1.0, 0.99, 0.95, 0.9, 0.8, 0.5):
-        best = errors[order[: max(1, round(share * len(errors)))]]
-        kept[f"{share:g}"] = {"nme": float(best.mean()), "above_10": float((best > limit).mean())}
-    mixed = failures.any() and not failures.all()
-    return {
-        "rank_correlation": float(spearmanr(confidence, -errors).statistic),
-        "failure_auc": float(roc_auc_score(failures, -confidence)) if mixed else None,
-        "kept": kept,
-    }
-
-
-def head_turn(points: np.ndarray) -> np.ndarray:
-    """How far the nose tip lies beside the middle of the eyes, along the eye line, in eye distances.
-
-    Args:
-        points: (n, 5, 2), labelled.
-
-    Returns:
-        (n,), 0 for a frontal face, about 0.5 where the nose tip is below an eye; the sign is the side.
-    """
-    points = np.asarray(points, np.float64)
-    eyes = points[:, 1] - points[:, 0]
-    nose = points[:, 2] - (points[:, 0] + points[:, 1]) / 2
-    return (nose * eyes).sum(1) / (eyes**2).sum(1)
+    labels = np.r_[np.ones(len(genuine), bool), np.zeros(len(impostor), bool)]
+    fpr, tpr, _ = roc_curve(labels, np.r_[genuine, impostor])
+    gap = (1 - tpr) - fpr  # falls from 1 to -1
+    after = int(np.argmax(gap <= 0))
+    share = gap[after - 1] / (gap[after - 1] - gap[after])
+    eer = fpr[after - 1] + share * (fpr[after] - fpr[after - 1])
+    return {"auc": auc(fpr, tpr), "eer": float(eer), "fpr": fpr, "tpr": tpr}
 
 
 def top_k_accuracy(logits: np.ndarray, labels: np.ndarray, k: int = 1) -> float:
@@ -97,37 +70,33 @@ def top_k_accuracy(logits: np.ndarray, labels: np.ndarray, k: int = 1) -> float:
     return float((best == np.asarray(labels)[:, None]).any(1).mean())
 
 
-def _unit(vectors: np.ndarray) -> np.ndarray:
-    vectors = np.asarray(vectors, np.float32)
-    if vectors.ndim != 2 or not np.isfinite(vectors).all():
-        raise ValueError(f"embeddings of shape {vectors.shape}: expected (n, d) without NaN")
-    length = np.linalg.norm(vectors, axis=1, keepdims=True)
-    if (length == 0).any():
-        raise ValueError(f"embedding {int(length.argmin())} is all zeros, it has no direction")
-    return vectors / length
-
-
 def pair_similarities(
     query: np.ndarray, people: np.ndarray, distractors: np.ndarray | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Cosines of all genuine and all impostor pairs.
+    """Cosine similarities of all genuine and all impostor pairs.
 
     Args:
-        query: (n, d) embeddings; people: (n,) their names.
+        query: (n, d) embeddings.
+        people: (n,) person of each.
         distractors: (m, d) embeddings of people who are not in the query, or None.
 
     Returns:
-        genuine: same person, both in the query. impostor: different people in the query, and every
-        query x distractor pair.
+        genuine: pairs of one person in the query. impostor: pairs of two people in the query, and every pair of query
+        and distractor.
+
+    Raises:
+        ValueError: bad embeddings, see `unit_vectors`, or no genuine or impostor pair.
     """
-    query, people = _unit(query), np.asarray(people)
+    query = _unit_rows(query)
+    people = np.asarray(people)
     if len(query) != len(people):
         raise ValueError(f"{len(query)} embeddings but {len(people)} names")
-    cosines = (query @ query.T)[np.triu_indices(len(query), 1)]
-    same = (people[:, None] == people)[np.triu_indices(len(query), 1)]
+    upper = np.triu_indices(len(query), 1)
+    cosines = (query @ query.T)[upper]
+    same = (people[:, None] == people)[upper]
     impostor = cosines[~same]
     if distractors is not None:
-        impostor = np.concatenate([impostor, (query @ _unit(distractors).T).ravel()])
+        impostor = np.concatenate([impostor, (query @ _unit_rows(distractors).T).ravel()])
     if not same.any() or len(impostor) == 0:
         raise ValueError("no genuine or no impostor pair: at least two people, one of them with two photos, are needed")
     return cosines[same], impostor
@@ -136,23 +105,29 @@ def pair_similarities(
 def identification_rate(
     query: np.ndarray, people: np.ndarray, distractors: np.ndarray | None = None, fprs: Sequence[float] = FPRS
 ) -> list[dict[str, float]]:
-    """TPR at fixed FPR over all pairs, for people never seen in training.
+    """TPR at fixed FPR over all pairs, for identities not seen in training.
 
-    The threshold is the impostor cosine at place int(fpr * number of impostor pairs), sorted from
-    the highest, counted from 0; a genuine pair counts when it is strictly above it.
+    The threshold is the impostor similarity at index int(fpr * number of impostor pairs) in descending order; a
+    genuine pair counts when it is strictly above.
 
-    Args: as `pair_similarities`; fprs: each at least 0 and below 1.
+    Args:
+        query, people, distractors: see `pair_similarities`.
+        fprs: false positive rates, each at least 0 and below 1.
 
     Returns:
-        For each FPR a dict of "fpr", "threshold" (cosine) and "tpr".
+        For each FPR a dict of "fpr", "threshold" (cosine similarity) and "tpr".
+
+    Raises:
+        ValueError: an FPR out of range, or above 0 and less than one of the pairs; see also `pair_similarities`.
     """
     if not all(0 <= fpr < 1 for fpr in fprs):
         raise ValueError(f"fprs={list(fprs)}: each must be at least 0 and below 1")
     genuine, impostor = pair_similarities(query, people, distractors)
-    if few := [fpr for fpr in fprs if fpr > 0 and not threshold_index(fpr, len(impostor))]:
+    too_small = [fpr for fpr in fprs if fpr > 0 and not threshold_index(fpr, len(impostor))]
+    if too_small:
         raise ValueError(
-            f"FPR {few[0]:g} of {len(impostor):,} impostor pairs is less than one pair, which would be the TPR at FPR "
-            f"0: give more photos of different people, or a rate of 1 / {len(impostor)} at least"
+            f"FPR {too_small[0]:g} of {len(impostor):,} impostor pairs is less than one pair, which would be the TPR "
+            f"at FPR 0: give more photos of different people, or a rate of 1 / {len(impostor)} at least"
         )
     impostor = np.sort(impostor)[::-1]
     rows = []
@@ -162,141 +137,100 @@ def identification_rate(
     return rows
 
 
-def tpr_at_fprs(vectors: np.ndarray, people: np.ndarray) -> dict[str, float]:
-    """FPR -> TPR of `identification_rate`, e.g. {"0.1": 0.92, ...}: the short form for tables, without the rates for
-    which there are too few pairs."""
-    return {f"{row['fpr']:g}": row["tpr"] for row in identification_rate(vectors, people, fprs=measurable_fprs(people))}
+def tpr_at_fprs(embeddings: np.ndarray, people: np.ndarray) -> dict[str, float]:
+    """FPR -> TPR of `identification_rate` for tables, e.g. {"0.1": 0.92, ...}, at the `measurable_fprs`."""
+    rows = identification_rate(embeddings, people, fprs=measurable_fprs(people))
+    return {f"{row['fpr']:g}": row["tpr"] for row in rows}
 
 
 def threshold_index(fpr: float, pairs: int) -> int:
-    """int(fpr * pairs), of the number that is meant: 1 / 779 of 779 pairs is one."""
+    """int(fpr * pairs), corrected for rounding: 1 / 779 of 779 pairs is one."""
     return int(fpr * pairs + 1e-9)
 
 
 def measurable_fprs(people: np.ndarray, fprs: Sequence[float] = FPRS) -> list[float]:
-    """Those of the false positive rates that are at least one of the impostor pairs among these people."""
+    """The false positive rates that are at least one of the impostor pairs among photos of people (n,)."""
     counts = np.unique(people, return_counts=True)[1]
     pairs = (counts.sum() ** 2 - (counts**2).sum()) // 2
     return [fpr for fpr in fprs if threshold_index(fpr, pairs)]
 
 
-def triplet_accuracy(vectors: np.ndarray, people: np.ndarray) -> float:
-    """Share of all triplets (anchor, positive, negative) whose positive is nearer: what triplet loss trains for.
+def triplet_accuracy(embeddings: np.ndarray, people: np.ndarray) -> float:
+    """Share of all triplets (anchor, positive, negative) with the positive closer to the anchor, as the triplet loss
+    wants it.
 
     Args:
-        vectors: (n, d) embeddings; people: (n,) their names.
+        embeddings: (n, d).
+        people: (n,) person of each.
+
+    Raises:
+        ValueError: no triplet.
     """
-    unit, people = _unit(vectors), np.asarray(people)
-    right = total = 0
-    for i, cosines in enumerate(unit @ unit.T):
-        positive = np.delete(cosines, i)[np.delete(people == people[i], i)]
-        negative = np.sort(cosines[people != people[i]])
-        right += np.searchsorted(negative, positive).sum()
+    unit = _unit_rows(embeddings)
+    people = np.asarray(people)
+    correct = total = 0
+    for anchor, cosines in enumerate(unit @ unit.T):
+        same = people == people[anchor]
+        positive = np.delete(cosines, anchor)[np.delete(same, anchor)]
+        negative = np.sort(cosines[~same])
+        correct += np.searchsorted(negative, positive).sum()
         total += len(positive) * len(negative)
     if total == 0:
         raise ValueError("no triplet: at least two people, one of them with two photos, are needed")
-    return float(right / total)
+    return float(correct / total)
 
 
-def rank_1(vectors: np.ndarray, people: np.ndarray) -> np.ndarray:
-    """(n,) bool: is the nearest other photo one of the same person?"""
-    cosines = _unit(vectors) @ _unit(vectors).T
+def rank_1(embeddings: np.ndarray, people: np.ndarray) -> np.ndarray:
+    """(n,) bool: whether the nearest other photo is of the same person (rank-1 identification)."""
+    unit = _unit_rows(embeddings)
+    cosines = unit @ unit.T
     np.fill_diagonal(cosines, -2)
     return np.asarray(people)[cosines.argmax(1)] == np.asarray(people)
 
 
-def bootstrap_summary(
-    vectors: np.ndarray, people: np.ndarray, repeats: int = 200, seed: int = 0
-) -> dict[str, tuple[float, float]]:
-    """95 % intervals of "auc", "eer" and "rank_1", drawing people as `bootstrap_identification_rate` does.
-
-    AUC and EER are read from scores rounded to 4,000 steps between -1 and 1.
-    """
-    unit, (names, who) = _unit(vectors), np.unique(people, return_inverse=True)
-    i, j = np.triu_indices(len(unit), 1)
-    step = np.clip(((unit @ unit.T)[i, j] + 1) * 2000, 0, 3999).astype(np.int16)
-    same, first = who[i] == who[j], rank_1(vectors, people)
-    rng, rows = np.random.default_rng(seed), []
-    for _ in range(repeats):
-        times = np.bincount(rng.integers(len(names), size=len(names)), minlength=len(names)).astype(float)
-        genuine = np.bincount(step[same], times[who[i[same]]], 4000)
-        impostor = np.bincount(step[~same], times[who[i[~same]]] * times[who[j[~same]]], 4000)
-        tpr = np.r_[0, np.cumsum(genuine[::-1])] / max(genuine.sum(), 1)
-        fpr = np.r_[0, np.cumsum(impostor[::-1])] / max(impostor.sum(), 1)
-        eer = np.interp(0, fpr - (1 - tpr), fpr)
-        rows.append((np.trapezoid(tpr, fpr), eer, (first * times[who]).sum() / times[who].sum()))
-    low, high = np.percentile(rows, [2.5, 97.5], axis=0)
-    return {name: (float(a), float(b)) for name, a, b in zip(("auc", "eer", "rank_1"), low, high)}
-
-
-def bootstrap_identification_rate(
-    query: np.ndarray, people: np.ndarray, fprs: Sequence[float] = FPRS, repeats: int = 200, seed: int = 0
-) -> list[tuple[float, float]]:
-    """95 % intervals of `identification_rate` (without distractors), drawing people with replacement.
-
-    A person drawn w times counts w times in its genuine pairs, and a pair of people v and w times
-    counts v * w times; copies of one person are never impostors of each other.
-
-    Returns:
-        For each FPR the 2.5 and 97.5 percentiles of the TPR.
-    """
-    query, (names, who) = _unit(query), np.unique(people, return_inverse=True)
-    i, j = np.triu_indices(len(query), 1)
-    cosines, same = (query @ query.T)[i, j], who[i] == who[j]
-    genuine, owner = cosines[same], who[i][same]
-    # Only the highest impostor cosines can become thresholds.
-    top = np.argsort(-cosines[~same])[: int(min(1.0, 2 * max(fprs) + 0.01) * (~same).sum())]
-    impostor, first, second = cosines[~same][top], who[i][~same][top], who[j][~same][top]
-    photos = np.bincount(who)
-    rng = np.random.default_rng(seed)
-    rates = []
-    for _ in range(repeats):
-        times = np.bincount(rng.integers(len(names), size=len(names)), minlength=len(names))
-        pairs = ((times * photos).sum() ** 2 - ((times * photos) ** 2).sum()) / 2
-        counted = np.cumsum(times[first] * times[second])
-        places = np.searchsorted(counted, [fpr * pairs for fpr in fprs], side="right").clip(max=len(impostor) - 1)
-        weights = times[owner]
-        rates.append([((genuine > impostor[p]) * weights).sum() / max(weights.sum(), 1) for p in places])
-    return [tuple(np.percentile(column, [2.5, 97.5]).tolist()) for column in np.transpose(rates)]
-
-
-def verification_summary(genuine: np.ndarray, impostor: np.ndarray) -> dict[str, float | np.ndarray]:
-    """ROC over pairs: "auc", "eer" (error rate where FPR = 1 - TPR), and the curve as "fpr", "tpr"."""
-    labels = np.r_[np.ones(len(genuine)), np.zeros(len(impostor))]
-    scores = np.r_[genuine, impostor]
-    fpr, tpr, _ = roc_curve(labels, scores)
-    gap = (1 - tpr) - fpr  # falls from 1 to -1
-    place = int(np.argmax(gap <= 0))
-    share = gap[place - 1] / (gap[place - 1] - gap[place])
-    eer = fpr[place - 1] + share * (fpr[place] - fpr[place - 1])
-    return {"auc": float(roc_auc_score(labels, scores)), "eer": float(eer), "fpr": fpr, "tpr": tpr}
-
-
 def bcubed(people: np.ndarray, groups: np.ndarray) -> dict[str, float]:
-    """How well groups (n,) are people (n,), face by face (Bagga and Baldwin 1998, "B-CUBED").
+    """BCubed precision and recall of a clustering (Bagga and Baldwin 1998).
+
+    Args:
+        people: (n,) true person of each face.
+        groups: (n,) cluster of each face.
 
     Returns:
-        "precision": of the faces grouped with a face, the share that is of its person, on average over the faces.
-        "recall": of the faces of its person, the share that is grouped with it. "f": their harmonic mean.
+        "precision": share of the faces in a face's cluster that are of its person, mean over faces. "recall": share
+        of the faces of its person that are in its cluster, mean over faces. "f": their harmonic mean.
     """
-    who, group = (np.unique(values, return_inverse=True)[1] for values in (people, groups))
+    person = np.unique(people, return_inverse=True)[1]
+    group = np.unique(groups, return_inverse=True)[1]
     width = int(group.max()) + 1
-    place, both = np.unique(who.astype(np.int64) * width + group, return_counts=True)  # of a million faces, few pairs
-    precision = float((both**2 / np.bincount(group)[place % width]).sum() / len(who))
-    recall = float((both**2 / np.bincount(who)[place // width]).sum() / len(who))
+    # Only the cells of the contingency table that occur: it would be too large for a million faces.
+    cell, counts = np.unique(person.astype(np.int64) * width + group, return_counts=True)
+    precision = float((counts**2 / np.bincount(group)[cell % width]).sum() / len(person))
+    recall = float((counts**2 / np.bincount(person)[cell // width]).sum() / len(person))
     return {"precision": precision, "recall": recall, "f": 2 * precision * recall / (precision + recall)}
 
 
 def rejection_curve(
-    vectors: np.ndarray, people: np.ndarray, quality: np.ndarray, threshold: float, shares: Sequence[float]
+    embeddings: np.ndarray, people: np.ndarray, quality: np.ndarray, threshold: float, shares: Sequence[float]
 ) -> dict[str, float]:
-    """Share of the pairs of one person that are not found (cosine at most `threshold`), by the share of faces that is
-    kept, those of the highest quality: a number that foretells errors makes it fall."""
-    unit, (_, who) = _unit(vectors), np.unique(people, return_inverse=True)
+    """Error-against-rejection curve of a face quality: false non-match rate when only the best faces are kept.
+
+    Args:
+        embeddings: (n, d).
+        people: (n,) person of each.
+        quality: (n,); the curve falls if it predicts errors.
+        threshold: a genuine pair with a cosine similarity at most this is a false non-match.
+        shares: shares of the faces that are kept, those of the highest quality.
+
+    Returns:
+        Share, as text -> false non-match rate, NaN without a genuine pair.
+    """
+    unit = _unit_rows(embeddings)
+    person = np.unique(people, return_inverse=True)[1]
     i, j = np.triu_indices(len(unit), 1)
-    same = who[i] == who[j]
+    same = person[i] == person[j]
     i, j = i[same], j[same]
-    missed, order = (unit[i] * unit[j]).sum(1) <= threshold, np.argsort(-np.asarray(quality), kind="stable")
+    missed = (unit[i] * unit[j]).sum(1) <= threshold
+    order = np.argsort(-np.asarray(quality), kind="stable")
     result = {}
     for share in shares:
         kept = np.zeros(len(unit), bool)
@@ -307,26 +241,45 @@ def rejection_curve(
 
 
 def lfw_accuracy(similarity: np.ndarray, same: np.ndarray, fold: np.ndarray) -> tuple[float, float]:
-    """LFW View 2: for each fold the accuracy at the threshold that is best on the others.
+    """Accuracy by the LFW protocol (View 2): for each fold at the threshold that is best on the other folds.
 
     Args:
-        similarity: (n,) of the pairs; same: (n,) bool; fold: (n,) int.
+        similarity: (n,) of the pairs.
+        same: (n,) bool, whether a pair is genuine.
+        fold: (n,) int.
 
     Returns:
         Mean over the folds and its standard error.
+
+    Raises:
+        ValueError: a single fold.
     """
-    similarity, same, fold = np.asarray(similarity), np.asarray(same, bool), np.asarray(fold)
+    similarity = np.asarray(similarity)
+    same = np.asarray(same, bool)
+    fold = np.asarray(fold)
     if len(np.unique(fold)) < 2:
         raise ValueError("a single fold: the threshold needs others to be chosen on")
     accuracies = []
     for held_out in np.unique(fold):
-        scores, labels = similarity[fold != held_out], same[fold != held_out]
-        order = np.argsort(scores)
-        # With the threshold below scores[order][k], the k lowest pairs are called different.
-        right = np.r_[0, np.cumsum(~labels[order])] + np.r_[labels.sum(), labels.sum() - np.cumsum(labels[order])]
-        best = int(right.argmax())
-        edges = np.r_[-np.inf, scores[order], np.inf]
-        threshold = (edges[best] + edges[best + 1]) / 2 if 0 < best < len(order) else edges[best + (best > 0)]
         test = fold == held_out
+        threshold = _best_threshold(similarity[~test], same[~test])
         accuracies.append(((similarity[test] > threshold) == same[test]).mean())
     return float(np.mean(accuracies)), float(np.std(accuracies, ddof=1) / np.sqrt(len(accuracies)))
+
+
+def _best_threshold(scores: np.ndarray, labels: np.ndarray) -> float:
+    """The threshold with the highest accuracy: midway between two neighbouring scores, or the lowest or highest."""
+    order = np.argsort(scores)
+    # With the threshold below scores[order][k], the k lowest pairs are called different.
+    correct = np.r_[0, np.cumsum(~labels[order])] + np.r_[labels.sum(), labels.sum() - np.cumsum(labels[order])]
+    best = int(correct.argmax())
+    edges = np.r_[-np.inf, scores[order], np.inf]
+    return (edges[best] + edges[best + 1]) / 2 if 0 < best < len(order) else edges[best + (best > 0)]
+
+
+def _unit_rows(embeddings: np.ndarray) -> np.ndarray:
+    """As `unit_vectors`, for (n, d) only."""
+    embeddings = np.asarray(embeddings, np.float32)
+    if embeddings.ndim != 2:
+        raise ValueError(f"embeddings of shape {embeddings.shape}: expected (n, d)")
+    return unit_vectors(embeddings)

@@ -79,6 +79,16 @@ class Embedder(Protocol):
         ...
 
 
+class NamedEmbedder(Embedder, Protocol):
+    """What `load_embedder` returns.
+
+    model_id: identifies its embeddings. crop_mode: how data sets crop faces for it, a key of `CROP_MODES`.
+    """
+
+    model_id: str
+    crop_mode: str
+
+
 @dataclass(frozen=True, eq=False)
 class Face:
     """One face of a photo. Two are equal when they are the same object.
@@ -92,6 +102,7 @@ class Face:
     quality: 0 to 1, see `face_quality`.
     model_id: of the embedder, see `Embedder`; "" where it is not known.
     quality_issue: why the face shows too little to be recognised, e.g. "too blurred"; "" where it shows enough.
+    alignment: method of `align_faces` that made `aligned`.
     """
 
     box: np.ndarray
@@ -103,6 +114,7 @@ class Face:
     quality: float
     model_id: str = ""
     quality_issue: str = ""
+    alignment: str = "five_points"
 
     def _repr_html_(self) -> str:
         from facelib.render import faces_html

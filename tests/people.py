@@ -1,11 +1,12 @@
-"""People made up of vectors, whose answer is known."""
+"""Synthetic embeddings of people, whose identities are known."""
 
 import numpy as np
 
 
-def made_up(people=40, photos=8, spread=0.6, size=32, seed=0):
+def synthetic_embeddings(people=40, photos=8, spread=0.6, size=32, seed=0):
+    """Embeddings (people * photos, size) around a random centre for each person, and the person of each."""
     rng = np.random.default_rng(seed)
-    vectors = rng.normal(size=(people, 1, size)) + spread * rng.normal(size=(people, photos, size))
-    vectors /= np.linalg.norm(vectors, axis=2, keepdims=True)
+    embeddings = rng.normal(size=(people, 1, size)) + spread * rng.normal(size=(people, photos, size))
+    embeddings /= np.linalg.norm(embeddings, axis=2, keepdims=True)
     names = np.repeat([f"p{number:03d}" for number in range(people)], photos)
-    return vectors.reshape(-1, size).astype(np.float32), names
+    return embeddings.reshape(-1, size).astype(np.float32), names

@@ -1,21 +1,21 @@
+"""Recognition metrics, checked by hand and against scikit-learn."""
+
 import json
 
 import numpy as np
 import pytest
-from sklearn.metrics import roc_auc_score
+from sklearn import metrics as reference
 
-from facelib.embedding.similarity import cosine_distance
+from facelib.bootstrap_intervals import bootstrap_identification_rate, bootstrap_summary
 from facelib.metrics import (
-    bootstrap_identification_rate,
-    bootstrap_summary,
-    confidence_metrics,
-    head_turn,
+    auc,
+    bcubed,
     identification_rate,
-    landmark_errors,
     lfw_accuracy,
     measurable_fprs,
     pair_similarities,
     rank_1,
+    roc_curve,
     top_k_accuracy,
     tpr_at_fprs,
     triplet_accuracy,
@@ -33,6 +33,26 @@ def people_on_a_sphere(people, photos, noise, seed=0):
     centres = rng.normal(size=(people, 16))
     vectors = centres.repeat(photos, 0) + noise * rng.normal(size=(people * photos, 16))
     return vectors / np.linalg.norm(vectors, axis=1, keepdims=True), np.arange(people).repeat(photos)
+
+
+@pytest.mark.parametrize("decimals", [1, 2, 8])
+@pytest.mark.parametrize("count", [2, 3, 10, 5000])
+def test_roc_and_auc_are_those_of_scikit_learn(count, decimals):
+    """On random scores, with many ties, some and none."""
+    rng = np.random.default_rng(count)
+    scores = rng.normal(size=count).round(decimals)
+    labels = rng.random(count) < 0.3
+    labels[:2] = True, False
+    fpr, tpr, thresholds = roc_curve(labels, scores)
+    for ours, theirs in zip((fpr, tpr, thresholds), reference.roc_curve(labels, scores)):
+        np.testing.assert_allclose(ours, theirs)
+    assert auc(fpr, tpr) == pytest.approx(reference.roc_auc_score(labels, scores))
+
+
+def test_a_roc_curve_needs_both_kinds():
+    for labels in ([True, True], [False, False], []):
+        with pytest.raises(ValueError, match="at least one positive and one negative"):
+            roc_curve(np.array(labels, bool), np.arange(len(labels)))
 
 
 def test_identification_rate_by_hand():
@@ -70,7 +90,7 @@ def test_a_pair_at_the_threshold_does_not_count():
     assert identification_rate(query, people, fprs=[0.5])[0] == {"fpr": 0.5, "threshold": 0.0, "tpr": 0.0}
 
 
-def test_bootstrap_interval_holds_the_figure_and_narrows():
+def test_bootstrap_interval_contains_the_figure_and_narrows():
     few, many = people_on_a_sphere(20, 5, 1.0), people_on_a_sphere(120, 5, 1.0)
     widths = []
     for vectors, people in (few, many):
@@ -86,7 +106,7 @@ def test_verification_summary():
     genuine, impostor = rng.normal(2, 1, 4000), rng.normal(0, 1, 4000)
     summary = verification_summary(genuine, impostor)
     scores, labels = np.r_[genuine, impostor], np.r_[np.ones(4000), np.zeros(4000)]
-    assert summary["auc"] == pytest.approx(roc_auc_score(labels, scores))
+    assert summary["auc"] == pytest.approx(reference.roc_auc_score(labels, scores))
     assert summary["eer"] == pytest.approx(0.1587, abs=0.01)  # half the gap is one deviation
     assert verification_summary(np.array([0.9]), np.array([0.1]))["eer"] == 0
 
@@ -100,28 +120,16 @@ def test_lfw_folds():
     mean, error = lfw_accuracy(rng.normal(size=600), same, fold)
     assert 0.4 < mean < 0.6
     assert 0 < error < 0.05
-    # A fold whose scores are shifted is judged with the others' threshold, not with its own.
+    # A fold with shifted scores is tested at the threshold of the others, not at its own.
     shifted = np.where(same, 0.8, 0.2) + np.where(fold == 0, 5.0, 0.0)
     assert lfw_accuracy(shifted, same, fold)[0] == pytest.approx(0.95)
 
 
-def test_top_k_and_landmark_errors():
+def test_top_k_accuracy():
     logits = np.array([[3.0, 2, 1], [1, 2, 3], [1, 3, 2]])
     assert top_k_accuracy(logits, [0, 0, 2]) == pytest.approx(1 / 3)
     assert top_k_accuracy(logits, [0, 0, 2], k=2) == pytest.approx(2 / 3)
     assert top_k_accuracy(logits, [0, 0, 2], k=5) == 1  # of fewer classes all
-    labelled = np.array([[[0.0, 0], [40, 0], [20, 20], [5, 40], [35, 40]]])
-    predicted = labelled + np.array([0, 4])
-    np.testing.assert_allclose(landmark_errors(predicted, labelled), 0.1)
-    with pytest.raises(ValueError, match="shape"):
-        landmark_errors(predicted[:, :4], labelled[:, :4])
-
-
-def test_head_turn():
-    frontal = np.array([[10, 10], [30, 10], [20, 20], [13, 30], [27, 30]], float)
-    left, tilted = frontal.copy(), frontal @ np.array([[0.8, 0.6], [-0.6, 0.8]])
-    left[2, 0] = 10
-    np.testing.assert_allclose(head_turn(np.stack([frontal, left, tilted])), [0, -0.5, 0], atol=1e-9)
 
 
 def test_bad_embeddings():
@@ -133,19 +141,10 @@ def test_bad_embeddings():
         pair_similarities(at_angles(1, 2, 3), np.array(list("abc")))
     with pytest.raises(ValueError, match="3 embeddings but 2 names"):
         pair_similarities(at_angles(1, 2, 3), np.array(list("ab")))
+    with pytest.raises(ValueError, match=r"expected \(n, d\)"):
+        pair_similarities(np.ones(3), np.array(list("abc")))
     with pytest.raises(ValueError, match="fprs"):
         identification_rate(at_angles(1, 2, 3), np.array(list("aab")), fprs=[1])
-
-
-def test_cosine_distance():
-    vectors = at_angles(0, 60, 180)
-    np.testing.assert_allclose(cosine_distance(vectors, vectors[0]), [0, 0.5, 2], atol=1e-6)
-    assert cosine_distance(vectors, vectors[:2]).shape == (3, 2)
-    rounded = np.full(3, 0.57735033, np.float32)  # a little longer than 1
-    assert rounded @ rounded > 1
-    assert cosine_distance(rounded, rounded) == 0
-    with pytest.raises(ValueError, match="different embedders"):
-        cosine_distance(vectors, np.ones(3))
 
 
 def test_rank_1_and_triplets_by_hand():
@@ -160,7 +159,7 @@ def test_rank_1_and_triplets_by_hand():
         triplet_accuracy(at_angles(0, 10), np.array(["a", "b"]))
 
 
-def test_bootstrap_summary_surrounds_the_figures():
+def test_bootstrap_summary_contains_the_figures():
     vectors, people = people_on_a_sphere(40, 4, 0.7)
     summary = verification_summary(*pair_similarities(vectors, people))
     intervals = bootstrap_summary(vectors, people)
@@ -172,20 +171,6 @@ def test_bootstrap_summary_surrounds_the_figures():
     assert wider[1] - wider[0] > intervals["auc"][1] - intervals["auc"][0]
 
 
-def test_a_confidence_that_knows_and_one_that_does_not():
-    errors = np.concatenate([np.full(90, 0.03) + np.arange(90) / 1e4, np.full(10, 0.2) + np.arange(10) / 1e4])
-    knows = confidence_metrics(errors, -errors)
-    assert knows["rank_correlation"] == pytest.approx(1)
-    assert knows["failure_auc"] == 1
-    assert knows["kept"]["1"] == {"nme": pytest.approx(errors.mean()), "above_10": 0.1}
-    assert knows["kept"]["0.9"] == {"nme": pytest.approx(errors[:90].mean()), "above_10": 0}
-    assert knows["kept"]["0.5"]["nme"] == pytest.approx(errors[:50].mean())
-    mistaken = confidence_metrics(errors, errors)
-    assert mistaken["failure_auc"] == 0
-    assert mistaken["kept"]["0.5"]["above_10"] == 0.2
-    assert confidence_metrics(errors[:90], -errors[:90])["failure_auc"] is None
-
-
 def test_a_rate_of_less_than_one_pair_is_refused():
     vectors, people = people_on_a_sphere(4, 3, 0.5)  # 54 impostor pairs
     with pytest.raises(
@@ -195,3 +180,11 @@ def test_a_rate_of_less_than_one_pair_is_refused():
     assert identification_rate(vectors, people, fprs=[1 / 54])[0]["tpr"] <= 1
     assert measurable_fprs(people) == [0.1]
     assert list(tpr_at_fprs(vectors, people)) == ["0.1"]
+
+
+def test_bcubed_by_hand():
+    """Faces a a a b in the clusters 0 0 1 1: precision (1 + 1 + 1/2 + 1/2) / 4, recall (2/3 + 2/3 + 1/3 + 1) / 4."""
+    result = bcubed(np.array(list("aaab")), np.array([0, 0, 1, 1]))
+    assert result["precision"] == pytest.approx(3 / 4)
+    assert result["recall"] == pytest.approx(2 / 3)
+    assert result["f"] == pytest.approx(2 * 3 / 4 * 2 / 3 / (3 / 4 + 2 / 3))

@@ -1,3 +1,5 @@
+"""Figures of the notebooks."""
+
 import warnings
 
 import matplotlib.pyplot as plt
@@ -11,7 +13,7 @@ from facelib.plots import annotated_photo, distance_matrix, name_text, show_imag
 @pytest.mark.parametrize("name", ["$x_{$", "王小明", "a\nb\x1b[31m", "\udcff", "100% ^_\\frac", "😀" * 300])
 def test_any_name_can_be_drawn(name, tmp_path):
     with warnings.catch_warnings():
-        warnings.simplefilter("error")  # matplotlib warns of letters that the font lacks
+        warnings.simplefilter("error")  # matplotlib warns of characters that the font lacks
         figure = annotated_photo(np.full((40, 60, 3), 99, np.uint8), [], name)
         figure.savefig(tmp_path / "a.jpg")
         plt.close(figure)
@@ -20,14 +22,14 @@ def test_any_name_can_be_drawn(name, tmp_path):
     assert "\n" not in printable(name)
 
 
-def test_vast_photos_are_drawn_shrunk():
+def test_large_photos_are_downscaled():
     axes = show_image(np.zeros((9, 30_000, 3), np.uint8), axes=plt.figure().gca())
     assert axes.images[0].get_array().shape == (1, 2000, 3)
     assert axes.get_xlim() == (-0.5, 29_999.5)
     plt.close()
 
 
-def test_faces_of_the_matrix_carry_their_numbers():
+def test_faces_of_the_matrix_have_labels():
     faces = [np.zeros((112, 112, 3), np.uint8)] * 3
     figure = distance_matrix(faces, np.ones((3, 3)), labels=["a 0", "a 1", "b$ 0"])
     texts = [text.get_text() for text in figure.axes[0].texts]

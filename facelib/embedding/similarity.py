@@ -1,49 +1,62 @@
-"""Embeddings compared: cosine distance, nearest neighbours, means of several."""
+"""Similarity of embeddings: cosine distance, nearest neighbours, unit length, means."""
 
 import numpy as np
 
 from facelib.runtime.batching import batches
-from facelib.types import EmbeddingError
+from facelib.types import EmbeddingError, ModelMismatchError
 
 
 def cosine_distance(a: np.ndarray, b: np.ndarray) -> np.ndarray | float:
-    """1 - cosine similarity: 0 for the same direction, 2 for opposite ones. Vectors of another length than 1, such as
-    the mean of several, are made so first.
+    """Cosine distance, 1 - cosine similarity: 0 for the same direction, 2 for opposite ones.
 
     Args:
-        a: (n, d) or (d,). b: (m, d) or (d,).
+        a: embeddings (n, d), or one (d,), of any length.
+        b: embeddings (m, d), or one (d,), of any length.
 
     Returns:
-        (n, m), without the axis of an argument that is a single vector; a plain float for two single vectors.
+        (n, m) float32, without the axis of an argument that is one embedding; a float for two single embeddings.
 
     Raises:
-        ValueError: vectors of different embedders, or without a direction (all zeros, NaN, infinity).
+        ModelMismatchError: embeddings of different dimensions.
+        ValueError: embeddings without a direction, see `unit_vectors`.
     """
-    a, b = unit_vectors(a), unit_vectors(b)
+    a = unit_vectors(a)
+    b = unit_vectors(b)
     if a.shape[-1] != b.shape[-1]:
-        raise ValueError(f"embeddings of {a.shape[-1]} and {b.shape[-1]} numbers: they come from different embedders")
+        raise ModelMismatchError(
+            f"embeddings of {a.shape[-1]} and {b.shape[-1]} dimensions: they come from different embedders"
+        )
     distances = np.maximum(1 - a @ b.T, 0)  # rounding must not make a distance negative
     return distances if distances.ndim else float(distances)
 
 
-def nearest_neighbours(vectors: np.ndarray, at_once: int = 1024) -> tuple[np.ndarray, np.ndarray]:
-    """Of each of n > 1 vectors (n, d), the row of the one nearest to it, and their cosine distance: (n,) and (n,)."""
-    vectors = unit_vectors(vectors)
-    rows, apart = np.empty(len(vectors), int), np.empty(len(vectors), np.float32)
-    for part in batches(len(vectors), at_once, few_sizes=False):
-        distances = cosine_distance(vectors[part], vectors)
-        own = np.arange(len(distances))
-        distances[own, own + part.start] = np.inf
-        rows[part] = distances.argmin(1)
-        apart[part] = distances[own, rows[part]]
-    return rows, apart
+def nearest_neighbours(embeddings: np.ndarray, at_once: int = 1024) -> tuple[np.ndarray, np.ndarray]:
+    """Nearest other embedding of each.
+
+    Args:
+        embeddings: (n, d), n > 1.
+        at_once: rows of the distance matrix that are in memory.
+
+    Returns:
+        Row of the nearest neighbour (n,) int, and its cosine distance (n,) float32.
+    """
+    embeddings = unit_vectors(embeddings)
+    neighbours = np.empty(len(embeddings), int)
+    nearest = np.empty(len(embeddings), np.float32)
+    for part in batches(len(embeddings), at_once, few_sizes=False):
+        distances = np.maximum(1 - embeddings[part] @ embeddings.T, 0)
+        rows = np.arange(len(distances))
+        distances[rows, rows + part.start] = np.inf
+        neighbours[part] = distances.argmin(1)
+        nearest[part] = distances[rows, neighbours[part]]
+    return neighbours, nearest
 
 
 def unit_vectors(vectors: np.ndarray) -> np.ndarray:
-    """Vectors (d,) or (n, d) as float32 of length 1.
+    """Vectors (d,) or (n, d) as float32 of unit length. An array that has it within 1e-5 is returned as it is.
 
     Raises:
-        ValueError: of another shape, or without a direction.
+        ValueError: another shape, or a vector without a direction (all zeros, NaN, infinity).
     """
     vectors = np.asarray(vectors, np.float32)
     if vectors.ndim not in (1, 2):
@@ -55,20 +68,71 @@ def unit_vectors(vectors: np.ndarray) -> np.ndarray:
     return vectors if np.abs(lengths - 1).max(initial=0.0) < 1e-5 else vectors / lengths
 
 
-def mean_embedding(vectors: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """What several photos of a person (n, d) say together: their weighted mean, of length 1.
+def mean_embedding(embeddings: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Mean embedding of a person, weighted and scaled to unit length.
 
-    On open_val it finds people better than the nearest of their photos does (`python -m facelib.evaluation who`).
+    On open_val it identifies people better than the nearest of their photos (`python -m facelib.evaluation
+    identification`).
+
+    Args:
+        embeddings: (n, d) of the person's photos.
+        weights: (n,) such as their quality; below 0.001 they count as that.
+
+    Returns:
+        (d,) float32.
     """
-    mean = np.maximum(weights, 1e-3).astype(np.float32) @ vectors
+    mean = np.maximum(weights, 1e-3).astype(np.float32) @ embeddings
     return mean / max(float(np.linalg.norm(mean)), 1e-12)
 
 
+def group_sums(embeddings: np.ndarray, groups: np.ndarray, count: int | None = None) -> np.ndarray:
+    """Sum of the embeddings of each group.
+
+    Args:
+        embeddings: (n, d). Any float type; they are added as float32, a part at a time.
+        groups: (n,) int, group of each embedding from 0; negative: skipped.
+        count: number of groups; None: the largest group + 1.
+
+    Returns:
+        (count, d) float32; zeros for a group without embeddings.
+    """
+    count = int(groups.max(initial=-1)) + 1 if count is None else count
+    sums = np.zeros((count, embeddings.shape[1]), np.float32)
+    kept = np.flatnonzero(groups >= 0)
+    for part in batches(len(kept), 100_000, few_sizes=False):
+        rows = kept[part]
+        np.add.at(sums, groups[rows], embeddings[rows].astype(np.float32))
+    return sums
+
+
+def person_means(embeddings: np.ndarray, people: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Mean embedding of each person, scaled to unit length.
+
+    Args:
+        embeddings: (n, d) float32.
+        people: (n,) person of each embedding.
+
+    Returns:
+        people (p,), sorted; means (p, d) float32 of unit length; number of embeddings of each person (p,).
+    """
+    names, person, counts = np.unique(people, return_inverse=True, return_counts=True)
+    sums = group_sums(embeddings, person, len(names))
+    return names, sums / np.linalg.norm(sums, axis=1, keepdims=True), counts
+
+
 def check_embeddings(embeddings: np.ndarray, count: int, model_id: str) -> np.ndarray:
-    """What an embedder returned, (count, d) float32, if it is one finite embedding of unit length for each face.
+    """Check that an embedder returned one finite embedding of unit length for each face.
+
+    Args:
+        embeddings: what it returned.
+        count: number of faces.
+        model_id: of the embedder, for the error.
+
+    Returns:
+        The embeddings (count, d), as float32.
 
     Raises:
-        EmbeddingError: it is not; names the embedder.
+        EmbeddingError: anything else.
     """
     embeddings = np.asarray(embeddings)
     if embeddings.ndim != 2 or len(embeddings) != count:

@@ -1,1 +1,1 @@
-"""What embeddings mean: calibration, galleries, clustering, quality."""
+"""Recognition with embeddings: calibration, face quality, gallery and clustering."""

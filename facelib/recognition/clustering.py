@@ -1,86 +1,129 @@
-"""Faces sorted by person, without names."""
+"""Clustering: faces grouped by person, without names."""
 
 import numpy as np
-from sklearn.cluster import AgglomerativeClustering, MiniBatchKMeans
 
-MOST_AT_ONCE = 6_000  # faces, whose distances to each other are held in memory
-CELL = 3_000  # faces, or groups of them, that are compared with each other where there are more
-ROUNDS = 6
-RATE, FACES = 0.01, 1_000  # see `clustering_fmr`
+from facelib.embedding.similarity import group_sums
+
+MAX_LINKAGE_FACES = 6_000  # one linkage holds all distances between its faces in memory, 0.5 GB for this many
+CELL_FACES = 3_000  # average number of faces in a k-means cell, where there are more than MAX_LINKAGE_FACES
+MAX_ROUNDS = 6  # of partitioning into cells
+KMEANS_ITERATIONS = 10
+KMEANS_SAMPLE = 20_000  # faces that the centres of the cells are computed from
+ASSIGNMENT_BLOCK = 16_384  # faces whose distances to all centres are in memory at the same time
+
+MAX_CLUSTERING_FMR = 0.01
+MIN_CLUSTERING_FMR = 1e-4
+FULL_RATE_FACES = 1_000  # the largest number of faces that MAX_CLUSTERING_FMR is used for
 
 
 def clustering_fmr(faces: int) -> float:
-    """Share of the pairs of strangers that may come together, when judged by the mean of all distances between them.
+    """Target FMR of the mean distance between two clusters, for a number of faces.
 
-    The more faces there are, the more strangers each could be taken for, and the rarer a chance likeness has to be:
-    `RATE` among up to `FACES`, then less in proportion, but not below 0.0001. On parts of open_val with 8, 15, 30 and
-    60 people and with the held-out families (170 to 2,613 faces) it sorts about as well as the best rate of each.
+    The number of impostor pairs grows with the number of faces, so the rate falls in inverse proportion above 1,000
+    faces, from 0.01 down to 0.0001. Chosen on subsets of open_val with 8, 15, 30 and 60 people and on the held-out
+    families (170 to 2,613 faces), where it clusters about as well as the best rate of each.
     """
-    return max(RATE * min(1.0, FACES / max(faces, 1)), 1e-4)
+    rate = MAX_CLUSTERING_FMR * min(1.0, FULL_RATE_FACES / max(faces, 1))
+    return max(rate, MIN_CLUSTERING_FMR)
 
 
 def cluster_faces(
-    vectors: np.ndarray, distance: float, photos: np.ndarray | None = None, weights: np.ndarray | None = None
+    embeddings: np.ndarray, distance: float, photos: np.ndarray | None = None, weights: np.ndarray | None = None
 ) -> np.ndarray:
-    """Which vectors are one person's, by average linkage: the two groups that are nearest on average become one, as
-    long as that average is below `distance`.
+    """Group embeddings by person with average linkage: agglomerative clustering that merges the two clusters with the
+    smallest mean distance while that is below `distance`.
 
-    More than `MOST_AT_ONCE` are parted into cells of similar ones and grouped there, then the groups by their means,
-    parted anew, until they are few enough or no longer become fewer.
+    More than `MAX_LINKAGE_FACES` embeddings are first partitioned by k-means into cells, which are clustered one by
+    one. The means of the resulting clusters are partitioned again, until one linkage can hold them or their number no
+    longer falls.
 
     Args:
-        vectors: (n, d) of length 1. distance: cosine, 0 to 2.
-        photos: (n,) which photo each is from: two faces of one photo are two people as far as they alone tell, so
-            their distance counts as twice `distance` at least.
-        weights: (n,) how many faces each vector is the mean of, then not of length 1; None: each is one face.
+        embeddings: (n, d) float32 of unit length.
+        distance: cosine distance, 0 to 2.
+        photos: (n,) photo of each face. Two faces of one photo are assumed to be two people: their distance counts as
+            at least twice `distance`.
+        weights: (n,) number of faces that each embedding is the mean of, then not of unit length; None: 1 each.
 
     Returns:
-        (n,) numbers of persons from 0, the one with the most faces first.
+        (n,) int, the person of each face from 0, the person with the most faces first.
     """
-    groups, means = np.arange(len(vectors)), np.asarray(vectors, np.float32)
-    photo = np.arange(len(vectors)) if photos is None else np.unique(photos, return_inverse=True)[1]
-    weights = np.ones(len(vectors), np.float32) if weights is None else np.asarray(weights, np.float32)
-    for seed in range(ROUNDS):
-        whole = len(means) <= MOST_AT_ONCE
-        joined = _in_cells(means, distance, photo, None if whole else seed)
-        groups = joined[groups]
+    embeddings = np.asarray(embeddings, np.float32)
+    weights = np.ones(len(embeddings), np.float32) if weights is None else np.asarray(weights, np.float32)
+    face_photos = np.arange(len(embeddings)) if photos is None else np.unique(photos, return_inverse=True)[1]
+    groups = np.arange(len(embeddings))
+    means, group_photos = embeddings, face_photos
+    for seed in range(MAX_ROUNDS):
+        before = len(means)
+        single_cell = before <= MAX_LINKAGE_FACES
+        cells = np.zeros(before, int) if single_cell else _kmeans_cells(means, -(-before // CELL_FACES), seed)
+        groups = _cluster_cells(means, cells, distance, group_photos)[groups]
         sizes = np.bincount(groups)
-        means = np.zeros((len(sizes), vectors.shape[1]), np.float32)
-        np.add.at(means, groups, vectors * weights[:, None])
-        means /= np.bincount(groups, weights)[
-            :, None
-        ]  # not of length 1: so 1 - a @ b is the mean of all distances between two groups
-        # A face by itself keeps its photo; a group of several is of none.
-        alone, first = sizes == 1, np.unique(groups, return_index=True)[1]
-        own = np.arange(len(vectors)) if photos is None else np.unique(photos, return_inverse=True)[1]
-        photo = np.where(alone, own[first], -1 - np.arange(len(sizes)))
-        if whole or len(sizes) > 0.99 * len(joined):
+        # Not of unit length: so 1 - a @ b is the mean of all distances between the faces of two groups.
+        means = group_sums(embeddings * weights[:, None], groups) / np.bincount(groups, weights)[:, None]
+        means = means.astype(np.float32)
+        group_photos = _photos_of_groups(groups, sizes, face_photos)
+        if single_cell or len(sizes) > 0.99 * before:
             break
-    _, first, sizes = np.unique(groups, return_index=True, return_counts=True)
-    return np.argsort(np.lexsort((first, -sizes)))[groups]
+    return _largest_first(groups)
 
 
-def _in_cells(means: np.ndarray, distance: float, photos: np.ndarray, seed: int | None) -> np.ndarray:
-    """(n,) numbers of groups, without gaps; `seed`: of the cells, None for a single one."""
-    cells = np.zeros(len(means), int)
-    if seed is not None:
-        number = -(-len(means) // CELL)
-        cells = MiniBatchKMeans(number, random_state=seed, n_init=1, batch_size=4096).fit_predict(means)
-    groups, number = np.zeros(len(means), int), 0
+def _photos_of_groups(groups: np.ndarray, sizes: np.ndarray, face_photos: np.ndarray) -> np.ndarray:
+    """(k,) photo of each group: of a single face its own, of several a unique negative number that no face has."""
+    first_face = np.unique(groups, return_index=True)[1]
+    return np.where(sizes == 1, face_photos[first_face], -1 - np.arange(len(sizes)))
+
+
+def _largest_first(groups: np.ndarray) -> np.ndarray:
+    """Number the groups by size, the largest first; of equal size, the one whose face comes first."""
+    _, first_face, sizes = np.unique(groups, return_index=True, return_counts=True)
+    order = np.lexsort((first_face, -sizes))
+    return np.argsort(order)[groups]
+
+
+def _kmeans_cells(means: np.ndarray, count: int, seed: int) -> np.ndarray:
+    """k-means cell of each row of (n, d) float32. The centres come from a random sample of the rows (Lloyd)."""
+    rng = np.random.default_rng(seed)
+    sample = means[rng.permutation(len(means))[: max(KMEANS_SAMPLE, 20 * count)]]
+    centres = sample[:count].copy()
+    for _ in range(KMEANS_ITERATIONS):
+        cells = _nearest_centre(sample, centres)
+        sizes = np.bincount(cells, minlength=count)
+        sums = group_sums(sample, cells, count)
+        used = sizes > 0
+        centres[used] = sums[used] / sizes[used, None].astype(np.float32)
+    return _nearest_centre(means, centres)
+
+
+def _nearest_centre(means: np.ndarray, centres: np.ndarray) -> np.ndarray:
+    from scipy.cluster.vq import vq  # half a second, which `compare` should not wait for
+
+    starts = range(0, len(means), ASSIGNMENT_BLOCK)
+    return np.concatenate([vq(means[i : i + ASSIGNMENT_BLOCK], centres, check_finite=False)[0] for i in starts])
+
+
+def _cluster_cells(means: np.ndarray, cells: np.ndarray, distance: float, photos: np.ndarray) -> np.ndarray:
+    """(n,) groups from 0 without gaps; only rows of one cell come into one group."""
+    groups = np.zeros(len(means), int)
+    count = 0
     for cell in np.unique(cells):
         rows = np.flatnonzero(cells == cell)
-        for part in np.array_split(rows, -(-len(rows) // MOST_AT_ONCE)):  # where a cell is too large
-            groups[part] = _grouped(means[part], distance, photos[part]) + number
-            number = groups[part].max() + 1
+        for part in np.array_split(rows, -(-len(rows) // MAX_LINKAGE_FACES)):  # a cell may be too large
+            groups[part] = count + _average_linkage(means[part], distance, photos[part])
+            count = groups[part].max() + 1
     return groups
 
 
-def _grouped(means: np.ndarray, distance: float, photos: np.ndarray) -> np.ndarray:
+def _average_linkage(means: np.ndarray, distance: float, photos: np.ndarray) -> np.ndarray:
+    """(n,) groups from 0 of a few rows, see `cluster_faces`."""
+    from scipy.cluster.hierarchy import fcluster, linkage
+    from scipy.spatial.distance import squareform
+
     if len(means) == 1:
         return np.zeros(1, int)
     distances = np.maximum(1 - means @ means.T, 0)
-    together = photos[:, None] == photos
-    distances[together] = np.maximum(distances[together], 2 * distance)
-    np.fill_diagonal(distances, 0)
-    method = AgglomerativeClustering(None, metric="precomputed", linkage="average", distance_threshold=distance)
-    return method.fit_predict(distances)
+    same_photo = photos[:, None] == photos
+    distances[same_photo] = np.maximum(distances[same_photo], 2 * distance)
+    merges = linkage(squareform(distances, checks=False), method="average")
+    # fcluster merges at its threshold and below, `distance` itself is excluded.
+    threshold = np.nextafter(distance, -np.inf)
+    return fcluster(merges, threshold, criterion="distance") - 1

@@ -1,54 +1,64 @@
-"""How much a face shows: a number that falls where a vector says little about who it is."""
+"""Face quality: how usable an aligned face is for recognition, from its sharpness, contrast and landmark confidence."""
 
 import cv2
 import numpy as np
 
-INNER = (slice(16, 100), slice(20, 92))  # rows and columns of the aligned face that show face, whoever it is
-FINE = 1.5  # pixels: details finer than this are what blur and few pixels take away
-SHARP = 0.15  # share of the contrast in fine details, from which a face is sharp
-BRIGHT = 20.0  # grey levels: the contrast from which a face is well lit
-# Below these a face is not told from others.
-LEAST_EYES, LEAST_LIGHT, LEAST_SHARP, LEAST_SURE = 7.0, 0.35, 0.5, 0.6  # eye distance in pixels; shares
+INNER_FACE = (slice(16, 100), slice(20, 92))  # rows and columns of an aligned face without background and hair
+DETAIL_SIGMA = 1.5  # pixels: blur and low resolution remove details finer than this
+SHARP_DETAIL = 0.15  # share of the contrast that is in fine details, from which a face counts as fully sharp
+FULL_CONTRAST = 20.0  # grey levels (standard deviation), from which a face counts as fully lit
+
+# Below one of these a face has a quality issue.
+MIN_EYE_DISTANCE = 7.0  # pixels of the photo
+MIN_LIGHTING = 0.35  # of `lighting`
+MIN_SHARPNESS = 0.5  # of `sharpness`
+MIN_CONFIDENCE = 0.6  # of the least confident landmark
 
 
 def sharpness(aligned: np.ndarray) -> float:
-    """Share of the contrast of an aligned face (112, 112, 3) that is in fine details, over `SHARP`; at most 1."""
-    grey = cv2.cvtColor(aligned, cv2.COLOR_RGB2GRAY)[INNER].astype(np.float32)
-    fine = float((grey - cv2.GaussianBlur(grey, (0, 0), FINE)).std())
-    return min(1.0, fine / max(float(grey.std()), 1e-3) / SHARP)
+    """Sharpness of an aligned face (112, 112, 3), 0 to 1: the share of its contrast in fine details, relative to
+    `SHARP_DETAIL`."""
+    grey = cv2.cvtColor(aligned, cv2.COLOR_RGB2GRAY)[INNER_FACE].astype(np.float32)
+    details = float((grey - cv2.GaussianBlur(grey, (0, 0), DETAIL_SIGMA)).std())
+    return min(1.0, details / max(float(grey.std()), 1e-3) / SHARP_DETAIL)
 
 
 def lighting(aligned: np.ndarray) -> float:
-    """Contrast of an aligned face (112, 112, 3) over `BRIGHT`; at most 1."""
-    return min(1.0, float(cv2.cvtColor(aligned, cv2.COLOR_RGB2GRAY)[INNER].std()) / BRIGHT)
+    """Contrast of an aligned face (112, 112, 3), 0 to 1, relative to `FULL_CONTRAST`."""
+    grey = cv2.cvtColor(aligned, cv2.COLOR_RGB2GRAY)[INNER_FACE]
+    return min(1.0, float(grey.std()) / FULL_CONTRAST)
 
 
 def find_quality_issue(aligned: np.ndarray, confidence: np.ndarray, landmarks: np.ndarray) -> str:
-    """Why a face shows too little to be told from others, or "".
+    """The quality issue that makes recognition of a face unreliable, or "".
 
     Args:
-        aligned: (112, 112, 3) RGB uint8. confidence: (5,) of its landmarks. landmarks: (5, 2), pixels of the photo.
+        aligned: (112, 112, 3) RGB uint8.
+        confidence: (5,) confidence of its landmarks, 0 to 1.
+        landmarks: (5, 2) in pixels of the photo.
     """
-    if np.linalg.norm(landmarks[1] - landmarks[0]) < LEAST_EYES:
+    if np.linalg.norm(landmarks[1] - landmarks[0]) < MIN_EYE_DISTANCE:
         return "too small"
-    if lighting(aligned) < LEAST_LIGHT:
+    if lighting(aligned) < MIN_LIGHTING:
         return "too dark, or without contrast"
-    if sharpness(aligned) < LEAST_SHARP:
+    if sharpness(aligned) < MIN_SHARPNESS:
         return "too blurred"
-    if confidence.min() < LEAST_SURE:
+    if confidence.min() < MIN_CONFIDENCE:
         return "hidden or turned away"
     return ""
 
 
 def face_quality(aligned: np.ndarray, confidence: np.ndarray) -> float:
-    """From 0, nothing to recognise, to 1: how sharp times how well lit times how sure of its landmarks a face is.
+    """Quality of a face, 0 to 1: sharpness times lighting times the confidence of the least confident landmark.
 
-    On open_val it foretells which faces are not found again about as well as any product of these and the head's turn
-    (`python -m facelib.evaluation who` has the curves). The length of a network's vector before it is normalised does a
-    little better (22.6 % of the pairs missed among the best 70 % of the faces, not 24.2 %), but not every embedder has
-    one. It does not see what covers a face, nor that a blurred photo has noise or hard edges.
+    On open_val this product predicts false non-matches about as well as any product of these factors and the head
+    pose (error-against-rejection curves: `python -m facelib.evaluation identification`). The norm of an embedding
+    before normalisation predicts slightly better (22.6 % of genuine pairs missed among the best 70 % of the faces,
+    here 24.2 %), but not every embedder provides it. Occlusion, and noise or hard edges in a blurred photo, are not
+    detected.
 
     Args:
-        aligned: (112, 112, 3) RGB uint8. confidence: (5,) of its landmarks.
+        aligned: (112, 112, 3) RGB uint8.
+        confidence: (5,) confidence of its landmarks, 0 to 1.
     """
     return sharpness(aligned) * lighting(aligned) * float(np.clip(confidence.min(), 0, 1))

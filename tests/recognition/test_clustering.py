@@ -1,42 +1,72 @@
-"""Faces by person."""
+"""Faces grouped by person."""
 
 import numpy as np
 import pytest
-from people import made_up
+from people import synthetic_embeddings
+from sklearn.cluster import AgglomerativeClustering
 
 from facelib.metrics import bcubed
 from facelib.recognition import clustering
 from facelib.recognition.clustering import cluster_faces, clustering_fmr
 
 
-@pytest.mark.parametrize("at_once", [6000, 100])
-def test_everybody_apart(monkeypatch, at_once):
-    monkeypatch.setattr(clustering, "MOST_AT_ONCE", at_once)
-    monkeypatch.setattr(clustering, "CELL", at_once // 2)
-    vectors, people = made_up(60, 7, spread=0.45, size=64)
+@pytest.mark.parametrize("max_faces", [6000, 100])
+def test_people_are_separated(monkeypatch, max_faces):
+    monkeypatch.setattr(clustering, "MAX_LINKAGE_FACES", max_faces)
+    monkeypatch.setattr(clustering, "CELL_FACES", max_faces // 2)
+    embeddings, people = synthetic_embeddings(60, 7, spread=0.45, size=64)
     order = np.random.default_rng(0).permutation(len(people))
-    vectors, people = vectors[order], people[order]
-    assert bcubed(people, cluster_faces(vectors, 0.5))["f"] > 0.999
+    embeddings, people = embeddings[order], people[order]
+    assert bcubed(people, cluster_faces(embeddings, 0.5))["f"] > 0.999
 
 
-def test_the_one_with_most_faces_comes_first():
-    vectors = np.eye(3, dtype=np.float32)[[0, 1, 1, 2, 1, 2]]
-    assert cluster_faces(vectors, 0.5).tolist() == [2, 0, 0, 1, 0, 1]
-    assert cluster_faces(vectors[:1], 0.5).tolist() == [0]
-    assert cluster_faces(vectors[:0], 0.5).tolist() == []
+@pytest.mark.parametrize("distance", [0.3, 0.5, 0.7])
+@pytest.mark.parametrize("people", [1, 5, 60])
+def test_groups_are_those_of_scikit_learn(people, distance):
+    embeddings, _ = synthetic_embeddings(people, 7, spread=0.8, size=64, seed=people)
+    distances = np.maximum(1 - embeddings @ embeddings.T, 0)
+    reference = AgglomerativeClustering(
+        None, metric="precomputed", linkage="average", distance_threshold=distance
+    ).fit_predict(distances)
+    groups = cluster_faces(embeddings, distance)
+    assert len(set(zip(groups, reference))) == len(set(groups)) == len(set(reference))
+
+
+def test_a_distance_equal_to_the_threshold_does_not_merge():
+    embeddings = np.array([[1, 0], [0, 1]], np.float32)
+    assert cluster_faces(embeddings, 1.0).tolist() == [0, 1]
+    assert cluster_faces(embeddings, 1.001).tolist() == [0, 0]
+
+
+def test_many_faces_fall_into_cells_of_similar_ones(monkeypatch):
+    monkeypatch.setattr(clustering, "ASSIGNMENT_BLOCK", 1000)
+    embeddings, people = synthetic_embeddings(300, 10, spread=0.3, size=64)
+    cells = clustering._kmeans_cells(embeddings, 6, seed=0)
+    assert np.array_equal(cells, clustering._kmeans_cells(embeddings, 6, seed=0))
+    assert not np.array_equal(cells, clustering._kmeans_cells(embeddings, 6, seed=1))
+    sizes = np.bincount(cells)
+    assert len(sizes) == 6 and sizes.min() > 100
+    assert bcubed(people, cells)["recall"] > 0.9
+
+
+def test_the_person_with_most_faces_comes_first():
+    embeddings = np.eye(3, dtype=np.float32)[[0, 1, 1, 2, 1, 2]]
+    assert cluster_faces(embeddings, 0.5).tolist() == [2, 0, 0, 1, 0, 1]
+    assert cluster_faces(embeddings[:1], 0.5).tolist() == [0]
+    assert cluster_faces(embeddings[:0], 0.5).tolist() == []
 
 
 def test_two_faces_of_one_photo_are_two_people():
-    """Two who look alike: apart, when a photo shows both; together, when nothing speaks against it."""
-    near = np.array([[1, 0], [0.99, 0.141]], np.float32)
-    assert cluster_faces(near, 0.1).tolist() == [0, 0]
-    assert cluster_faces(near, 0.1, np.array(["a", "a"])).tolist() == [0, 1]
-    # Somebody who is in a photo twice, in a mirror say, and in many others once, stays one.
-    many = np.tile(near[:1], (12, 1))
+    """Two similar faces are separated if one photo shows both, and merged otherwise."""
+    similar = np.array([[1, 0], [0.99, 0.141]], np.float32)
+    assert cluster_faces(similar, 0.1).tolist() == [0, 0]
+    assert cluster_faces(similar, 0.1, np.array(["a", "a"])).tolist() == [0, 1]
+    # A person who is in one photo twice, in a mirror for example, and in many others once, stays one person.
+    many = np.tile(similar[:1], (12, 1))
     photos = np.array(["mirror", "mirror", *map(str, range(10))])
     assert set(cluster_faces(many, 0.1, photos)) == {0}
 
 
-def test_the_more_faces_the_rarer_a_chance_likeness():
+def test_the_target_fmr_falls_with_the_number_of_faces():
     rates = [clustering_fmr(faces) for faces in (0, 6, 1_000, 2_000, 10_000, 10_000_000)]
     assert rates == pytest.approx([0.01, 0.01, 0.01, 0.005, 0.001, 0.0001])

@@ -5,7 +5,7 @@ import functools
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import overload
+from typing import cast, overload
 
 import numpy as np
 
@@ -52,7 +52,7 @@ class FacePipeline:
         embedder: str | Path | None = None,
         runtime: str = "auto",
     ) -> "FacePipeline":
-        """The shipped networks. Arguments: see `load_detector`, `select_device`, `align_faces`, `load_embedder`."""
+        """The shipped networks. Arguments: see `load_detector`, `resolve_device`, `align_faces`, `load_embedder`."""
         if isinstance(detector, str):
             detector = load_detector(detector, device)
         landmarker = load_landmarker(device=device, runtime=runtime)
@@ -97,7 +97,7 @@ class FacePipeline:
             for which, face in (("first", a), ("second", b))
             if face.quality_issue
         ]
-        distance = cosine_distance(a.embedding, b.embedding)
+        distance = float(cosine_distance(a.embedding, b.embedding))
         return self.calibration.decide(distance, same, different, " and ".join(issues))
 
     def cluster(self, faces: Sequence[Face] | Sequence[Sequence[Face]], rate: float | None = None) -> np.ndarray:
@@ -130,8 +130,8 @@ class FacePipeline:
                     "embed it again with this pipeline"
                 )
 
-    @overload
-    def __call__(self, photo: Photo, batch_size: int = 8) -> Faces: ...
+    @overload  # an array is both: it is typed as one photo
+    def __call__(self, photo: Photo, batch_size: int = 8) -> Faces: ...  # type: ignore[overload-overlap]
     @overload
     def __call__(self, photo: Iterable[Photo], batch_size: int = 8) -> list[Faces]: ...
     def __call__(self, photo: Photo | Iterable[Photo], batch_size: int = 8) -> Faces | list[Faces]:
@@ -151,7 +151,7 @@ class FacePipeline:
             EmbeddingError: see `check_embeddings`.
         """
         if not is_batch(photo):
-            return self._run([read_image(photo)])[0]
+            return self._run([read_image(cast(Photo, photo))])[0]
         results: list[Faces] = []
         for _, faces in self.stream(photo, batch_size):
             results.append(faces)
@@ -168,7 +168,7 @@ class FacePipeline:
             raise ValueError(f"batch_size={batch_size}: at least 1")
         forbid_fork()
         batch: list[np.ndarray | Exception | None] = []
-        for image in read_ahead(photos if is_batch(photos) else [photos], batch_size):
+        for image in read_ahead(photos if is_batch(photos) else [cast(Photo, photos)], batch_size):
             batch.append(image)
             del image
             pixels = sum(image.size for image in batch if isinstance(image, np.ndarray))
@@ -226,14 +226,13 @@ class FacePipeline:
     def _embed(self, images: list[np.ndarray], detected: list[DetectedFaces], aligned: list[np.ndarray]) -> np.ndarray:
         """Embeddings (n, d) of the faces of all photos."""
         own_align = getattr(self.embedder, "align", None)
+        faces = sum(map(len, aligned))
+        if not faces:
+            return np.zeros((0, 0), np.float32)
+        crops = aligned
         if own_align:
             crops = [own_align(image, found.landmarks) for image, found in zip(images, detected)]
-        else:
-            crops = aligned
-        if not images:
-            return np.zeros((0, 0), np.float32)
-        embeddings = self.embedder.embed(np.concatenate(crops))
-        return check_embeddings(embeddings, sum(map(len, aligned)), self.model_id)
+        return check_embeddings(self.embedder.embed(np.concatenate(crops)), faces, self.model_id)
 
     def _face(self, found: DetectedFaces, i: int, aligned: np.ndarray, embedding: np.ndarray) -> Face:
         landmarks, confidence = found.landmarks[i], found.confidence[i]
@@ -247,4 +246,5 @@ class FacePipeline:
             quality=face_quality(aligned, confidence),
             model_id=self.model_id,
             quality_issue=find_quality_issue(aligned, confidence, landmarks),
+            alignment=self.align,
         )

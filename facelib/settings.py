@@ -1,4 +1,4 @@
-"""Folders, device and names that are known before anything heavy is imported."""
+"""Folders, device and constants. Imports nothing slow, so that `--help` answers at once."""
 
 from __future__ import annotations
 
@@ -12,69 +12,86 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import torch
 
+# Address of the repository, e.g. "https://github.com/NAME/facelib". `python -m facelib.evaluation.readme` writes it to
+# README.md, pyproject.toml and the notebooks; while it is empty, none is written.
+PROJECT_URL = ""
 DETECTORS = ("auto", "insightface", "retinaface")
-SAME, DIFFERENT = 0.001, 0.01  # false positive rates: up to the first it is one person, from the second it is two
-SMALLEST_FACE = 40.0  # pixels of a photo, looked for unless something else is asked for
-BATCH_BYTES = 75_000_000  # of decoded photos, after which a batch is full: 25 megapixels
+# False match rates of a decision: up to SAME two faces are the same person, from DIFFERENT on they are different.
+SAME, DIFFERENT = 0.001, 0.01
+SMALLEST_FACE = 40.0  # pixels of a photo: the default smallest face that is searched for
+BATCH_BYTES = 75_000_000  # of decoded photos in a batch: 25 megapixels
 
 _PACKAGE = Path(__file__).parent
-# Installed from a wheel, weights and lists travel inside the package; in a checkout they lie beside it.
+# A wheel holds weights and lists inside the package; in a checkout they are beside it.
 _INSTALLED = (_PACKAGE / "_models").is_dir()
 MODELS = Path(os.environ.get("FACELIB_MODELS") or (_PACKAGE / "_models" if _INSTALLED else _PACKAGE.parent / "models"))
 LISTS = _PACKAGE / "_data" if _INSTALLED else _PACKAGE.parent / "data"  # frozen lists, see data/README.md
 
-# For the variable GOMP_SPINCOUNT, which the OpenMP library of PyTorch reads when it is loaded: how long a thread
-# that waits for the others keeps its core busy. By default it is so long that on cores which other jobs use too,
-# threads that wait take the time from those that work: beside two other jobs on two cores, a training step took
-# 7.4 s; with 3,000 it takes 0.36 s, and on idle cores as long as before. With 0 the tests take twice as long there.
+# Value of GOMP_SPINCOUNT, which PyTorch's OpenMP library reads when it is loaded: how long a waiting thread spins. With
+# the default, waiting threads take the cores from working ones if other processes use them too: beside two other jobs
+# on two cores a training step took 7.4 s, with 3,000 it takes 0.36 s, and on idle cores as long as with the default.
+# With 0 the tests take twice as long on idle cores.
 SPIN_COUNT = "3000"
 
 
 def limit_openmp_spinning() -> None:
-    """Set GOMP_SPINCOUNT where a command of this package owns the process (`python -m facelib...`), before PyTorch is
-    imported; the environment of a program that uses the package stays as it is."""
+    """Set GOMP_SPINCOUNT, see `SPIN_COUNT`, if this process is a command of this package (`python -m facelib...`).
+
+    Call it before PyTorch is imported. The environment of other programs that import the package is not changed, and
+    a value that the user has set is kept.
+    """
     command = sys.orig_argv[sys.orig_argv.index("-m") + 1 :][:1] if "-m" in sys.orig_argv else []
     if sys.argv[:1] == ["-m"] and command and command[0].partition(".")[0] == "facelib":
         os.environ.setdefault("GOMP_SPINCOUNT", SPIN_COUNT)
 
 
 def data_folder() -> Path:
-    """FACELIB_DATA; else data/ of the checkout, or ~/.facelib where the package was installed without one."""
-    named = os.environ.get("FACELIB_DATA")
-    return Path(named).expanduser() if named else Path.home() / ".facelib" if _INSTALLED else LISTS
+    """Folder of data sets and downloaded models.
+
+    The environment variable FACELIB_DATA, else ~/.facelib for an installed wheel, else data/ of the checkout.
+    """
+    if folder := os.environ.get("FACELIB_DATA"):
+        return Path(folder).expanduser()
+    return Path.home() / ".facelib" if _INSTALLED else LISTS
 
 
 def cache_folder() -> Path:
-    """FACELIB_CACHE, else ~/.cache/facelib: what can be made again."""
+    """Folder of files that can be computed again: the environment variable FACELIB_CACHE, else ~/.cache/facelib."""
     return Path(os.environ.get("FACELIB_CACHE") or Path.home() / ".cache" / "facelib").expanduser()
 
 
-def select_device(device: str | int | torch.device | None = None) -> torch.device:
-    """ "cpu", "cuda", "mps", "cuda:1" or 1 for a GPU by its number, or the best there is for None; a torch.device is
-    one too.
+def select_torch_device(device: str | int | torch.device | None = None) -> torch.device:
+    """Device of PyTorch, for training; inference in ONNX Runtime has `facelib.runtime.onnx.resolve_device`.
+
+    Args:
+        device: "cpu", "cuda", "mps"; "cuda:1" or 1 for a GPU by its number; a torch.device; None: the fastest one.
 
     Raises:
-        ValueError: the named device is not there.
+        ValueError: the device is not available.
     """
-    import torch  # takes seconds, which `--help` should not wait for
+    import torch
 
-    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     if device is None:
-        device = next(name for name, available in there.items() if available)
-    number = (hasattr(device, "__index__") and not isinstance(device, bool)) or str(device).isdecimal()
-    named = f"cuda:{device}" if number else str(device)
-    kind, _, number = named.partition(":")
-    counts = {"cuda": torch.cuda.device_count() if there["cuda"] else 0, "mps": 1, "cpu": 1}
-    fits = not number or (number.isdecimal() and str(int(number)) == number and int(number) < counts.get(kind, 0))
-    if not there.get(kind, False) or not fits:
-        names = [name for name, available in there.items() if available]
+        return torch.device(next(name for name, usable in available.items() if usable))
+    is_number = (hasattr(device, "__index__") and not isinstance(device, bool)) or str(device).isdecimal()
+    name = f"cuda:{device}" if is_number else str(device)
+    kind, _, number = name.partition(":")
+    counts = {"cuda": torch.cuda.device_count() if available["cuda"] else 0, "mps": 1, "cpu": 1}
+    valid = not number or (number.isdecimal() and str(int(number)) == number and int(number) < counts.get(kind, 0))
+    if not available.get(kind, False) or not valid:
+        names = [name for name, usable in available.items() if usable]
         names += [f"cuda:{i}" for i in range(counts["cuda"])]
-        raise ValueError(f"device={device!r} is not available here; there is: {', '.join(names)}")
-    return torch.device(named)
+        raise ValueError(f"device={device!r} is not available here; PyTorch has: {', '.join(names)}")
+    return torch.device(name)
 
 
 def one_line_errors(command: Callable[[], int | None]) -> Callable[[], int]:
-    """A command whose failures are one line on standard error and an exit code, without a traceback."""
+    """Decorate a command: errors become one line on standard error and an exit code, without a traceback.
+
+    Exit code 1 for OSError, ValueError and RuntimeError; 130 for Ctrl-C; 0 if the reader of a pipe (`| head`) closes
+    it; else what the command returns. Other exceptions are bugs and keep their traceback.
+    """
 
     @functools.wraps(command)
     def run() -> int:
@@ -82,7 +99,8 @@ def one_line_errors(command: Callable[[], int | None]) -> Callable[[], int]:
             code = command() or 0
             sys.stdout.flush()
             return code
-        except BrokenPipeError:  # `| head` has read enough; what is still to be said goes nowhere
+        except BrokenPipeError:
+            # Python flushes standard output once more at exit, which would fail again.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return 0
         except (OSError, ValueError, RuntimeError) as error:

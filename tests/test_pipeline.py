@@ -9,7 +9,7 @@ from PIL import Image
 from facelib import Face, FacePipeline, load_embedder, load_landmarker
 from facelib.alignment.align import TEMPLATE
 from facelib.embedding.similarity import cosine_distance
-from facelib.types import Faces
+from facelib.types import Faces, ImageError
 
 
 @pytest.fixture(scope="module")
@@ -135,7 +135,7 @@ def test_one_bad_photo_does_not_lose_the_others(pipeline, photo, tmp_path):
     with pytest.warns(UserWarning) as caught:
         results = pipeline([photo, *bad, photo])
     assert [len(r) for r in results] == [6, 0, 0, 0, 0, 6]
-    assert [type(r.error) for r in results[1:5]] == [ValueError, FileNotFoundError, ValueError, TypeError]
+    assert [type(r.error) for r in results[1:5]] == [ImageError, FileNotFoundError, ImageError, TypeError]
     assert any("text.jpg" in str(w.message) for w in caught)
     for one in bad[:2]:
         with pytest.raises((ValueError, FileNotFoundError), match=one.name):
@@ -202,7 +202,7 @@ def test_whatever_gives_several_photos(pipeline, photo, tmp_path):
     for photos in (*several, np.stack([photo[:400], photo[:400]]), np.array(list(map(str, paths)))):
         assert len({len(faces) for faces in pipeline(photos)}) == 1
     assert [len(faces) > 0 for _, faces in pipeline.stream(iter(paths))] == [True, True]
-    with pytest.raises(TypeError, match=r"a dict is no photo.*list\(it\.values\(\)\)"):
+    with pytest.raises(TypeError, match=r"a dict is not a photo.*list\(it\.values\(\)\)"):
         pipeline({"a": paths[0]})
     assert len(pipeline(paths[0].read_bytes())) == len(pipeline(paths[0]))
 

@@ -1,11 +1,9 @@
-"""Pictures as arrays, RGB uint8 (H, W, 3) everywhere: the one warp that cuts faces out of them, and the one way
-from a picture to what a network sees."""
+"""Square crops of RGB uint8 images (H, W, 3): the affine warp of all crops, and the conversion to network inputs."""
 
 import cv2
 import numpy as np
-import torch
 
-CROP_SCALE = 1.4  # side of the crop of a face / longer side of its box, so that a turned head still fits
+CROP_SCALE = 1.4  # side of the crop of a face / longer side of its box, so that a rotated head still fits
 
 
 def check_rgb(image: np.ndarray, name: str = "an image") -> None:
@@ -19,11 +17,13 @@ def check_rgb(image: np.ndarray, name: str = "an image") -> None:
 
 
 def crop_matrix(box: np.ndarray, size: int, angle: float = 0.0, scale: float = CROP_SCALE) -> np.ndarray:
-    """Map from photo to the square crop around a box, (2, 3), pixel centres at whole numbers.
+    """Affine map (2, 3) from a photo to the square crop around a box; pixel centres have integer coordinates.
 
-    The box (x1, y1, x2, y2) spans edges: a photo of width w goes from -0.5 to w - 0.5 in pixel
-    centres, and from 0 to w in edges. `angle` turns the crop, in degrees, for augmentation. `scale`: side of
-    the crop / longer side of the box.
+    Args:
+        box: (4,) x1, y1, x2, y2 in edges: a photo of width w spans 0 to w in edges, -0.5 to w - 0.5 in pixel centres.
+        size: side of the crop in pixels.
+        angle: rotation of the crop in degrees, for augmentation.
+        scale: side of the crop / longer side of the box.
 
     Raises:
         ValueError: a box that is not four finite numbers with x1 < x2 and y1 < y2.
@@ -33,20 +33,20 @@ def crop_matrix(box: np.ndarray, size: int, angle: float = 0.0, scale: float = C
         raise ValueError(f"box {box.tolist()}: expected x1, y1, x2, y2 with x1 < x2 and y1 < y2")
     side = scale * max(box[2] - box[0], box[3] - box[1])
     centre = (box[:2] + box[2:]) / 2 - 0.5
-    turn = np.deg2rad(angle)
-    linear = size / side * np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
+    radians = np.deg2rad(angle)
+    linear = size / side * np.array([[np.cos(radians), -np.sin(radians)], [np.sin(radians), np.cos(radians)]])
     return np.hstack([linear, ((size - 1) / 2 - linear @ centre)[:, None]])
 
 
 def warp_image(image: np.ndarray, matrix: np.ndarray, size: int) -> np.ndarray:
-    """Cut a square out of a picture by an affine map; every crop and alignment goes through here.
+    """Warp an image to a square by an affine map; all crops and aligned faces are made by this function.
 
-    Where the square is smaller than what it shows by more than a half, the picture is averaged
-    over blocks first, so that large faces do not alias. Outside the picture the border is repeated.
+    Where the map shrinks by a factor of 2 or more, the image is averaged over blocks first, so that large faces do
+    not alias. Outside the image its border is repeated.
 
     Args:
         image: (H, W, 3) uint8.
-        matrix: (2, 3) from picture to output, pixel centres at whole numbers.
+        matrix: (2, 3) from image to output; pixel centres have integer coordinates.
         size: side of the output in pixels.
 
     Returns:
@@ -65,7 +65,7 @@ def warp_image(image: np.ndarray, matrix: np.ndarray, size: int) -> np.ndarray:
     image = image[low[1] : high[1], low[0] : high[0]]
     if block > 1:
         image = cv2.resize(image, [int(s) for s in shrunk], interpolation=cv2.INTER_AREA)
-    # full = (small + 0.5) * factor - 0.5 + low goes in front of the map
+    # Compose the map with that from the shrunk part to the image: full = (small + 0.5) * factor - 0.5 + low.
     factor = (high - low) / shrunk
     offset = 0.5 * factor - 0.5 + low
     matrix = np.hstack([matrix[:, :2] * factor, (matrix[:, :2] @ offset + matrix[:, 2])[:, None]])
@@ -73,10 +73,10 @@ def warp_image(image: np.ndarray, matrix: np.ndarray, size: int) -> np.ndarray:
 
 
 def transform_points(points: np.ndarray, matrix: np.ndarray) -> np.ndarray:
-    """(..., 2) points through a (2, 3) affine map, float32."""
+    """Apply an affine map (2, 3) to points (..., 2) -> float32."""
     return (points @ matrix[:, :2].T + matrix[:, 2]).astype(np.float32)
 
 
-def image_to_tensor(image: np.ndarray) -> torch.Tensor:
-    """RGB uint8 (h, w, 3) -> float32 (3, h, w) from -1 to 1; both networks see pictures this way."""
-    return torch.from_numpy(np.array(image)).permute(2, 0, 1).float() / 127.5 - 1.0
+def image_to_input(image: np.ndarray) -> np.ndarray:
+    """Network input of an image: RGB uint8 (h, w, 3) -> float32 (3, h, w) from -1 to 1; also (n, h, w, 3) at once."""
+    return np.ascontiguousarray(np.moveaxis(image, -1, -3), np.float32) / np.float32(127.5) - np.float32(1)

@@ -1,29 +1,34 @@
-"""Landmarks to heatmaps and back. Points are in heatmap cells: the centre of the top-left cell
-is (0, 0). `image_to_cells` and `cells_to_image` go between cells and input pixels."""
+"""Landmarks to heatmaps and back, in NumPy.
+
+Points are in heatmap cells: the centre of the top-left cell is (0, 0). `image_to_cells` and `cells_to_image` convert
+between cells and input pixels. Training uses the same formulas on PyTorch tensors (`training/heatmap_tensors.py`).
+
+The tails of Gaussians are too small for float32. That is no error, also where the program makes NumPy raise one.
+"""
 
 import numpy as np
-import torch
-from torch import Tensor
 
-SIGMA = 1.25  # of the Gaussians that networks are trained to draw, in cells
+SIGMA = 1.25  # standard deviation in cells of the Gaussians that the networks are trained to predict
+STRIDE = 4  # input pixels per heatmap cell
 DECODERS = ("argmax", "quarter", "expectation", "soft_argmax", "gaussian", "dark")
 
 
-def image_to_cells(points: Tensor, stride: int) -> Tensor:
-    """Input pixels to heatmap cells, keeping pixel centres right: (x + 0.5) / stride - 0.5."""
+def image_to_cells(points: np.ndarray, stride: int = STRIDE) -> np.ndarray:
+    """Convert input pixels to heatmap cells, aligned at pixel centres: (x + 0.5) / stride - 0.5."""
     return (points + 0.5) / stride - 0.5
 
 
-def cells_to_image(points: Tensor, stride: int) -> Tensor:
-    """Heatmap cells to input pixels; the inverse of `image_to_cells`."""
+def cells_to_image(points: np.ndarray, stride: int = STRIDE) -> np.ndarray:
+    """Convert heatmap cells to input pixels; the inverse of `image_to_cells`."""
     return (points + 0.5) * stride - 0.5
 
 
-def points_to_heatmaps(points: Tensor, size: int, sigma: float = SIGMA) -> Tensor:
-    """Draw one Gaussian with peak value 1 per point, at its exact sub-cell place.
+@np.errstate(under="ignore")
+def points_to_heatmaps(points: np.ndarray, size: int, sigma: float = SIGMA) -> np.ndarray:
+    """Draw one Gaussian with peak value 1 per point, at its exact sub-cell position.
 
     Args:
-        points: (..., 2) x, y in cells. A point outside the map leaves only the tail that reaches in.
+        points: (..., 2) x, y in cells. Of a point outside the map only the tail inside it is drawn.
         size: height and width of the maps in cells.
         sigma: standard deviation in cells.
 
@@ -33,58 +38,67 @@ def points_to_heatmaps(points: Tensor, size: int, sigma: float = SIGMA) -> Tenso
     Raises:
         ValueError: points of another shape, or not finite.
     """
-    points = points.float() if isinstance(points, Tensor) else torch.from_numpy(np.asarray(points, np.float32))
+    points = np.asarray(points, np.float32)
     if points.ndim < 1 or points.shape[-1] != 2:
-        raise ValueError(f"points of shape {tuple(points.shape)}: expected (..., 2) with x and y last")
-    if not torch.isfinite(points).all():
-        raise ValueError("points hold NaN or infinity: leave unlabelled points out before drawing")
-    cells = torch.arange(size, dtype=torch.float32, device=points.device)
-    x = torch.exp(-((cells - points[..., 0:1]) ** 2) / (2 * sigma**2))
-    y = torch.exp(-((cells - points[..., 1:2]) ** 2) / (2 * sigma**2))
+        raise ValueError(f"points of shape {points.shape}: expected (..., 2) with x and y last")
+    if not np.isfinite(points).all():
+        raise ValueError("points hold NaN or infinity: remove unlabelled points before drawing")
+    cells = np.arange(size, dtype=np.float32)
+    x = np.exp(-((cells - points[..., 0:1]) ** 2) / (2 * sigma**2))
+    y = np.exp(-((cells - points[..., 1:2]) ** 2) / (2 * sigma**2))
     return y[..., :, None] * x[..., None, :]
 
 
-def heatmap_confidence(heatmaps: Tensor, points: Tensor) -> Tensor:
-    """How sure a heatmap is of its landmark: its cosine similarity to the Gaussian drawn at the point found in it.
+@np.errstate(under="ignore")
+def heatmap_confidence(heatmaps: np.ndarray, points: np.ndarray) -> np.ndarray:
+    """Confidence of each landmark: cosine similarity of its heatmap and the Gaussian drawn at the decoded point.
 
-    A map that is wide, has a second hill or nothing in it is not alike what the network was trained to draw. The
-    height does not matter, so it means the same for heatmaps and for distributions over cells.
+    A map that is wide, empty or has a second peak differs from the Gaussian that the network was trained to predict.
+    The similarity does not depend on the height of the peak, so it means the same for heatmaps and for distributions
+    over cells.
 
     Args:
-        heatmaps: (..., h, h), as `heatmaps_to_points` takes them. points: (..., 2), what it gave, in cells.
+        heatmaps: (..., h, h), as for `heatmaps_to_points`. points: (..., 2) in cells, as decoded from them.
 
     Returns:
         (...), from 0 to 1.
     """
-    maps, drawn = heatmaps.float().flatten(-2), points_to_heatmaps(points, heatmaps.shape[-1]).flatten(-2)
-    return torch.cosine_similarity(maps, drawn, dim=-1).clamp(0, 1)
+    maps = heatmaps.astype(np.float32, copy=False)
+    drawn = points_to_heatmaps(points, maps.shape[-1])
+    norms = np.sqrt((maps**2).sum((-2, -1))), np.sqrt((drawn**2).sum((-2, -1)))
+    product = (maps * drawn).sum((-2, -1))
+    return (product / np.maximum(norms[0], 1e-8) / np.maximum(norms[1], 1e-8)).clip(0, 1)
 
 
-def spatial_softmax(maps: Tensor) -> Tensor:
-    """(..., h, w) of any values -> the same, positive, each map with sum 1."""
-    return maps.flatten(-2).softmax(-1).unflatten(-1, maps.shape[-2:])
+@np.errstate(under="ignore")
+def spatial_softmax(maps: np.ndarray) -> np.ndarray:
+    """Softmax over the cells of each map: (..., h, w) -> the same shape, positive, each map with sum 1."""
+    exponentials = np.exp(maps - maps.max((-2, -1), keepdims=True))
+    return exponentials / exponentials.sum((-2, -1), keepdims=True)
 
 
-def expected_points(heatmaps: Tensor) -> Tensor:
-    """Mean place over all cells (soft-argmax), for maps (..., h, w) of sum 1 -> (..., 2) x, y in cells."""
+@np.errstate(under="ignore")
+def expected_points(heatmaps: np.ndarray) -> np.ndarray:
+    """Mean position over all cells (soft-argmax), for maps (..., h, w) of sum 1 -> (..., 2) x, y in cells."""
     h, w = heatmaps.shape[-2:]
-    x = heatmaps.sum(-2) @ torch.arange(w, dtype=heatmaps.dtype, device=heatmaps.device)
-    y = heatmaps.sum(-1) @ torch.arange(h, dtype=heatmaps.dtype, device=heatmaps.device)
-    return torch.stack([x, y], -1)
+    x = heatmaps.sum(-2) @ np.arange(w, dtype=heatmaps.dtype)
+    y = heatmaps.sum(-1) @ np.arange(h, dtype=heatmaps.dtype)
+    return np.stack([x, y], -1)
 
 
-def heatmaps_to_points(heatmaps: Tensor, method: str = "gaussian") -> Tensor:
-    """Where each heatmap peaks, with sub-cell accuracy.
+@np.errstate(under="ignore")
+def heatmaps_to_points(heatmaps: np.ndarray, method: str = "gaussian") -> np.ndarray:
+    """Position of each heatmap's peak, with sub-cell accuracy.
 
     Args:
         heatmaps: (..., h, w), at least 3 cells on each side.
         method: "argmax": the highest cell. "quarter": a quarter cell towards the higher
-            neighbour (Newell et al. 2016). "expectation": mean place over the 5 x 5 cells around
+            neighbour (Newell et al. 2016). "expectation": mean position over the 5 x 5 cells around
             the highest, weighted by their values. "soft_argmax": the same over all cells, for maps that
             are nearly zero elsewhere. "gaussian": the peak of the parabola through the logarithm of
             three cells on each axis, which is exact for a Gaussian. "dark": one Newton step on the
             logarithm with the full second derivative (DARK, Zhang et al. 2020, without its
-            smoothing); it also follows Gaussians that lie aslant.
+            smoothing); it also fits Gaussians whose axes are rotated.
 
     Returns:
         (..., 2) x, y in cells, float32.
@@ -95,67 +109,71 @@ def heatmaps_to_points(heatmaps: Tensor, method: str = "gaussian") -> Tensor:
     if method not in DECODERS:
         raise ValueError(f"method={method!r}: expected one of {', '.join(DECODERS)}")
     if heatmaps.ndim < 2 or min(heatmaps.shape[-2:]) < 3:
-        raise ValueError(f"heatmaps of shape {tuple(heatmaps.shape)}: expected (..., h, w), both at least 3")
-    if not torch.isfinite(heatmaps).all():
+        raise ValueError(f"heatmaps of shape {heatmaps.shape}: expected (..., h, w), both at least 3")
+    if not np.isfinite(heatmaps).all():
         raise ValueError("heatmaps hold NaN or infinity: the network that made them has diverged")
     *lead, h, w = heatmaps.shape
-    maps = heatmaps.reshape(-1, h, w).float()
-    best = maps.flatten(1).argmax(1)
-    x, y = best % w, best // w
+    maps = heatmaps.reshape(-1, h, w).astype(np.float32, copy=False)
+    y, x = np.divmod(maps.reshape(-1, h * w).argmax(1), w)
     if method == "argmax":
-        points = torch.stack([x, y], -1).float()
+        points = np.stack([x, y], -1)
     elif method == "expectation":
         points = _expectation(maps, x, y)
     elif method == "soft_argmax":
-        positive = maps.clamp(min=0)
-        points = expected_points(positive / positive.sum((1, 2), keepdim=True).clamp(min=1e-9))
+        positive = maps.clip(min=0)
+        points = expected_points(positive / positive.sum((1, 2), keepdims=True).clip(min=1e-9))
     elif method == "dark":
-        points = _newton_step(maps, x.clamp(1, w - 2), y.clamp(1, h - 2))
+        points = _newton_step(maps, x.clip(1, w - 2), y.clip(1, h - 2))
     else:
-        # The middle one of three cells: at the border the highest cell is the first or last of them.
-        cx, cy = x.clamp(1, w - 2), y.clamp(1, h - 2)
-        rows = torch.arange(len(maps), device=maps.device)
-        across = torch.stack([maps[rows, y, cx + d] for d in (-1, 0, 1)])
-        down = torch.stack([maps[rows, cy + d, x] for d in (-1, 0, 1)])
-        if method == "gaussian":
-            points = torch.stack([cx + _log_parabola(across), cy + _log_parabola(down)], -1)
-        else:
-            quarter = [0.25 * torch.sign(three[2] - three[0]) for three in (across, down)]
-            # At the border itself there is no cell on the other side to compare with.
-            inside = torch.stack([cx == x, cy == y], -1)
-            points = torch.stack([x, y], -1) + torch.stack(quarter, -1) * inside
-    return points.reshape(*lead, 2)
+        points = _refine_by_axis(maps, x, y, method)
+    return points.astype(np.float32, copy=False).reshape(*lead, 2)
 
 
-def _log_parabola(three: Tensor) -> Tensor:
+def _refine_by_axis(maps: np.ndarray, x: np.ndarray, y: np.ndarray, method: str) -> np.ndarray:
+    """ "gaussian" and "quarter" of `heatmaps_to_points`, for maps (n, h, w) whose highest cells are x, y (n,)."""
+    h, w = maps.shape[1:]
+    # The middle one of three cells: at the border the highest cell is the first or last of them.
+    cx, cy = x.clip(1, w - 2), y.clip(1, h - 2)
+    rows = np.arange(len(maps))
+    across = np.stack([maps[rows, y, cx + d] for d in (-1, 0, 1)])
+    down = np.stack([maps[rows, cy + d, x] for d in (-1, 0, 1)])
+    if method == "gaussian":
+        return np.stack(
+            [cx.astype(np.float32) + _log_parabola(across), cy.astype(np.float32) + _log_parabola(down)], -1
+        )
+    quarter = np.stack([0.25 * np.sign(three[2] - three[0]) for three in (across, down)], -1)
+    # At the border itself there is no cell on the other side to compare with.
+    inside = np.stack([cx == x, cy == y], -1)
+    return np.stack([x, y], -1).astype(np.float32) + quarter * inside
+
+
+def _log_parabola(three: np.ndarray) -> np.ndarray:
     """(3, n) neighbouring values -> (n,) offset of the peak from the middle cell, within 1.5."""
-    left, middle, right = three.clamp(min=1e-6).log()
+    left, middle, right = np.log(three.clip(min=1e-6))
     curvature = left - 2 * middle + right
-    offset = 0.5 * (left - right) / torch.where(curvature < -1e-6, curvature, -torch.inf)
-    return offset.clamp(-1.5, 1.5)
+    offset = 0.5 * (left - right) / np.where(curvature < -1e-6, curvature, np.float32(-np.inf))
+    return offset.clip(-1.5, 1.5)
 
 
-def _newton_step(maps: Tensor, x: Tensor, y: Tensor) -> Tensor:
+def _newton_step(maps: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """Peak of the quadratic through the logarithm of the 3 x 3 cells around (x, y), each (n,) -> (n, 2)."""
-    rows = torch.arange(len(maps), device=maps.device)
-    around = [[maps[rows, y + j, x + i].clamp(min=1e-6).log() for i in (-1, 0, 1)] for j in (-1, 0, 1)]
+    rows = np.arange(len(maps))
+    around = [[np.log(maps[rows, y + j, x + i].clip(min=1e-6)) for i in (-1, 0, 1)] for j in (-1, 0, 1)]
     (top_left, top, top_right), (left, middle, right), (low_left, low, low_right) = around
-    slope = torch.stack([(right - left) / 2, (low - top) / 2], -1)
+    dx, dy = (right - left) / 2, (low - top) / 2
     xx, yy = left - 2 * middle + right, top - 2 * middle + low
     xy = (low_right - low_left - top_right + top_left) / 4
     determinant = xx * yy - xy**2
     peaked = (xx < -1e-6) & (yy < -1e-6) & (determinant > 1e-9)
-    step = torch.stack([xy * slope[:, 1] - yy * slope[:, 0], xy * slope[:, 0] - xx * slope[:, 1]], -1)
-    step = step / torch.where(peaked, determinant, torch.inf)[:, None]
-    return torch.stack([x, y], -1) + step.clamp(-1.5, 1.5)
+    step = np.stack([xy * dy - yy * dx, xy * dx - xx * dy], -1)
+    step = step / np.where(peaked, determinant, np.float32(np.inf))[:, None]
+    return np.stack([x, y], -1).astype(np.float32) + step.clip(-1.5, 1.5)
 
 
-def _expectation(maps: Tensor, x: Tensor, y: Tensor, radius: int = 2) -> Tensor:
+def _expectation(maps: np.ndarray, x: np.ndarray, y: np.ndarray, radius: int = 2) -> np.ndarray:
+    """Mean position (n, 2) of the cells within `radius` of (x, y), each (n,), weighted by their values."""
     h, w = maps.shape[-2:]
-    near_x = (torch.arange(w, device=maps.device) - x[:, None]).abs() <= radius
-    near_y = (torch.arange(h, device=maps.device) - y[:, None]).abs() <= radius
-    weights = maps.clamp(min=1e-9) * near_y[:, :, None] * near_x[:, None, :]
-    weights = weights / weights.sum((1, 2), keepdim=True)
-    columns = torch.arange(w, dtype=torch.float32, device=maps.device)
-    rows = torch.arange(h, dtype=torch.float32, device=maps.device)
-    return torch.stack([(weights.sum(1) * columns).sum(1), (weights.sum(2) * rows).sum(1)], -1)
+    near_x = np.abs(np.arange(w) - x[:, None]) <= radius
+    near_y = np.abs(np.arange(h) - y[:, None]) <= radius
+    weights = maps.clip(min=1e-9) * near_y[:, :, None] * near_x[:, None, :]
+    return expected_points(weights / weights.sum((1, 2), keepdims=True))

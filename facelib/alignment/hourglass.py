@@ -5,9 +5,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from facelib.alignment.heatmaps import STRIDE
+
 
 def conv_bn_relu(inputs: int, outputs: int, kernel: int, stride: int = 1) -> nn.Sequential:
-    """Convolution that keeps the size (up to the stride), batch norm, ReLU."""
+    """Convolution with "same" padding, batch norm, ReLU."""
     conv = nn.Conv2d(inputs, outputs, kernel, stride, padding=kernel // 2, bias=False)
     return nn.Sequential(conv, nn.BatchNorm2d(outputs), nn.ReLU(inplace=True))
 
@@ -40,7 +42,7 @@ class Residual(nn.Module):
 
 
 class Hourglass(nn.Module):
-    """One hourglass: pool down `depth` times, come back up, add the skip branch at each size.
+    """One hourglass: max-pool `depth` times, upsample as often, add the skip branch at each resolution.
 
     ::
 
@@ -48,7 +50,7 @@ class Hourglass(nn.Module):
               │ max-pool 2                                        │ nearest, x 2
            Residual ── Hourglass(depth - 1), or Residual ── Residual    at (h / 2, w / 2)
 
-    Height and width have to be divisible by 2 ** depth.
+    Height and width must be divisible by 2 ** depth.
     """
 
     def __init__(self, depth: int, channels: int):
@@ -65,7 +67,7 @@ class Hourglass(nn.Module):
 
 
 class StackedHourglass(nn.Module):
-    """Hourglasses in a row, each predicting all heatmaps and handing them to the next.
+    """Hourglasses in sequence; each predicts all heatmaps and passes them to the next.
 
     ::
 
@@ -75,17 +77,15 @@ class StackedHourglass(nn.Module):
                       1x1(features) = this stack's heatmaps           -> (n, p, s/4, s/4)
                       next input = input + 1x1(features) + 1x1(heatmaps)
 
-    `forward` gives the heatmaps of all stacks, (stacks, n, points, s/4, s/4): the training loss
-    is the sum over the stacks (intermediate supervision); the last one is the prediction.
+    `forward` returns the heatmaps of all stacks, (stacks, n, points, s/4, s/4): the training loss
+    is the sum over the stacks (intermediate supervision); the last stack is the prediction.
 
     Args:
         points: number of landmarks.
         stacks: number of hourglasses.
-        channels: width of the features; divisible by 4.
-        depth: how often an hourglass halves its input; s / 4 must be divisible by 2 ** depth.
+        channels: number of feature channels; divisible by 4.
+        depth: number of times an hourglass halves its input; s / 4 must be divisible by 2 ** depth.
     """
-
-    STRIDE = 4  # input pixels per heatmap cell
 
     def __init__(self, points: int = 5, stacks: int = 2, channels: int = 96, depth: int = 3):
         super().__init__()
@@ -95,7 +95,7 @@ class StackedHourglass(nn.Module):
                 "at least 1 and channels divisible by 4"
             )
         self.arguments = dict(points=points, stacks=stacks, channels=channels, depth=depth)
-        self.multiple = self.STRIDE * 2**depth
+        self.multiple = STRIDE * 2**depth
         self.stem = nn.Sequential(
             conv_bn_relu(3, channels // 4, 7, stride=2),
             Residual(channels // 4, channels // 2),

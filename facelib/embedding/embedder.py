@@ -1,31 +1,37 @@
-"""Aligned face to unit vector: an ImageNet backbone and a small head; one network, or several as an ensemble."""
+"""From aligned faces to embeddings: one trained network or an ensemble; other embedders by name."""
 
+from __future__ import annotations
+
+import functools
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
-from torch import nn
 
 from facelib.alignment.align import METHODS, SIZE
-from facelib.embedding.dlib import DlibEmbedder, load_dlib_embedder
-from facelib.embedding.insightface import PACKAGES as PACKAGES_OF_INSIGHTFACE
-from facelib.embedding.insightface import InsightfaceEmbedder, load_insightface_embedder
-from facelib.embedding.network import EmbeddingNetwork, as_tensor, faces_to_tensor
+from facelib.embedding.inputs import check_aligned, faces_to_input
 from facelib.runtime.batching import batches, forbid_fork
 from facelib.runtime.manifest import (
+    check_architecture,
     embedder_networks,
     embedder_uses_flip,
     make_model_id,
+    manifest_value,
     named_embedders,
     read_preprocessing,
+    weights_entry,
 )
-from facelib.runtime.onnx import OnnxNetwork, onnx_network
-from facelib.runtime.weights import load_weights
+from facelib.runtime.networks import Network, as_network, open_network
+from facelib.runtime.onnx import import_onnxruntime
+from facelib.runtime.torch_runner import require_torch
 
-# What a manifest may ask of the pictures: field -> what can be obeyed.
-PREPROCESSING = {
+if TYPE_CHECKING:
+    from facelib.embedding.dlib import DlibEmbedder
+    from facelib.embedding.insightface import InsightfaceEmbedder
+
+# Preprocessing that a manifest may prescribe: field -> supported values.
+PREPROCESSING: dict[str, range | tuple] = {
     "input_size": range(32, 1025),
     "alignment": METHODS,
     "range": ([-1, 1],),
@@ -33,32 +39,41 @@ PREPROCESSING = {
 }
 
 
-@dataclass(frozen=True)
 class TrainedNetwork:
-    """A network in evaluation mode, and the side in pixels of the pictures that it was trained on; what runs it, where
-    that is not PyTorch."""
+    """A network and the size of its input.
 
-    model: nn.Module
-    input_size: int = SIZE
-    onnx: OnnxNetwork | None = None
+    Args:
+        network: a `Network`, or a PyTorch module such as `EmbeddingNetwork`: images (n, 3, s, s) -> (n, d).
+        input_size: side s of the images in pixels.
+    """
+
+    def __init__(self, network: Any, input_size: int = SIZE):
+        self.network: Network = as_network(network)
+        self.input_size = input_size
 
     @property
+    def model(self) -> Any:
+        """The PyTorch module. Raises RuntimeError where the network runs in ONNX Runtime."""
+        return self.network.model  # type: ignore[attr-defined]
+
+    @functools.cached_property
     def size(self) -> int:
-        """Numbers in its vectors."""
-        return self.model.size
+        """Number of dimensions of its embeddings."""
+        return self.network(np.zeros((1, 3, self.input_size, self.input_size), np.float32)).shape[1]
 
 
 class NetworkEmbedder:
-    """One trained network, or an ensemble of several, and what is needed to use it. Made by `load_embedder`.
+    """One trained network, or an ensemble of several, with its preprocessing. Made by `load_embedder`.
 
-    The vector of an ensemble is the vectors of its networks one after the other, so that a cosine is the mean of
-    theirs. Networks that were trained apart do not err on the same pairs of photos, and the mean errs less.
+    The embedding of an ensemble is the concatenation of its networks' embeddings, so that its cosine is the mean of
+    their cosines. Networks that were trained independently make different errors, and the mean makes fewer.
 
     Args:
         networks: one or more.
-        flip: add the vectors of a face and of its mirror image; more exact, twice as slow.
-        alignment: how faces have to be aligned for it, see `align_faces`.
-        model_id: which embeddings these are: only those of one model_id are compared.
+        batch_size: faces that go through a network together.
+        flip: add the embeddings of a face and of its mirror image; more accurate, twice as slow.
+        alignment: method of `align_faces` with which the networks were trained.
+        model_id: identifies the embeddings: only those with the same model_id can be compared.
     """
 
     def __init__(
@@ -69,77 +84,120 @@ class NetworkEmbedder:
         alignment: str = "five_points",
         model_id: str = "unknown",
     ):
-        self.model_id = model_id
         self.networks = [networks] if isinstance(networks, TrainedNetwork) else list(networks)
-        for network in self.networks:
-            network.model.eval()
-        self.batch_size, self.flip, self.alignment = batch_size, flip, alignment
-        self.crop_mode = alignment  # how datasets cut faces for it, as `CROP_MODES` names it
+        self.batch_size, self.flip = batch_size, flip
+        self.alignment = alignment
+        self.crop_mode = alignment  # how data sets crop faces for it, a key of `CROP_MODES`
+        self.model_id = model_id
 
     def embed(self, aligned: np.ndarray) -> np.ndarray:
-        """Aligned faces (n, 112, 112, 3) RGB uint8 -> vectors (n, d) float32 of length 1.
+        """Aligned faces (n, 112, 112, 3) RGB uint8 -> embeddings (n, d) float32 of unit length.
 
         Raises:
-            ValueError: faces of another size or type. RuntimeError: in a forked process, see `forbid_fork`.
+            ValueError: faces of another size or type.
+            ForkError: in a forked process, see `forbid_fork`.
         """
         forbid_fork()
-        vectors = [self._embed(network, aligned) for network in self.networks]
-        return np.concatenate(vectors, axis=1) / np.float32(len(vectors) ** 0.5)
+        check_aligned(aligned)
+        embeddings = [self._embed(network, aligned) for network in self.networks]
+        return np.concatenate(embeddings, axis=1) / np.float32(len(embeddings) ** 0.5)
 
-    @torch.inference_mode()
-    def _embed(self, network: TrainedNetwork, aligned: np.ndarray) -> np.ndarray:
-        device = next(network.model.parameters()).device
-        vectors = []
-        run = network.onnx or network.model
-        for part in batches(len(aligned), self.batch_size, few_sizes=network.onnx is None):
-            batch = faces_to_tensor(as_tensor(aligned[part]).to(device), network.input_size)
-            with torch.autocast(device.type, enabled=False):  # whatever the caller computes in
-                vector = run(batch)
-                if self.flip:
-                    vector = vector + run(batch.flip(3))
-            vectors.append(nn.functional.normalize(vector.float()).cpu().numpy())
-        return np.concatenate(vectors) if vectors else np.zeros((0, network.size), np.float32)
+    @np.errstate(under="ignore")  # no error, also where the program makes NumPy raise one
+    def _embed(self, trained: TrainedNetwork, aligned: np.ndarray) -> np.ndarray:
+        """Embeddings (n, d) float32 of unit length by one network."""
+        parts = []
+        for part in batches(len(aligned), self.batch_size, trained.network.few_sizes):
+            images = faces_to_input(aligned[part], trained.input_size)
+            embeddings = trained.network(images)
+            if self.flip:
+                embeddings = embeddings + trained.network(images[..., ::-1])
+            lengths = np.linalg.norm(embeddings, axis=1, keepdims=True)
+            parts.append(embeddings / np.maximum(lengths, np.float32(1e-12)))
+        return np.concatenate(parts) if parts else np.zeros((0, trained.size), np.float32)
 
 
 def load_embedder(
     weights: str | Path | Sequence[str | Path] | None = None,
-    device: str | None = None,
+    device: Any = None,
     batch_size: int = 32,
     flip: bool | None = None,
-    runtime: str = "torch",
+    runtime: str = "auto",
 ) -> NetworkEmbedder | DlibEmbedder | InsightfaceEmbedder:
-    """A trained embedder.
+    """Load a trained embedder.
 
     Args:
-        weights: None: the shipped one for use; another one by its name in the manifest of the shipped weights; a file
-            listed in the manifest beside it, or several for an ensemble; "dlib": dlib's network, see `DlibEmbedder`;
-            one of insightface's packages, such as "buffalo_sc", or an ONNX file of one, see `InsightfaceEmbedder`.
-        flip: average each face with its mirror image; None: as the manifest says of a name, else not (of dlib's, yes).
-        runtime: "torch", "onnx" (ONNX Runtime, on a CPU in less than half of the time, see `OnnxNetwork`), or "auto":
-            the quicker one for the device. Of our own networks only.
+        weights: None: the default; "arcface", "triplet" or another name of the shipped manifest; a .pt file that the
+            manifest beside it lists, or several for an ensemble; "dlib", see `DlibEmbedder`; a package of insightface,
+            such as "buffalo_sc", or an ONNX file of one, see `InsightfaceEmbedder`.
+        device: see `resolve_device`; with PyTorch `select_torch_device`.
+        batch_size: faces that go through a network together.
+        flip: average each face with its mirror image; None: what the manifest says of a named embedder, else False
+            ("dlib": True).
+        runtime: "auto" and "onnx": ONNX Runtime, with the .onnx file beside the weights; "auto" uses PyTorch for
+            weights without one. "torch": PyTorch. "dlib" is always run by PyTorch, insightface by ONNX Runtime.
 
     Raises:
-        FileNotFoundError, ValueError: see `load_weights`; ValueError also for pictures that the manifest describes
-            otherwise than this code makes them, for networks that want differently aligned faces, and an unknown
-            runtime.
+        FileNotFoundError, WeightsError: see `open_network`; WeightsError also for preprocessing that is not supported.
+        RuntimeError: PyTorch is needed and not installed.
+        ValueError: networks of an ensemble that want different alignments, an unknown runtime, or a device that is
+            not available.
     """
-    if weights == "dlib":
-        return load_dlib_embedder(device, batch_size, flip is not False)
-    if isinstance(weights, str | Path) and (str(weights) in PACKAGES_OF_INSIGHTFACE or str(weights).endswith(".onnx")):
-        return load_insightface_embedder(str(weights), device, batch_size)
     name = "default" if weights is None else weights
     if isinstance(name, str) and name in named_embedders():
-        weights, flip = embedder_networks(name=name), embedder_uses_flip(name=name) if flip is None else flip
-    elif isinstance(weights, str | Path):
-        weights = [weights]
-    networks, alignments, keys = [], [], []
-    for path in map(Path, weights):
-        model, entry = load_weights(path, EmbeddingNetwork, device)
-        fields = read_preprocessing(path, entry, PREPROCESSING)
-        onnx = onnx_network(model, fields["input_size"], runtime)
-        networks.append(TrainedNetwork(model, fields["input_size"], onnx))
-        alignments.append(fields["alignment"])
-        keys.append(entry["sha256"][:8])
+        paths = embedder_networks(name=name)
+        flip = embedder_uses_flip(name=name) if flip is None else flip
+    elif isinstance(name, str | Path):
+        if external := _load_external(str(name), device, batch_size, flip):
+            return external
+        paths = [Path(name)]
+    else:
+        paths = [Path(path) for path in name]
+    networks, alignments, hashes = [], [], []
+    for path in paths:
+        trained, alignment, digits = _load_network(path, device, runtime)
+        networks.append(trained)
+        alignments.append(alignment)
+        hashes.append(digits)
     if len(set(alignments)) != 1:
-        raise ValueError(f"{', '.join(map(str, weights))}: aligned as {alignments}, but an ensemble sees one picture")
-    return NetworkEmbedder(networks, batch_size, bool(flip), alignments[0], make_model_id(keys, bool(flip)))
+        raise ValueError(
+            f"{', '.join(map(str, paths))}: aligned by {', '.join(alignments)}, but the networks of an ensemble see "
+            "one aligned face"
+        )
+    return NetworkEmbedder(networks, batch_size, bool(flip), alignments[0], make_model_id(hashes, bool(flip)))
+
+
+def _load_external(
+    name: str, device: Any, batch_size: int, flip: bool | None
+) -> DlibEmbedder | InsightfaceEmbedder | None:
+    """dlib's or insightface's embedder; None for the name of a weights file."""
+    if name == "dlib":
+        require_torch('load_embedder("dlib")')
+        from facelib.embedding.dlib import load_dlib_embedder
+
+        return load_dlib_embedder(device, batch_size, flip is not False)
+    if name.endswith(".pt"):
+        return None
+    from facelib.embedding.insightface import PACKAGES, load_insightface_embedder
+
+    if name in PACKAGES or name.endswith(".onnx"):
+        import_onnxruntime()  # before the package insightface does, so that its telemetry is disabled
+        return load_insightface_embedder(name, device, batch_size)
+    return None
+
+
+def _load_network(path: Path, device: Any, runtime: str) -> tuple[TrainedNetwork, str, str]:
+    """A network, its alignment method, and the first eight digits of the hash of its weights."""
+    entry = weights_entry(path)
+    check_architecture(path, entry, "EmbeddingNetwork")
+    network = open_network(path, functools.partial(_load_module, path, device), device, runtime)
+    fields = read_preprocessing(path, entry, PREPROCESSING)
+    digits = manifest_value(path, entry, "sha256", among=str)[:8]
+    return TrainedNetwork(network, fields["input_size"]), fields["alignment"], digits
+
+
+def _load_module(path: Path, device: Any) -> Any:
+    """The embedding network as a PyTorch module."""
+    from facelib.embedding.network import EmbeddingNetwork
+    from facelib.runtime.weights import load_weights
+
+    return load_weights(path, EmbeddingNetwork, device)[0]

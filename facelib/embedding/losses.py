@@ -1,6 +1,4 @@
-"""The losses this repository teaches, all with one interface: `IdentityLoss`."""
-
-from collections.abc import Callable
+"""Identity losses for training an embedding network, all with one interface: `IdentityLoss`."""
 
 import torch
 import torch.nn.functional as F
@@ -8,10 +6,11 @@ from torch import Tensor, nn
 
 
 class IdentityLoss(nn.Module):
-    """What all losses share: embeddings and labels in, a number out. Give its parameters to the optimizer.
+    """Interface of all losses: embeddings and labels in, a scalar out. Its parameters are trained with the network's.
 
-    classes: people that it tells apart, 0 for a loss that compares photos with each other only.
-    samples_per_class: photos of one person that should lie together in a batch. has_margin: whether `forward` uses it.
+    classes: number of training identities; 0 for a loss that only compares the photos of a batch.
+    samples_per_class: photos of each identity that a batch should contain.
+    has_margin: whether `forward` uses its margin.
     """
 
     classes = 0
@@ -19,74 +18,78 @@ class IdentityLoss(nn.Module):
     has_margin = False
 
     def class_embeddings(self) -> Tensor:
-        """(classes, d): the direction in which the embeddings of each class should lie."""
+        """Unit class vectors (classes, d): the direction that the embeddings of each class should have."""
         return torch.zeros(0, 0)
 
     def init_class_centres(self, centres: Tensor) -> None:
-        """Begin with the mean embeddings (classes, d) of the people, where a network is trained on."""
+        """Initialise the class vectors with mean embeddings (classes, d), for fine-tuning."""
 
     def logits(self, embeddings: Tensor) -> Tensor:
-        """(n, d) -> (n, classes) without margin: those from which accuracy is read."""
+        """(n, d) -> (n, classes) without margin, for accuracy."""
         return embeddings.new_zeros(len(embeddings), self.classes)
 
     def forward(self, embeddings: Tensor, labels: Tensor, margin: float = 0.0) -> Tensor:
-        """(n, d) embeddings, (n,) labels -> scalar; a loss without a margin does not use it."""
+        """(n, d) embeddings, (n,) labels -> scalar; a loss without a margin ignores it."""
         raise NotImplementedError
 
 
 class MarginLoss(IdentityLoss):
-    """Softmax over cosines with a margin for the labelled class; the children say what the margin is.
+    """Softmax cross-entropy over cosines, with a margin for the labelled class; subclasses define the margin.
 
-    Holds `sub_centres` vectors per class. The logits are
-    `scale * cos(t)`, with the angle t between an embedding and the nearest vector of a class; for the
-    labelled class the child's `target` takes the place of `cos(t)`. The margin is an argument of
-    `forward`, because learning starts better from 0: raise it with `margin_schedule`.
+    The logits are `scale * cos(t)`, with the angle t between an embedding and a class vector; for the labelled class
+    the subclass's `target` replaces `cos(t)`. The margin is an argument of `forward`, because training converges
+    better when it starts at 0: raise it with `margin_schedule`.
 
     Args:
-        sub_centres: vectors per class; more than one lets wrong labels gather around a vector of their own
-            (Deng et al. 2020, "Sub-center ArcFace").
-        groups: (classes,) int; `group_loss_weight` of the loss compares a photo only with classes of its own group. With
-            the source of each person as group, it does not pay to tell sources apart.
+        embedding_size: dimensions of the embeddings. classes: number of identities.
+        scale: factor of the cosines, the inverse temperature of the softmax.
+        groups: (classes,) int, e.g. the source of each identity; None: no groups.
+        group_loss_weight: weight of the loss in which a photo is compared only with the classes of its own group; the
+            rest is the weight of the usual loss. With sources as groups, the network gains nothing from telling
+            sources apart.
 
     Raises (in `forward`):
         ValueError: a label outside the classes.
     """
 
     has_margin = True
-    group_loss_weight = 1.0
+    groups: Tensor | None
 
     def __init__(
-        self, embedding_size: int, classes: int, scale: float = 32.0, sub_centres: int = 1, groups: Tensor | None = None
+        self,
+        embedding_size: int,
+        classes: int,
+        scale: float = 32.0,
+        groups: Tensor | None = None,
+        group_loss_weight: float = 1.0,
     ):
         super().__init__()
         self.scale, self.classes = scale, classes
+        self.group_loss_weight = group_loss_weight
         self.register_buffer("groups", groups)
-        self.weight = nn.Parameter(torch.empty(classes * sub_centres, embedding_size))
+        self.weight = nn.Parameter(torch.empty(classes, embedding_size))
         nn.init.xavier_normal_(self.weight)
 
     def class_embeddings(self) -> Tensor:
-        """(classes, d), of length 1; of several sub-centres their mean."""
-        return F.normalize(F.normalize(self.weight).view(self.classes, -1, self.weight.shape[1]).mean(1))
+        """Unit class vectors (classes, d)."""
+        return F.normalize(self.weight)
 
     @torch.no_grad()
     def init_class_centres(self, centres: Tensor) -> None:
-        """As `IdentityLoss.init_class_centres`."""
-        self.weight.copy_(F.normalize(centres).repeat_interleave(len(self.weight) // self.classes, 0))
-        if len(self.weight) > self.classes:
-            self.weight.add_(0.01 * torch.randn_like(self.weight))  # vectors of one class must differ to part
+        """See `IdentityLoss.init_class_centres`."""
+        self.weight.copy_(F.normalize(centres))
 
     def cosines(self, embeddings: Tensor) -> Tensor:
         """(n, d) -> (n, classes) cosines, in float32 also under autocast."""
         with torch.autocast(embeddings.device.type, enabled=False):
-            cosines = F.linear(F.normalize(embeddings.float()), F.normalize(self.weight.float()))
-        return cosines.view(len(cosines), self.classes, -1).amax(2)
+            return F.linear(F.normalize(embeddings.float()), F.normalize(self.weight.float()))
 
     def logits(self, embeddings: Tensor) -> Tensor:
-        """As `IdentityLoss.logits`."""
+        """See `IdentityLoss.logits`."""
         return self.scale * self.cosines(embeddings)
 
     def target(self, cosines: Tensor, margin: float, embeddings: Tensor) -> Tensor:
-        """(n, 1) cosines of the labelled classes -> (n, 1), made harder by the margin."""
+        """Cosines (n, 1) of the labelled classes -> (n, 1), reduced by the margin."""
         raise NotImplementedError
 
     def forward(self, embeddings: Tensor, labels: Tensor, margin: float = 0.0) -> Tensor:
@@ -94,14 +97,16 @@ class MarginLoss(IdentityLoss):
         cosines = self.cosines(embeddings)
         if labels.numel() and not (labels.min() >= 0 and labels.max() < self.classes):
             raise ValueError(f"labels from {labels.min()} to {labels.max()} do not fit {self.classes} classes")
-        # Away from +-1, where the gradient of the angle is infinite.
+        # Clamped, because the gradient of the angle is infinite at +-1.
         target = cosines.gather(1, labels[:, None]).clamp(-1 + 1e-6, 1 - 1e-6)
         logits = self.scale * cosines.scatter(1, labels[:, None], self.target(target, margin, embeddings))
         if self.groups is None:
             return F.cross_entropy(logits, labels)
         within = logits.masked_fill(self.groups[labels][:, None] != self.groups, -torch.inf)
-        inside, outside = self.group_loss_weight, 1 - self.group_loss_weight
-        return inside * F.cross_entropy(within, labels) + (outside * F.cross_entropy(logits, labels) if outside else 0)
+        loss = self.group_loss_weight * F.cross_entropy(within, labels)
+        if self.group_loss_weight < 1:
+            loss = loss + (1 - self.group_loss_weight) * F.cross_entropy(logits, labels)
+        return loss
 
 
 class ArcFace(MarginLoss):
@@ -119,11 +124,14 @@ class CosFace(MarginLoss):
 
 
 class AdaFace(MarginLoss):
-    """A margin that depends on the length of the embedding, taken for the photo's quality (Kim et al. 2022).
+    """A margin that depends on the norm of the embedding, a proxy of image quality (Kim et al. 2022, "AdaFace").
 
-    Long vectors (clear photos) get a cosine margin, short ones (blurred) an angular margin that asks
-    less of them. Lengths are compared with their running mean and deviation.
+    Embeddings with a large norm (sharp photos) get a cosine margin, those with a small norm (blurred photos) an
+    angular margin with a smaller gradient. Norms are compared with their running mean and standard deviation.
     """
+
+    length_mean: Tensor
+    length_std: Tensor
 
     def __init__(self, *arguments, **options):
         super().__init__(*arguments, **options)
@@ -143,11 +151,11 @@ class AdaFace(MarginLoss):
 def triplet_loss(embeddings: Tensor, labels: Tensor, margin: float = 0.2) -> Tensor:
     """Mean over all genuine pairs of max(0, d(a, p)^2 - d(a, n)^2 + margin) (Schroff et al. 2015, "FaceNet").
 
-    The negative n of a pair is semi-hard: the nearest that is farther from the anchor than the positive,
-    or where there is none, the farthest. The batch has to hold several photos per person.
+    The negative n of a pair is semi-hard: the nearest one that is farther from the anchor than the positive,
+    or, where there is none, the farthest. A batch must contain several photos per identity.
 
     Args:
-        embeddings: (n, d) of any length; labels: (n,).
+        embeddings: (n, d), not necessarily normalised. labels: (n,).
     """
     with torch.autocast(embeddings.device.type, enabled=False):
         unit = F.normalize(embeddings.float())
@@ -164,7 +172,7 @@ def triplet_loss(embeddings: Tensor, labels: Tensor, margin: float = 0.2) -> Ten
 
 
 class Triplet(IdentityLoss):
-    """`triplet_loss` as a module; it knows no classes and so has no logits."""
+    """`triplet_loss` as a module; it has no classes and no logits."""
 
     samples_per_class = 4
 
@@ -173,28 +181,31 @@ class Triplet(IdentityLoss):
         self.triplet_margin = triplet_margin
 
     def forward(self, embeddings: Tensor, labels: Tensor, margin: float = 0.0) -> Tensor:
-        """(n, d) embeddings, (n,) labels -> scalar; `margin` is not used."""
+        """(n, d) embeddings, (n,) labels -> scalar; `margin` is ignored."""
         return triplet_loss(embeddings, labels, self.triplet_margin)
 
 
 class ArcFaceTriplet(ArcFace):
-    """ArcFace plus `triplet_loss_weight` times the triplet loss of the same batch."""
+    """ArcFace plus `triplet_loss_weight` times the triplet loss of the same batch.
+
+    Args:
+        triplet_loss_weight, triplet_margin: of `triplet_loss`; the others: see `MarginLoss`.
+    """
 
     samples_per_class = 4
-    triplet_loss_weight = 5.0
+
+    def __init__(self, *arguments, triplet_loss_weight: float = 5.0, triplet_margin: float = 0.2, **options):
+        super().__init__(*arguments, **options)
+        self.triplet_loss_weight, self.triplet_margin = triplet_loss_weight, triplet_margin
 
     def forward(self, embeddings: Tensor, labels: Tensor, margin: float = 0.0) -> Tensor:
-        mixed = self.triplet_loss_weight * triplet_loss(embeddings, labels)
-        return super().forward(embeddings, labels, margin) + mixed
-
-
-def margin_schedule(progress: float, margin: float, start: float = 0.1, end: float = 0.5, before: float = 0.0) -> float:
-    """`before` until `start` of the run, then in a straight line to `margin` at `end`."""
-    return before + (margin - before) * min(max((progress - start) / (end - start), 0.0), 1.0)
+        """(n, d) embeddings, (n,) labels -> scalar; `margin` is that of ArcFace."""
+        triplets = self.triplet_loss_weight * triplet_loss(embeddings, labels, self.triplet_margin)
+        return super().forward(embeddings, labels, margin) + triplets
 
 
 class CrossEntropy(IdentityLoss):
-    """The baseline: a linear classifier on the embedding."""
+    """The baseline: a linear classifier on the embedding with softmax cross-entropy."""
 
     def __init__(self, embedding_size: int, classes: int):
         super().__init__()
@@ -202,22 +213,40 @@ class CrossEntropy(IdentityLoss):
         self.linear = nn.Linear(embedding_size, classes)
 
     def class_embeddings(self) -> Tensor:
-        """(classes, d), of length 1."""
+        """Unit class vectors (classes, d)."""
         return F.normalize(self.linear.weight)
 
     @torch.no_grad()
     def init_class_centres(self, centres: Tensor) -> None:
-        """As `IdentityLoss.init_class_centres`; of length 2, which gives cosines of the embeddings a factor of about 32."""
+        """See `IdentityLoss.init_class_centres`; of length 2, so that the logits are about 32 times the cosines."""
         self.linear.weight.copy_(2 * F.normalize(centres))
         self.linear.bias.zero_()
 
     def logits(self, embeddings: Tensor) -> Tensor:
-        """As `IdentityLoss.logits`."""
+        """See `IdentityLoss.logits`."""
         return self.linear(embeddings)
 
     def forward(self, embeddings: Tensor, labels: Tensor, margin: float = 0.0) -> Tensor:
-        """(n, d) embeddings, (n,) labels -> scalar; `margin` is not used."""
+        """(n, d) embeddings, (n,) labels -> scalar; `margin` is ignored."""
         return F.cross_entropy(self.linear(embeddings).float(), labels)
+
+
+def margin_schedule(
+    progress: float, margin: float, initial: float = 0.0, start: float = 0.1, end: float = 0.5
+) -> float:
+    """Margin at a fraction of the run: `initial` until `start`, then linear to `margin` at `end`."""
+    return initial + (margin - initial) * min(max((progress - start) / (end - start), 0.0), 1.0)
+
+
+LOSSES: dict[str, type[IdentityLoss]] = {
+    "arcface": ArcFace,
+    "cosface": CosFace,
+    "adaface": AdaFace,
+    "cross_entropy": CrossEntropy,
+    "triplet": Triplet,
+    "arcface_triplet": ArcFaceTriplet,
+}
+MARGIN_LOSSES = tuple(name for name, kind in LOSSES.items() if issubclass(kind, MarginLoss))
 
 
 def make_loss(
@@ -227,31 +256,26 @@ def make_loss(
     scale: float = 32.0,
     groups: Tensor | None = None,
     group_loss_weight: float = 1.0,
+    triplet_loss_weight: float = 5.0,
+    triplet_margin: float = 0.2,
 ) -> IdentityLoss:
-    """The loss of a name in `LOSSES`; `groups`, `group_loss_weight`: see `MarginLoss`.
+    """The loss of a name in `LOSSES`; each takes the arguments that it has, see its class.
 
     Raises:
-        ValueError: unknown name, or groups for a loss without class vectors on a sphere.
+        ValueError: unknown name, or groups for a loss without class margins.
     """
     if name not in LOSSES:
         raise ValueError(f"loss {name!r}: expected one of {', '.join(LOSSES)}")
+    kind = LOSSES[name]
     if groups is not None and name not in MARGIN_LOSSES:
-        raise ValueError(f"within_source_weight: the loss {name} has no class margins to confine to a source")
-    loss = LOSSES[name](embedding_size, classes, scale, groups)
-    loss.group_loss_weight = group_loss_weight
-    return loss
-
-
-# name -> (embedding size, classes, scale, groups) -> loss
-LOSSES: dict[str, Callable[..., IdentityLoss]] = {
-    "arcface": lambda size, classes, scale, groups: ArcFace(size, classes, scale, 1, groups),
-    "cosface": lambda size, classes, scale, groups: CosFace(size, classes, scale, 1, groups),
-    "adaface": lambda size, classes, scale, groups: AdaFace(size, classes, scale, 1, groups),
-    "sub_centre": lambda size, classes, scale, groups: ArcFace(size, classes, scale, 3, groups),
-    "cross_entropy": lambda size, classes, scale, groups: CrossEntropy(size, classes),
-    "triplet": lambda size, classes, scale, groups: Triplet(),
-    "arcface_triplet": lambda size, classes, scale, groups: ArcFaceTriplet(size, classes, scale, 1, groups),
-}
-MARGIN_LOSSES = tuple(
-    name for name in LOSSES if name not in ("cross_entropy", "triplet")
-)  # those that can compare in groups
+        raise ValueError(f"within_source_weight: the loss {name} has no class margins to restrict to a source")
+    options: dict = {}
+    if kind is not Triplet:
+        options |= {"embedding_size": embedding_size, "classes": classes}
+    if issubclass(kind, MarginLoss):
+        options |= {"scale": scale, "groups": groups, "group_loss_weight": group_loss_weight}
+    if kind in (Triplet, ArcFaceTriplet):
+        options["triplet_margin"] = triplet_margin
+    if kind is ArcFaceTriplet:
+        options["triplet_loss_weight"] = triplet_loss_weight
+    return kind(**options)

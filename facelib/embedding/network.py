@@ -1,4 +1,6 @@
-"""The embedding network: an ImageNet backbone, pooling and a small head; a second head where a teacher is distilled."""
+"""The embedding network: an ImageNet backbone, pooling and a head; a second head for distillation from a teacher."""
+
+from typing import Any
 
 import numpy as np
 import torch
@@ -6,14 +8,15 @@ from torch import Tensor, nn
 
 from facelib.alignment.align import SIZE
 from facelib.embedding.backbones import LITE0, PACKAGES, GlobalDepthwiseConv, make_backbone
+from facelib.embedding.inputs import check_aligned
 
-DISTILL_DIM = 128  # numbers in the vectors of the teacher
+DISTILL_DIM = 128  # dimensions of the teacher's embeddings
 
 
 def faces_to_tensor(faces: Tensor, size: int = SIZE) -> Tensor:
-    """Aligned faces (n, 3, 112, 112), whole numbers from 0 to 255 -> (n, 3, size, size) float32 from -1 to 1.
+    """Aligned faces (n, 3, 112, 112), integers from 0 to 255 -> network input (n, 3, size, size) float32 from -1 to 1.
 
-    The only way from picture to network, in training, evaluation and the pipeline.
+    For training, on the device of the faces. Inference uses `faces_to_input`, which a test holds to this function.
     """
     faces = faces.float()
     if size != SIZE:
@@ -27,29 +30,33 @@ def as_tensor(aligned: np.ndarray) -> Tensor:
     Raises:
         ValueError: faces of another size or type.
     """
-    if aligned.ndim != 4 or aligned.shape[1:] != (SIZE, SIZE, 3) or aligned.dtype != np.uint8:
-        raise ValueError(
-            f"faces of shape {aligned.shape} and type {aligned.dtype}: expected uint8 (n, {SIZE}, {SIZE}, 3)"
-        )
+    check_aligned(aligned)
     return torch.from_numpy(np.array(aligned)).permute(0, 3, 1, 2)
 
 
 class EmbeddingNetwork(nn.Module):
     """Backbone, pooling, then batch norm, dropout, linear, batch norm; with a teacher a second, linear head.
 
-    (n, 3, h, w) from -1 to 1 -> (n, d), not yet of length 1 where there is one head.
+    (n, 3, h, w) from -1 to 1 -> (n, d), not normalised where there is one head.
 
     Args:
-        pooling: "average" (the backbone's own), or "depthwise": `GlobalDepthwiseConv` (of `PACKAGES` only).
-        distill_head_scale: above 0, there is a second head of `DISTILL_DIM` numbers that learns a teacher's vectors, and
-            what the network gives are both heads, each of length 1, side by side, the second times the root of this
-            number: in the cosine of two faces it then weighs `distill_head_scale` times as much as the first.
-        distill_centering: share of the teacher's mean vector, `teacher_mean`, that is taken from the second head's. A mean
-            that all faces share makes all distances small and says nothing; without a part of it they spread.
+        backbone: see `make_backbone`.
+        embedding_size: dimensions of the first head.
+        dropout: of the features before the first head.
+        output_stride, drop_path: see `make_backbone`.
+        pooling: "average" (the backbone's own), or "depthwise": `GlobalDepthwiseConv` (for `PACKAGES` only).
+        distill_head_scale: above 0: a second head with `DISTILL_DIM` dimensions learns a teacher's embeddings. The
+            output is the concatenation of both heads, each normalised, the second multiplied by the square root of
+            `distill_head_scale`: in the cosine of two faces it weighs that many times as much as the first.
+        distill_centering: fraction of the teacher's mean embedding, `teacher_mean`, that is subtracted from the second
+            head. The mean is common to all faces: it makes all distances small and does not discriminate.
+        pretrained: load the ImageNet weights of the backbone.
 
     Raises:
-        ValueError: unknown pooling, or one that the backbone does not have; see also `make_backbone`.
+        ValueError: unknown pooling, or one that the backbone does not support; see also `make_backbone`.
     """
+
+    teacher_mean: Tensor
 
     def __init__(
         self,
@@ -64,7 +71,7 @@ class EmbeddingNetwork(nn.Module):
         pretrained: bool = False,
     ):
         super().__init__()
-        self.arguments = dict(
+        self.arguments: dict[str, Any] = dict(
             backbone=backbone,
             embedding_size=embedding_size,
             dropout=dropout,
@@ -87,7 +94,7 @@ class EmbeddingNetwork(nn.Module):
             nn.Linear(width, embedding_size, bias=False),
             nn.BatchNorm1d(embedding_size),
         )
-        # Without a bias that learns, as in BNNeck (Luo et al. 2019); a short comparison showed no difference.
+        # The bias is not trained, as in BNNeck (Luo et al. 2019); a short comparison showed no difference.
         self.head[-1].bias.requires_grad_(False)
         self.distill_head = nn.Linear(width, DISTILL_DIM) if distill_head_scale else None
         if distill_centering:
@@ -95,20 +102,22 @@ class EmbeddingNetwork(nn.Module):
 
     @property
     def size(self) -> int:
-        """Numbers in what it gives."""
+        """Dimensions of the output."""
         return self.arguments["embedding_size"] + (DISTILL_DIM if self.distill_head else 0)
 
     def forward(self, images: Tensor) -> Tensor:
-        own, distilled = self.heads(images)
+        identity, distilled = self.heads(images)
         if distilled is None:
-            return own
-        distilled, centering = nn.functional.normalize(distilled), self.arguments["distill_centering"]
+            return identity
+        distilled = nn.functional.normalize(distilled)
+        centering = self.arguments["distill_centering"]
         if centering:
             distilled = distilled - centering * self.teacher_mean
-        return torch.cat([nn.functional.normalize(own), self.arguments["distill_head_scale"] ** 0.5 * distilled], 1)
+        scale = self.arguments["distill_head_scale"] ** 0.5
+        return torch.cat([nn.functional.normalize(identity), scale * distilled], 1)
 
     def heads(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
-        """What each head gives, as training needs it: (n, embedding_size), and (n, `DISTILL_DIM`) or None."""
+        """Outputs of the heads, for training: (n, embedding_size), and (n, `DISTILL_DIM`) or None; not normalised."""
         features = self.backbone(images)
         with torch.autocast(features.device.type, enabled=False):
             features = features.float()

@@ -1,24 +1,27 @@
-"""models/manifest.json: what the weights beside it are, and which of them make which embedder."""
+"""models/manifest.json: what each weights file is, and which files make which embedder.
 
-import hashlib
+An entry is a weights file (.pt, with "architecture", "arguments" and "preprocessing"), its ONNX form (.onnx, with
+"from" and "from_sha256"), or a named embedder ("networks", "flip").
+"""
+
 import json
 from pathlib import Path
 from typing import Any
 
 from facelib.io.files import atomic_write
+from facelib.io.files import file_hash as file_hash
 from facelib.settings import MODELS
 from facelib.types import WeightsError
 
-
-def file_hash(path: str | Path) -> str:
-    """SHA-256 of a file, in hexadecimal digits."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+Manifest = dict[str, dict[str, Any]]  # name of a file or of an embedder -> entry
 
 
-def read_manifest(folder: str | Path = MODELS) -> dict[str, dict[str, Any]]:
-    """Everything models/manifest.json says, by file name, and under "default" which of them embed and from which
-    distance on two faces count as two people; empty where there is no manifest."""
+def read_manifest(folder: str | Path = MODELS) -> Manifest:
+    """The manifest of a folder; empty where there is none.
+
+    Raises:
+        WeightsError: it is not valid.
+    """
     path = Path(folder) / "manifest.json"
     if not path.exists():
         return {}
@@ -34,22 +37,83 @@ def read_manifest(folder: str | Path = MODELS) -> dict[str, dict[str, Any]]:
     return manifest
 
 
-def manifest_value(path: Path, entry: dict[str, Any], *names: str, among: type | range | tuple = dict) -> Any:
-    """entry[name][name]... of the manifest entry of the weights `path`, which must be of a type or among values.
+def write_manifest(manifest: Manifest, folder: str | Path = MODELS) -> None:
+    """Write what `read_manifest` reads."""
+    with atomic_write(Path(folder) / "manifest.json") as path:
+        path.write_text(json.dumps(manifest, indent=2) + "\n")
+
+
+def weights_entry(path: Path) -> dict[str, Any]:
+    """The manifest entry of a weights file. The file itself need not exist: its ONNX form may.
 
     Raises:
-        WeightsError: it is missing or another.
+        FileNotFoundError: neither an entry nor a file.
+        WeightsError: a file without an entry.
+    """
+    entry = read_manifest(path.parent).get(path.name)
+    if entry is not None:
+        return entry
+    if not path.exists():
+        raise missing_weights(path)
+    raise WeightsError(f"{path} is not listed in {path.parent / 'manifest.json'}: its architecture is unknown")
+
+
+def missing_weights(path: Path) -> FileNotFoundError:
+    """The error for a weights file that does not exist."""
+    return FileNotFoundError(
+        f"{path}: no such weights; restore them from the repository or train them (see models/README.md)"
+    )
+
+
+def check_architecture(path: Path, entry: dict[str, Any], expected: str) -> None:
+    """Raise WeightsError where a manifest entry names another class than `expected`; one that names none passes."""
+    architecture = entry.get("architecture")
+    if architecture is not None and str(architecture).rpartition(".")[2] != expected:
+        raise WeightsError(f"{path} holds weights of another architecture than {expected}: {architecture}")
+
+
+def find_onnx(path: Path) -> Path | None:
+    """The ONNX file of a weights file, checked against the manifest; None where there is none.
+
+    Raises:
+        WeightsError: the file is damaged, or was exported from other weights.
+    """
+    manifest = read_manifest(path.parent)
+    for name, entry in manifest.items():
+        file = path.with_name(name)
+        if entry.get("from") != path.name or not file.exists():
+            continue
+        again = f"write it again with: python -m facelib.training.export {path}"
+        if entry.get("from_sha256") != manifest.get(path.name, {}).get("sha256"):
+            raise WeightsError(f"{file} was exported from other weights than {path.name} has now; {again}")
+        if file_hash(file) != entry.get("sha256"):
+            raise WeightsError(
+                f"{file} is not the file that {path.parent / 'manifest.json'} describes (SHA-256 differs): it is "
+                f"truncated or replaced; restore it, or {again}"
+            )
+        return file
+    return None
+
+
+def manifest_value(path: Path, entry: dict[str, Any], *names: str, among: type | range | tuple = dict) -> Any:
+    """The value entry[name][name]... of the manifest entry of the weights `path`.
+
+    Args:
+        among: the type of the value, or its allowed values.
+
+    Raises:
+        WeightsError: it is missing or not allowed.
     """
     value: Any = entry
     for name in names:
         value = value.get(name) if isinstance(value, dict) else None
     if isinstance(among, type):
-        fits, expected = isinstance(value, among), among.__name__
+        valid, expected = isinstance(value, among), among.__name__
     elif isinstance(among, range):
-        fits, expected = type(value) is int and value in among, f"{among[0]} to {among[-1]} in steps of {among.step}"
+        valid, expected = type(value) is int and value in among, f"{among[0]} to {among[-1]} in steps of {among.step}"
     else:
-        fits, expected = value in among, f"one of {', '.join(map(str, among))}"
-    if not fits:
+        valid, expected = value in among, f"one of {', '.join(map(str, among))}"
+    if not valid:
         raise WeightsError(
             f"{path.parent / 'manifest.json'}: {' > '.join((path.name, *names))} is {str(value)[:60]!r}, expected "
             f"{expected}; restore the manifest, or train again"
@@ -57,34 +121,35 @@ def manifest_value(path: Path, entry: dict[str, Any], *names: str, among: type |
     return value
 
 
-def read_preprocessing(path: Path, entry: dict[str, Any], obeyed: dict[str, range | tuple]) -> dict[str, Any]:
-    """What the manifest says about the pictures that the weights `path` expect, every field of it.
+def read_preprocessing(path: Path, entry: dict[str, Any], supported: dict[str, range | tuple]) -> dict[str, Any]:
+    """The preprocessing that the manifest prescribes for the weights `path`, all fields.
 
-    `obeyed`: field -> the values that this code can obey; of a single one, it can do nothing else.
+    Args:
+        supported: field -> the values that this code implements.
 
     Raises:
-        WeightsError: a field is missing, says something that cannot be obeyed, or is not known here.
+        WeightsError: a field is missing, has a value that is not supported, or is not known here.
     """
     fields = manifest_value(path, entry, "preprocessing")
-    if unknown := sorted(set(fields) - set(obeyed)):
+    if unknown := sorted(set(fields) - set(supported)):
         raise WeightsError(
             f"{path.parent / 'manifest.json'}: {path.name} > preprocessing > {unknown[0]} is not known here, so it "
-            "cannot be obeyed; update the package, or restore the manifest"
+            "cannot be applied; update the package, or restore the manifest"
         )
-    return {name: manifest_value(path, entry, "preprocessing", name, among=values) for name, values in obeyed.items()}
+    return {name: manifest_value(path, entry, "preprocessing", name, among=among) for name, among in supported.items()}
 
 
 def named_embedders(folder: str | Path = MODELS) -> list[str]:
-    """What the manifest of a folder names that is made of networks: "default", the one for use, first."""
+    """Names of the embedders that the manifest of a folder defines, "default" first."""
     names = [name for name, entry in read_manifest(folder).items() if "networks" in entry]
     return sorted(names, key=lambda name: name != "default")
 
 
 def embedder_networks(folder: str | Path = MODELS, name: str = "default") -> list[Path]:
-    """The files that the manifest of a folder names as an embedder: one network, or several as an ensemble.
+    """Weights files of a named embedder: one network, or several as an ensemble.
 
     Raises:
-        WeightsError: it names none.
+        WeightsError: the manifest names no files.
     """
     names = read_manifest(folder).get(name, {}).get("networks")
     if not isinstance(names, list) or not names or not all(isinstance(name, str) for name in names):
@@ -95,48 +160,21 @@ def embedder_networks(folder: str | Path = MODELS, name: str = "default") -> lis
 
 
 def embedder_uses_flip(folder: str | Path = MODELS, name: str = "default") -> bool:
-    """Whether the manifest says of an embedder that faces are averaged with their mirror images; of what it says
-    nothing, they are not."""
+    """Whether a named embedder averages each face with its mirror image; False where the manifest does not say."""
     return bool(read_manifest(folder).get(name, {}).get("flip", False))
 
 
 def default_model_id(folder: str | Path = MODELS, name: str = "default") -> str:
-    """What vectors of an embedder that the manifest names are known by, see `Embedder.model_id`."""
-    return make_model_id(
-        short_hashes(read_manifest(folder), [p.name for p in embedder_networks(folder, name)]),
-        embedder_uses_flip(folder, name),
-    )
+    """`Embedder.model_id` of a named embedder, without loading it."""
+    networks = [path.name for path in embedder_networks(folder, name)]
+    return make_model_id(short_hashes(read_manifest(folder), networks), embedder_uses_flip(folder, name))
 
 
 def make_model_id(hashes: list[str], flip: bool) -> str:
-    """`Embedder.model_id`: the networks by the first eight digits of their hashes, and whether mirror images count."""
+    """`Embedder.model_id`: the first eight digits of each network's hash, and "-mirror" for flip averaging."""
     return "+".join(hashes) + "-mirror" * flip
 
 
-def threshold_of(folder: str | Path = MODELS) -> float | None:
-    """The cosine distance below which the manifest calls two faces the same person; None where it names none, or
-    one that was chosen with other weights than those that now embed.
-
-    Raises:
-        WeightsError: it is no distance.
-    """
-    manifest = read_manifest(folder)
-    embedder = manifest.get("default", {})
-    threshold = embedder.get("threshold")
-    value = threshold.get("cosine_distance") if isinstance(threshold, dict) else None
-    if value is not None and not (type(value) in (int, float) and 0 < value < 2):
-        raise WeightsError(f"{Path(folder) / 'manifest.json'}: threshold {value!r}, expected a distance from 0 to 2")
-    if value is None or threshold.get("weights") != short_hashes(manifest, embedder.get("networks", [])):
-        return None
-    return value
-
-
-def short_hashes(manifest: dict[str, dict[str, Any]], networks: list[str]) -> list[str]:
-    """The first eight digits of each file's hash: what a threshold or a result names the weights by."""
+def short_hashes(manifest: Manifest, networks: list[str]) -> list[str]:
+    """The first eight digits of each file's hash, by which thresholds and results name the weights."""
     return [str(manifest.get(name, {}).get("sha256"))[:8] for name in networks]
-
-
-def write_manifest(manifest: dict[str, dict[str, Any]], folder: str | Path = MODELS) -> None:
-    """What `read_manifest` reads."""
-    with atomic_write(Path(folder) / "manifest.json") as path:
-        path.write_text(json.dumps(manifest, indent=2) + "\n")

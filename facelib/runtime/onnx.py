@@ -1,142 +1,200 @@
-"""ONNX Runtime: the detectors come for it, and our own networks run in it in less than half of PyTorch's time on a
-CPU. Their ONNX files are made from the weights when they are first asked for, and kept."""
+"""ONNX Runtime: sessions, devices, and networks that run in it."""
 
-import copy
-import hashlib
-import logging
-import warnings
+from __future__ import annotations
+
+import functools
+import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import onnxruntime
-import torch
-from torch import Tensor, nn
 
-from facelib.io.files import atomic_write
+from facelib.io.files import file_hash
 from facelib.runtime.batching import forbid_fork
-from facelib.settings import cache_folder
+from facelib.types import WeightsError
 
-RUNTIMES = ("torch", "onnx")  # and "auto": the quicker one for the device
+if TYPE_CHECKING:
+    from onnxruntime import InferenceSession
+
+# Execution providers of ONNX Runtime, in the order in which a device is chosen where none is named.
+PROVIDERS = {
+    "cuda": "CUDAExecutionProvider",
+    "cpu": "CPUExecutionProvider",
+    "mps": "CoreMLExecutionProvider",
+}
 
 
-def make_session(model: str | bytes, device: str | None = None, threads: int = 0) -> onnxruntime.InferenceSession:
-    """A session for a file or its content.
+def import_onnxruntime() -> ModuleType:
+    """The module `onnxruntime`, imported at first use with its telemetry disabled; the environment stays unchanged."""
+    before = os.environ.get("ORT_DISABLE_TELEMETRY")
+    os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+    try:
+        import onnxruntime
+    finally:
+        if before is None:
+            del os.environ["ORT_DISABLE_TELEMETRY"]
+        else:
+            os.environ["ORT_DISABLE_TELEMETRY"] = before
+    return onnxruntime
+
+
+def resolve_device(device: Any = None) -> str:
+    """Name of a device for ONNX Runtime: "cpu", "cuda:0" or "mps".
 
     Args:
-        device: "cpu", or "cuda:1" for a GPU by its number; else the first GPU that onnxruntime has, or the CPU.
-        threads: for one call; 0: as many as PyTorch takes.
+        device: "cpu", "cuda", "mps"; "cuda:1" or 1 for a GPU by its number; a torch.device; None: CUDA where this ONNX
+            Runtime has it, else the CPU.
+
+    Raises:
+        ValueError: the device is not available.
     """
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads or torch.get_num_threads()
-    # Threads that wait for work sleep: on busy cores those that spin take the time from those that work.
+    providers = import_onnxruntime().get_available_providers()
+    available = [name for name, provider in PROVIDERS.items() if provider in providers]
+    if device is None:
+        return "cuda:0" if "cuda" in available else "cpu"
+    is_number = (hasattr(device, "__index__") and not isinstance(device, bool)) or str(device).isdecimal()
+    kind, _, number = (f"cuda:{device}" if is_number else str(device)).partition(":")
+    number_fits = not number or (number.isdecimal() and (kind == "cuda" or number == "0"))
+    if kind not in available or not number_fits:
+        raise ValueError(_unavailable(device, kind, available))
+    return f"cuda:{int(number or 0)}" if kind == "cuda" else kind
+
+
+def _unavailable(device: Any, kind: str, available: list[str]) -> str:
+    """The text of the error for a device that this ONNX Runtime does not have."""
+    hint = ""
+    if kind == "cuda" and "cuda" not in available:
+        hint = '; for CUDA: pip uninstall onnxruntime, then pip install "onnxruntime-gpu"'
+    return f"device={device!r} is not available here; ONNX Runtime has: {', '.join(available)}{hint}"
+
+
+def cpu_threads() -> int:
+    """Number of threads for computations on the CPU: OMP_NUM_THREADS, else the physical cores of this process."""
+    first = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
+    if first.isdecimal() and int(first) > 0:
+        return int(first)
+    try:
+        cores = os.sched_getaffinity(0)
+        folder = Path("/sys/devices/system/cpu")
+        return len({(folder / f"cpu{core}/topology/thread_siblings_list").read_text() for core in cores})
+    except (AttributeError, OSError):  # not Linux
+        return os.cpu_count() or 1
+
+
+def make_session(model: str | bytes, device: Any = None, threads: int = 0) -> InferenceSession:
+    """ONNX Runtime session of a file or its content.
+
+    Args:
+        device: see `resolve_device`.
+        threads: CPU threads of one call; 0: `cpu_threads`.
+
+    Raises:
+        ValueError: the device is not available.
+    """
+    runtime = import_onnxruntime()
+    name = resolve_device(device)
+    kind, _, number = name.partition(":")
+    options = runtime.SessionOptions()
+    options.intra_op_num_threads = threads or cpu_threads()
+    # Waiting threads sleep: on busy cores, spinning threads take the time of those that compute.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     providers: list = ["CPUExecutionProvider"]
-    if device != "cpu" and "CUDAExecutionProvider" in onnxruntime.get_available_providers():
-        number = int((device or "").partition(":")[2] or 0)
-        providers.insert(0, ("CUDAExecutionProvider", {"device_id": number}))
-    return onnxruntime.InferenceSession(model, options, providers=providers)
-
-
-def network_hash(model: nn.Module) -> str:
-    """SHA-256 of what a network is made of and filled with, in hexadecimal digits."""
-    digest = hashlib.sha256(str(model).encode())
-    for name, value in model.state_dict().items():
-        digest.update(name.encode() + value.cpu().numpy().tobytes())
-    return digest.hexdigest()
-
-
-def export_onnx(model: nn.Module, input_size: int, path: Path) -> None:
-    """Write what the network computes for images (n, 3, input_size, input_size) as an ONNX file, n left open."""
-    images = torch.zeros(2, 3, input_size, input_size, dtype=torch.float32, device="cpu")
-    model = copy.deepcopy(model).cpu().eval()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    log = logging.getLogger("torch.onnx")
-    level = log.level
-    log.setLevel(logging.ERROR)
-    try:
-        with atomic_write(path) as new, warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of the exporter's own inside
-            torch.onnx.export(
-                model,
-                (images,),
-                new,
-                input_names=["images"],
-                output_names=["outputs"],
-                dynamic_shapes=({0: torch.export.Dim("n")},),
-                dynamo=True,
-                external_data=False,
-                verbose=False,
-            )
-    finally:
-        log.setLevel(level)
+    if kind != "cpu":
+        providers.insert(0, (PROVIDERS[kind], {"device_id": number} if number else {}))
+    session = runtime.InferenceSession(model, options, providers=providers)
+    used = session.get_providers()
+    if device is not None and PROVIDERS[kind] not in used:  # ONNX Runtime falls back to the CPU where a GPU fails
+        available = [other for other, provider in PROVIDERS.items() if provider in used]
+        raise ValueError(_unavailable(device, kind, available))
+    return session
 
 
 class OnnxNetwork:
-    """images (n, 3, s, s) float32 -> what `model` gives for them, by ONNX Runtime.
+    """A network that ONNX Runtime runs: images (n, 3, s, s) float32 -> outputs float32.
 
-    On a CPU a batch is computed in as many parts as PyTorch has threads, which so need not wait for each other at
-    every layer: on two cores that takes a third less time than all threads on the whole batch.
-
-    The ONNX file is made once and kept in FACELIB_CACHE (else ~/.cache/facelib) under the network's hash.
+    On the CPU a batch is split over threads, each with a part of it in a one-thread session, so that threads need not
+    wait for each other at every layer: on two cores that takes a third less time than all threads on the whole batch.
+    Sessions are made when they are first needed. The network can be pickled; another process makes its own sessions.
 
     Args:
-        batch_axis: of the outputs.
-    """
-
-    def __init__(self, model: nn.Module, input_size: int, batch_axis: int = 0):
-        forbid_fork()
-        self.path = cache_folder() / f"{network_hash(model)[:16]}_{input_size}.onnx"
-        whole = self.path.exists()
-        if not whole:
-            export_onnx(model, input_size, self.path)
-        self.batch_axis, self.device = batch_axis, str(next(model.parameters()).device)
-        try:
-            self._start()
-        except Exception:  # whatever onnxruntime raises for a file that is cut short
-            if not whole:
-                raise
-            export_onnx(model, input_size, self.path)
-            self._start()
-
-    def _start(self) -> None:
-        self.session = make_session(str(self.path), self.device)
-        on_cpu = self.session.get_providers() == ["CPUExecutionProvider"]
-        self.parts = torch.get_num_threads() if on_cpu else 1
-        self.narrow = make_session(str(self.path), "cpu", threads=1) if self.parts > 1 else self.session
-        self.threads = ThreadPoolExecutor(self.parts)
-
-    def __getstate__(self) -> dict:
-        return {"path": self.path, "batch_axis": self.batch_axis, "device": self.device}
-
-    def __setstate__(self, state: dict) -> None:
-        self.__dict__.update(state)  # in another process: the same file, sessions of its own
-        self._start()
-
-    def __call__(self, images: Tensor) -> Tensor:
-        values = images.cpu().contiguous().numpy()
-        if len(values) < max(self.parts, 2):
-            return torch.from_numpy(self.session.run(None, {"images": values})[0])
-        parts = np.array_split(values, self.parts)
-        outputs = self.threads.map(lambda part: self.narrow.run(None, {"images": part})[0], parts)
-        return torch.from_numpy(np.concatenate(list(outputs), self.batch_axis))
-
-
-def onnx_network(model: nn.Module, input_size: int, runtime: str, batch_axis: int = 0) -> OnnxNetwork | None:
-    """The network in ONNX Runtime; None where PyTorch is asked for, or quicker ("auto": anywhere but on a CPU), or, for
-    "auto", where the ONNX file cannot be kept.
+        path: ONNX file with the input "images" and one output.
+        device: see `resolve_device`.
+        batch_axis: axis of the output that belongs to the images.
 
     Raises:
-        ValueError: an unknown runtime.
+        ValueError: the device is not available.
+        ForkError: see `forbid_fork`.
     """
-    if runtime not in (*RUNTIMES, "auto"):
-        raise ValueError(f"runtime={runtime!r}: expected auto or one of {', '.join(RUNTIMES)}")
-    if runtime == "torch" or (runtime == "auto" and next(model.parameters()).device.type != "cpu"):
-        return None
-    try:
-        return OnnxNetwork(model, input_size, batch_axis)
-    except OSError as error:
-        if runtime == "onnx":
-            raise
-        warnings.warn(f"{cache_folder()}: no ONNX file can be kept there ({error}), so PyTorch is used", stacklevel=3)
-        return None
+
+    few_sizes = False  # any batch size costs the same, see `batches`
+
+    def __init__(self, path: str | Path, device: Any = None, batch_axis: int = 0):
+        forbid_fork()
+        self.path, self.batch_axis = Path(path), batch_axis
+        self.device = resolve_device(device)
+        if self.device != "cpu":
+            self._try_device(required=device is not None)
+
+    def _try_device(self, required: bool) -> None:
+        """Make the session of a GPU now, so that a failure is reported when the network is loaded."""
+        try:
+            _ = self.session
+        except ValueError:
+            if required:
+                raise
+            self.device = "cpu"  # the CUDA build of ONNX Runtime on a machine without a GPU
+
+    @functools.cached_property
+    def threads(self) -> int:
+        """Number of parts of a batch that are computed at the same time."""
+        return cpu_threads() if self.device == "cpu" else 1
+
+    @functools.cached_property
+    def session(self) -> InferenceSession:
+        """Session with all threads, for small batches."""
+        return make_session(str(self.path), self.device)
+
+    @functools.cached_property
+    def one_thread_session(self) -> InferenceSession:
+        """Session for a part of a batch."""
+        return make_session(str(self.path), self.device, threads=1)
+
+    @functools.cached_property
+    def pool(self) -> ThreadPoolExecutor:
+        """The threads that compute the parts of a batch."""
+        return ThreadPoolExecutor(self.threads)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"path": self.path, "batch_axis": self.batch_axis, "device": self.device}
+
+    def __call__(self, images: np.ndarray) -> np.ndarray:
+        images = np.ascontiguousarray(images, np.float32)
+        parts = self.threads
+        if parts == 1 or len(images) < parts:
+            return _run(self.session, images)
+        outputs = self.pool.map(functools.partial(_run, self.one_thread_session), np.array_split(images, parts))
+        return np.concatenate(list(outputs), self.batch_axis)
+
+    def fingerprint(self) -> str:
+        """SHA-256 of the file."""
+        return file_hash(self.path)
+
+    @property
+    def model(self) -> Any:
+        """Not available: raises RuntimeError. `TorchNetwork.model` is the PyTorch module."""
+        raise RuntimeError(f'{self.path.name} runs in ONNX Runtime: load with runtime="torch" for the PyTorch module')
+
+
+def _run(session: InferenceSession, images: np.ndarray) -> np.ndarray:
+    """The first output of a session for images (n, 3, s, s) float32.
+
+    Raises:
+        WeightsError: the images have another size than the network's input.
+    """
+    expected = session.get_inputs()[0].shape[1:]
+    if list(images.shape[1:]) != expected:
+        sizes = ", ".join(map(str, expected))
+        raise WeightsError(f"images of shape {images.shape}: the ONNX network expects (n, {sizes})")
+    return session.run(None, {"images": images})[0]

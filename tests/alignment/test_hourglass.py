@@ -1,8 +1,11 @@
+import numpy as np
 import pytest
 import torch
 
+from facelib.alignment.heatmaps import heatmaps_to_points, image_to_cells
 from facelib.alignment.hourglass import Hourglass, Residual, StackedHourglass
 from facelib.training.heatmap_losses import mse_loss, weighted_mse_loss
+from facelib.training.heatmap_tensors import points_to_heatmaps
 
 
 def test_blocks_keep_the_size():
@@ -33,12 +36,11 @@ def test_later_stacks_use_earlier_heatmaps():
 
 def test_it_learns_to_find_a_bright_spot():
     torch.manual_seed(0)
-    from facelib.alignment.heatmaps import heatmaps_to_points, image_to_cells, points_to_heatmaps
 
     def batch(n):
-        places = torch.rand(n, 1, 2) * 44 + 10
-        spot = points_to_heatmaps(places, 64, 3.0)
-        return spot.expand(n, 3, 64, 64), image_to_cells(places, 4)
+        points = torch.rand(n, 1, 2) * 44 + 10
+        spot = points_to_heatmaps(points, 64, 3.0)
+        return spot.expand(n, 3, 64, 64), image_to_cells(points, 4)
 
     model = StackedHourglass(points=1, stacks=1, channels=16, depth=2)
     optimizer = torch.optim.Adam(model.parameters(), 5e-3)
@@ -51,8 +53,9 @@ def test_it_learns_to_find_a_bright_spot():
     images, cells = batch(32)
     model.eval()
     with torch.inference_mode():
-        error = (heatmaps_to_points(model(images)[-1]) - cells).norm(dim=-1)
-    assert error.mean() < 0.6  # cells; a guess at the middle would be off by 4
+        found = heatmaps_to_points(model(images)[-1].numpy())
+    error = np.linalg.norm(found - cells.numpy(), axis=-1)
+    assert error.mean() < 0.6  # cells; always predicting the centre would be off by 4
 
 
 def test_bad_input():

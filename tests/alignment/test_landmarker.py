@@ -1,4 +1,4 @@
-"""The landmarker: sensible answers or clear errors, whatever comes in."""
+"""The landmarker: plausible landmarks or clear errors for any input."""
 
 import cv2
 import numpy as np
@@ -25,7 +25,7 @@ def test_a_twelve_pixel_face(pipeline, photo, faces):
 
 
 def test_a_face_half_outside_the_photo(pipeline, photo, faces):
-    """The half that is seen keeps its landmarks; the other half gets finite ones near the border."""
+    """The visible half keeps its landmarks; those of the other half are finite and near the border."""
     face = faces[0]
     x = round(float(face.landmarks[2, 0]))
     half = np.ascontiguousarray(photo[:, :x])
@@ -84,8 +84,8 @@ def test_bad_images(pipeline, photo):
         pipeline.landmarker.predict([photo], [box, box])
 
 
-def test_flip_averaging_makes_a_mirror_harmless(pipeline, photo, faces):
-    """With it, the landmarks of the mirrored photo are the mirrored landmarks."""
+def test_flip_averaging_is_symmetric(pipeline, photo, faces):
+    """The landmarks of the mirrored photo are the mirrored landmarks."""
     flipped = load_landmarker(device="cpu", flip=True)
     boxes = np.stack([face.box for face in faces])
     points = flipped.predict([photo], [boxes])[0]
@@ -101,18 +101,19 @@ def test_both_stacks_find_the_face_and_every_decoder_agrees(pipeline, photo, fac
     points = np.stack([face.landmarks for face in faces])
     eyes = np.linalg.norm(points[:, 0] - points[:, 1], axis=1)[:, None]
     shipped = pipeline.landmarker
-    for stack in range(shipped.model.arguments["stacks"]):
+    crops = np.zeros((0, shipped.input_size, shipped.input_size, 3), np.uint8)
+    for stack in range(len(shipped.heatmaps(crops))):
         found = shipped.predict([photo], [boxes], stack=stack)[0]
         assert (np.linalg.norm(found - points, axis=2) / eyes).mean() < 0.06
     for decoder in DECODERS:
-        other = HourglassLandmarker(shipped.model, shipped.input_size, shipped.activation, decoder)
+        other = HourglassLandmarker(shipped.network, shipped.input_size, shipped.activation, decoder)
         found = other.predict([photo], [boxes])[0]
-        limit = 0.2 if decoder == "soft_argmax" else 0.06  # the mean over a heatmap is pulled by the rest of it
+        limit = 0.2 if decoder == "soft_argmax" else 0.06  # the mean over all cells is biased by noise
         assert (np.linalg.norm(found - points, axis=2) / eyes).mean() < limit, decoder
 
 
 @pytest.mark.parametrize("box", [[0.2, 0.3, 0.5, 0.7], [5000, 100, 5100, 220], [100, -900, 200, -780]])
-def test_boxes_that_are_no_pixels_of_the_photo(pipeline, photo, box):
-    """Shares of the picture, and places far outside."""
+def test_boxes_in_other_units(pipeline, photo, box):
+    """Fractions of the image size, and positions far outside."""
     with pytest.raises(ValueError, match=r"boxes 0: .* is no face box of a photo of 1280 x 886 pixels"):
         pipeline.landmarker.predict([photo], [np.array([box])])

@@ -1,6 +1,7 @@
-"""dlib's network in PyTorch gives dlib's own vectors."""
+"""dlib's network in PyTorch computes the same embeddings as dlib."""
 
 import importlib.util
+import types
 
 import numpy as np
 import pytest
@@ -9,9 +10,10 @@ import torch
 from facelib import FacePipeline
 from facelib.embedding.dlib import DlibNetwork, load_dlib_embedder, load_dlib_network, read_dlib_tensors, weights_file
 from facelib.embedding.embedder import load_embedder
+from facelib.types import WeightsError
 
-# Of two faces of insightface's sample photo: five points, and the first eight numbers of what dlib 20.0.1 gives
-# (face_recognition_model_v1.compute_face_descriptor) for the chip that `align` cuts through them.
+# Two faces of insightface's sample photo: five landmarks, and the first eight dimensions of the embedding that dlib
+# 20.0.1 (face_recognition_model_v1.compute_face_descriptor) computes for the chip of `align`.
 KNOWN = (
     (
         [[492, 320], [539, 332], [509, 367], [484, 369], [531, 381]],
@@ -35,17 +37,17 @@ def embedder():
 
 
 @needs_weights
-def test_vectors_are_those_of_dlib(embedder, photo):
+def test_embeddings_equal_those_of_dlib(embedder, photo):
     points = np.array([points for points, _ in KNOWN], np.float32)
     chips = embedder.align(photo, points)
     with torch.inference_mode():
-        vectors = embedder.network(torch.from_numpy(chips).permute(0, 3, 1, 2).float()).numpy()
-    np.testing.assert_allclose(vectors[:, :8], [numbers for _, numbers in KNOWN], atol=2e-6)
+        embeddings = embedder.network(torch.from_numpy(chips).permute(0, 3, 1, 2).float()).numpy()
+    np.testing.assert_allclose(embeddings[:, :8], [values for _, values in KNOWN], atol=2e-6)
 
 
 @needs_weights
 def test_in_the_pipeline(pipeline, photo):
-    """It brings its own chips, and `Face.aligned` stays what it is."""
+    """The embedder uses its own alignment, and `Face.aligned` does not change."""
     with_dlib = FacePipeline(pipeline.detector, pipeline.landmarker, load_embedder("dlib", device="cpu"))
     for ours, theirs in zip(pipeline(photo), with_dlib(photo)):
         assert theirs.embedding.shape == (128,)
@@ -60,12 +62,21 @@ def test_bad_input(embedder):
         embedder.embed(np.zeros((1, 112, 112, 3), np.uint8))
 
 
-def test_another_file(tmp_path, monkeypatch):
+def test_other_files_are_refused(tmp_path, monkeypatch):
     (tmp_path / "other.dat").write_bytes(bytes(range(256)) * 40)
-    with pytest.raises(ValueError, match=r"other\.dat is not dlib's face network: 0 tensors, expected 59"):
+    with pytest.raises(WeightsError, match=r"other\.dat is not dlib's face network: 0 tensors, expected 59"):
         load_dlib_network(tmp_path / "other.dat")
     assert read_dlib_tensors(b"") == []
     assert sum(isinstance(m, torch.nn.Conv2d) for m in DlibNetwork().modules()) == 29
     monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
     with pytest.raises(RuntimeError, match=r"pip install -e .\[teacher\]"):
         weights_file()
+
+
+def test_the_file_of_the_package_is_checked_by_its_hash(tmp_path, monkeypatch):
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models/dlib_face_recognition_resnet_model_v1.dat").write_bytes(b"damaged")
+    package = types.SimpleNamespace(submodule_search_locations=[str(tmp_path)])
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: package)
+    with pytest.raises(WeightsError, match=r"resnet_model_v1\.dat is damaged or another file: its SHA-256 is"):
+        load_dlib_network()

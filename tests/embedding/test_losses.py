@@ -28,7 +28,7 @@ def test_arcface_is_the_formula():
     torch.testing.assert_close(head(vectors, labels, 0.3), F.cross_entropy(logits, labels))
 
 
-def test_margin_makes_it_harder_up_to_the_opposite_direction():
+def test_margin_increases_the_loss_up_to_the_opposite_direction():
     torch.manual_seed(0)
     head = ArcFace(4, 3)
     vectors, labels = torch.randn(9, 4), torch.arange(9) % 3
@@ -52,11 +52,12 @@ def test_wrong_labels_and_schedule():
     assert margin_schedule(0.05, 0.4) == 0
     assert margin_schedule(0.3, 0.4) == pytest.approx(0.2)
     assert margin_schedule(0.9, 0.4) == 0.4
+    assert margin_schedule(0.5, 0.4, initial=0.2, start=0.0, end=1.0) == pytest.approx(0.3)
 
 
 @pytest.mark.parametrize("loss", ["arcface", "cosface"])
 def test_the_same_as_pytorch_metric_learning(loss):
-    """An implementation by others, given the same class vectors."""
+    """A third-party implementation, given the same class vectors."""
     from pytorch_metric_learning import losses
 
     torch.manual_seed(0)
@@ -81,7 +82,7 @@ def test_cosface_and_adaface_are_their_formulas():
     logits = head.logits(vectors).detach()
     logits[range(6), labels] -= 16 * 0.3
     torch.testing.assert_close(head(vectors, labels, 0.3), F.cross_entropy(logits, labels))
-    # Of mean length AdaFace is CosFace; long vectors get CosFace with twice the margin at a wider angle.
+    # At the mean norm AdaFace is CosFace; large norms get CosFace with twice the margin at a wider angle.
     ada = AdaFace(8, 5, scale=16.0).eval()
     ada.weight.data = head.weight.data
     ada.length_mean, ada.length_std = torch.tensor(3.0), torch.tensor(1.0)
@@ -93,22 +94,34 @@ def test_cosface_and_adaface_are_their_formulas():
     torch.testing.assert_close(ada(50 * F.normalize(vectors), labels, 0.3), F.cross_entropy(logits, labels))
 
 
-def test_sub_centres_take_the_nearest():
-    head = ArcFace(2, 2, scale=1.0, sub_centres=3)
-    head.weight.data = torch.tensor([[1.0, 0], [0, 1], [-1, 0], [0, -1], [0, -1], [0, -1]])
-    torch.testing.assert_close(head.logits(torch.tensor([[0.0, 5]])), torch.tensor([[1.0, -1]]))
-
-
-def test_groups_compare_with_their_own_only():
+def test_groups_compare_with_their_own_classes_only():
+    """Or to the fraction `group_loss_weight`, for the rest with all classes."""
     torch.manual_seed(0)
     vectors, labels = torch.randn(4, 8), torch.tensor([0, 1, 1, 0])
-    whole, part = ArcFace(8, 5, groups=torch.tensor([0, 0, 1, 1, 1])), ArcFace(8, 2)
-    part.weight.data = whole.weight.data[:2]
-    torch.testing.assert_close(whole(vectors, labels, 0.2), part(vectors, labels, 0.2))
+    grouped, group, ungrouped = ArcFace(8, 5, groups=torch.tensor([0, 0, 1, 1, 1])), ArcFace(8, 2), ArcFace(8, 5)
+    group.weight.data, ungrouped.weight.data = grouped.weight.data[:2], grouped.weight.data
+    within, everywhere = group(vectors, labels, 0.2), ungrouped(vectors, labels, 0.2)
+    torch.testing.assert_close(grouped(vectors, labels, 0.2), within)
+    mixed = make_loss("arcface", 8, 5, groups=grouped.groups, group_loss_weight=0.25)
+    mixed.weight.data = grouped.weight.data
+    torch.testing.assert_close(mixed(vectors, labels, 0.2), 0.25 * within + 0.75 * everywhere)
+
+
+def test_triplet_options_reach_the_losses():
+    torch.manual_seed(0)
+    vectors, labels = torch.randn(8, 8), torch.arange(8) % 2
+    both = make_loss("arcface_triplet", 8, 2, triplet_loss_weight=3.0, triplet_margin=0.5)
+    arcface = ArcFace(8, 2)
+    arcface.weight.data = both.weight.data
+    expected = arcface(vectors, labels, 0.2) + 3 * triplet_loss(vectors, labels, 0.5)
+    torch.testing.assert_close(both(vectors, labels, 0.2), expected)
+    assert make_loss("triplet", 8, 2, triplet_margin=0.5).triplet_margin == 0.5
+    default = make_loss("arcface_triplet", 8, 2)
+    assert (default.triplet_loss_weight, default.triplet_margin) == (5.0, 0.2)
 
 
 def test_triplet_by_hand():
-    """On a circle, angles 0 and 30 of one person, 20 and 100 of another, margin 0.2."""
+    """On a circle, angles 0 and 30 of one identity, 20 and 100 of another, margin 0.2."""
     angles = torch.deg2rad(torch.tensor([0.0, 30, 20, 100]))
     vectors = torch.stack([angles.cos(), angles.sin()], 1) * torch.tensor([[1.0], [2], [3], [4]])
     labels = torch.tensor([0, 0, 1, 1])
@@ -134,7 +147,7 @@ def test_triplet_without_a_triplet_is_zero():
 
 @pytest.mark.parametrize("loss", LOSSES)
 def test_every_loss_learns(loss):
-    """A linear layer separates four clusters; no loss is left where it began."""
+    """A linear layer separates four clusters with any of the losses."""
     torch.manual_seed(0)
     labels = torch.arange(32) % 4
     inputs = torch.randn(4, 10)[labels] + torch.randn(32, 10)
@@ -152,7 +165,7 @@ def test_every_loss_learns(loss):
 
 @pytest.mark.parametrize("name", LOSSES)
 def test_all_losses_have_one_interface(name):
-    """Logits and class vectors of every class it knows, a start from centres, and how a batch should be made up."""
+    """Logits, class vectors and their initialisation for every class, and the composition of a batch."""
     loss = make_loss(name, 8, 4)
     embeddings, labels = torch.randn(6, 8), torch.tensor([0, 0, 1, 1, 2, 3])
     assert loss.classes in (0, 4)

@@ -9,18 +9,20 @@ import torch
 
 from facelib import load_embedder, load_landmarker
 from facelib.alignment.hourglass import StackedHourglass
+from facelib.alignment.landmarker import SHIPPED
 from facelib.runtime.batching import batches
 from facelib.runtime.manifest import (
     embedder_networks,
     file_hash,
+    find_onnx,
     named_embedders,
     read_manifest,
     short_hashes,
-    threshold_of,
     write_manifest,
 )
+from facelib.runtime.onnx import resolve_device
 from facelib.runtime.weights import load_weights, save_weights
-from facelib.settings import MODELS, select_device
+from facelib.settings import MODELS, select_torch_device
 
 PREPROCESSING = {
     "input_size": 32,
@@ -60,12 +62,12 @@ def test_missing(tmp_path):
             load(tmp_path / "gone.pt")
 
 
-def test_cut_short_and_replaced(weights):
+def test_truncated_and_replaced(weights):
     path, _ = weights
     path.write_bytes(path.read_bytes()[:-100])
     with pytest.raises(ValueError, match=r"small\.pt.*SHA-256"):
         load_landmarker(path)
-    # Even where the manifest agrees with the cut file.
+    # Also where the manifest has the hash of the truncated file.
     rewrite(path, sha256=file_hash(path))
     with pytest.raises(ValueError, match=r"small\.pt is not a state dict"):
         load_landmarker(path)
@@ -110,50 +112,45 @@ def test_missing_or_absurd_entries(weights, changes, says):
     assert len(str(caught.value)) < 600
 
 
-def test_a_manifest_that_is_none(tmp_path):
+def test_invalid_manifest(tmp_path):
     for text in ("[]", '{"a.pt": 5}', "null", "{"):
         (tmp_path / "manifest.json").write_text(text)
         with pytest.raises(ValueError, match=r"manifest\.json"):
             read_manifest(tmp_path)
 
 
-def test_threshold_that_is_no_distance(tmp_path):
-    for value in ("near", -1, 5, True, [0.4]):
-        (tmp_path / "manifest.json").write_text(json.dumps({"default": {"threshold": {"cosine_distance": value}}}))
-        with pytest.raises(ValueError, match="threshold"):
-            threshold_of(tmp_path)
-    for manifest in ({}, {"default": {}}, {"default": {"threshold": 3}}):
-        (tmp_path / "manifest.json").write_text(json.dumps(manifest))
-        assert threshold_of(tmp_path) is None
-    assert 0 < threshold_of() < 1
-
-
-def test_a_threshold_holds_for_the_weights_it_was_chosen_with(weights):
-    """New weights under an old name have no threshold until one is measured; those that stay keep theirs."""
+def test_saving_again_keeps_what_is_still_true(weights):
+    """The threshold and the ONNX file of unchanged weights stay in the manifest; those of other weights do not."""
     path, model = weights
-    save_weights(model, path.parent / "another.pt")
+    rewrite(path, threshold={"cosine_distance": 0.4})
+    digest = read_manifest(path.parent)[path.name]["sha256"]
+    exported = {"sha256": "0" * 64, "from": path.name, "from_sha256": digest}
+    write_manifest(read_manifest(path.parent) | {"small.onnx": exported}, path.parent)
+    save_weights(model, path)
     manifest = read_manifest(path.parent)
-    for name, networks in (("default", [path.name, "another.pt"]),):
-        threshold = {"cosine_distance": 0.4, "weights": short_hashes(manifest, networks)}
-        manifest[name] = {"networks": networks, "threshold": threshold}
-    write_manifest(manifest, path.parent)
-    assert threshold_of(path.parent) == 0.4
-    save_weights(model, path)  # the same once more
-    assert threshold_of(path.parent) == 0.4
+    assert manifest[path.name]["threshold"] == {"cosine_distance": 0.4}
+    assert manifest["small.onnx"] == exported
     torch.nn.init.ones_(model.heads[0].weight)
     save_weights(model, path)
-    assert threshold_of(path.parent) is None
+    assert set(read_manifest(path.parent)) == {path.name}
+    assert "threshold" not in read_manifest(path.parent)[path.name]
+
+
+def test_networks_of_an_embedder(weights):
+    path, _ = weights
+    write_manifest(read_manifest(path.parent) | {"default": {"networks": [path.name, "another.pt"]}}, path.parent)
     assert embedder_networks(path.parent) == [path, path.with_name("another.pt")]
+    assert named_embedders(path.parent) == ["default"]
 
 
 @pytest.mark.parametrize("networks", [None, [], "a.pt", [3]])
-def test_a_manifest_that_names_no_embedder(tmp_path, networks):
+def test_a_manifest_without_networks(tmp_path, networks):
     (tmp_path / "manifest.json").write_text(json.dumps({"default": {"networks": networks}}))
     with pytest.raises(ValueError, match="default > networks"):
         embedder_networks(tmp_path)
 
 
-def test_weights_that_are_being_written_leave_the_old_ones(weights, monkeypatch):
+def test_an_interrupted_save_leaves_the_old_weights(weights, monkeypatch):
     path, model = weights
     before = path.read_bytes()
 
@@ -180,8 +177,9 @@ def test_batches_come_in_few_sizes():
 
 
 def test_a_device_may_be_a_torch_device():
-    assert select_device(torch.device("cpu")) == torch.device("cpu")
-    assert load_landmarker(device=torch.device("cpu")).model.training is False
+    assert select_torch_device(torch.device("cpu")) == torch.device("cpu")
+    assert resolve_device(torch.device("cpu")) == "cpu"
+    assert load_landmarker(device=torch.device("cpu"), runtime="torch").model.training is False
 
 
 IN_A_FORK = """
@@ -213,7 +211,7 @@ for job in (use, load):
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
-def test_a_forked_process_is_told_instead_of_hanging():
+def test_a_forked_process_gets_an_error_instead_of_hanging():
     done = subprocess.run([sys.executable, "-c", IN_A_FORK], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
 
@@ -236,17 +234,27 @@ def test_pickled_code_is_refused(weights):
         load_landmarker(path)
 
 
-def test_the_manifest_identifies_what_is_shipped():
-    """A few kilobytes: every weights file with its hash, its recipe where there is one, and nothing measured."""
+def test_the_manifest_describes_the_shipped_files():
+    """A few kilobytes: every weights file with its hash and configuration, its ONNX form, and no measurements."""
     manifest = read_manifest()
     assert (MODELS / "manifest.json").stat().st_size < 8_000
     named = {name: manifest.pop(name) for name in named_embedders()}
     assert set(named) == {"default", "arcface", "triplet", "accurate"}
+    exported = {name: manifest.pop(name) for name in list(manifest) if name.endswith(".onnx")}
     assert {file.name for file in MODELS.glob("*.pt")} == set(manifest)
+    assert {file.name for file in MODELS.glob("*.onnx")} == set(exported)
+    for name, entry in exported.items():
+        assert set(entry) == {"sha256", "date", "from", "from_sha256"}
+        assert entry["from_sha256"] == manifest[entry["from"]]["sha256"]
+        assert file_hash(MODELS / name) == entry["sha256"]
+        assert (MODELS / name).stat().st_size < 25e6
+        assert find_onnx(MODELS / entry["from"]) == MODELS / name
+    default_networks = {path.name for name in named for path in embedder_networks(name=name)}
+    assert {entry["from"] for entry in exported.values()} == default_networks | {SHIPPED}
     for embedder in named.values():
         assert set(embedder["networks"]) <= set(manifest)
         assert embedder["threshold"]["weights"] == short_hashes(manifest, embedder["networks"])
-    # Nothing that learned from another network is in what learned from labels only.
+    # What learned from labels only contains nothing that learned from a teacher.
     assert {manifest[name]["learned_from"] for name in named["arcface"]["networks"]} == {"labels"}
     assert [name for name, e in manifest.items() if e.get("learned_from") not in (None, "labels")] == [
         "model_distilled.pt"
@@ -268,10 +276,12 @@ def test_the_manifest_identifies_what_is_shipped():
         assert (MODELS / name).stat().st_size < 25e6
 
 
-def test_device():
-    assert select_device("cpu").type == "cpu"
-    with pytest.raises(ValueError, match="tpu"):
-        select_device("tpu")
+@pytest.mark.parametrize("select", [select_torch_device, resolve_device])
+def test_device(select):
+    assert str(select("cpu")) == "cpu"
+    for wrong in ("tpu", "cpu:x", "cuda:-1", True):
+        with pytest.raises(ValueError, match=str(wrong)):
+            select(wrong)
     if not torch.cuda.is_available():
         with pytest.raises(ValueError, match="cuda"):
-            select_device("cuda")
+            select("cuda")

@@ -1,4 +1,4 @@
-"""`python -m facelib.training RECIPE [--set KEY=VALUE ...]`: the only trainer."""
+"""`python -m facelib.training CONFIG [--set KEY=VALUE ...]`: the only trainer."""
 
 import argparse
 import sys
@@ -8,16 +8,18 @@ from pathlib import Path
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         "python -m facelib.training",
-        description="Train by a recipe, or go on where the same recipe was interrupted. Weights, manifest, history and "
-        "the recipe as it was used are written beside each other. Several processes: torchrun --nproc-per-node=2 "
-        "-m facelib.training RECIPE.",
+        description="Train by a configuration, or resume where the same command was interrupted. Weights (.pt and "
+        ".onnx), manifest, history and the resolved configuration are written beside each other. Several processes: "
+        "torchrun --nproc-per-node=2 -m facelib.training CONFIG.",
     )
-    parser.add_argument("recipe", type=Path, help="a TOML file, see models/recipes")
+    parser.add_argument("config", type=Path, help="a TOML file, see models/recipes")
     parser.add_argument(
-        "--set", action="append", default=[], metavar="KEY=VALUE", help="another value for a key of the recipe"
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="another value for a hyperparameter"
     )
-    parser.add_argument("--device", help="cpu, cuda or mps; the best there is if not given")
-    parser.add_argument("--workers", type=int, default=0, help="processes that prepare pictures beside the training")
+    parser.add_argument("--out", type=Path, help="file of the weights; default: FACELIB_DATA/trained/CONFIG.pt")
+    parser.add_argument("--force", action="store_true", help="allow to replace weights that are shipped in models/")
+    parser.add_argument("--device", help="cpu, cuda or mps; default: the best available")
+    parser.add_argument("--workers", type=int, default=0, help="processes that prepare images beside the training")
     parser.add_argument("--checkpoints", type=Path, help="their folder; default: FACELIB_DATA/checkpoints")
     parser.add_argument("--stop-after", type=int, metavar="EPOCH", help="end after this epoch, as if interrupted")
     options = parser.parse_args()
@@ -31,17 +33,18 @@ def main() -> int:
     try:
         from facelib.training.configuration import load_config
         from facelib.training.loop import end_processes
-        from facelib.training.run import run
+        from facelib.training.run import default_out, run
 
-        recipe = load_config(options.recipe, options.set)
+        config = load_config(options.config, options.set)
+        out = options.out or default_out(options.config.stem)
         settings = {"device": options.device, "workers": options.workers, "stop_after": options.stop_after}
-        run(recipe, options.checkpoints, **settings)
+        run(config, out, options.force, options.checkpoints, **settings)
         end_processes()
     except ModuleNotFoundError as error:
         print(f'error: {error}; training needs the extra "train": pip install -e ".[train]"', file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("\ninterrupted; every epoch that ended is kept, and the same command goes on from there", file=sys.stderr)
+        print("\ninterrupted; completed epochs are kept, and the same command resumes", file=sys.stderr)
         return 130
     except (OSError, ValueError, RuntimeError, FloatingPointError) as error:
         print(f"error: {error}", file=sys.stderr)

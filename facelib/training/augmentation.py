@@ -1,6 +1,7 @@
-"""What happens to pictures on their way into a training set, done to whole batches on their device.
+"""Augmentation that degrades whole batches of images on their device: light, blur, low resolution, noise, JPEG
+compression, random erasing.
 
-All functions take pictures (b, 3, h, w) float32 from 0 to 255 and numbers (b,) for them, and give pictures back.
+All functions take images (b, 3, h, w) float32 from 0 to 255 and parameters (b,), one for each image, and return images.
 """
 
 import torch
@@ -43,9 +44,9 @@ def relight(images: Tensor, gamma: Tensor, contrast: Tensor, gain: Tensor, tint:
     return images.mul_(factor * as_column(contrast)).add_(factor * mean * (1 - as_column(contrast)))
 
 
-def light_from_one_side(images: Tensor, across: Tensor, down: Tensor) -> Tensor:
-    """Brighter to one side: the logarithm of the light rises by `across` from the middle to the right border, and by
-    `down` to the lower one."""
+def side_light(images: Tensor, across: Tensor, down: Tensor) -> Tensor:
+    """Light from one side: its logarithm rises by `across` from the centre to the right border, and by `down` to the
+    lower border."""
     height, width = images.shape[2:]
     x, y = (torch.linspace(-1, 1, n, device=images.device) for n in (width, height))
     ramp = as_column(across) * x + as_column(down) * y[:, None]
@@ -53,23 +54,23 @@ def light_from_one_side(images: Tensor, across: Tensor, down: Tensor) -> Tensor:
 
 
 def saturate(images: Tensor, factor: Tensor) -> Tensor:
-    """Colours further from grey, or nearer to it; 0: black and white."""
+    """Change the saturation; factor 0: grey."""
     return brightness(images).lerp(images, as_column(factor))
 
 
-def blur(images: Tensor, weights: Tensor, upright: Tensor) -> Tensor:
-    """Convolved along one direction with weights (b, k) of sum 1, k odd; `upright` (b,) bool: from top to bottom."""
+def blur(images: Tensor, weights: Tensor, vertical: Tensor) -> Tensor:
+    """Blur along one direction with weights (b, k) of sum 1, k odd; `vertical` (b,) bool."""
     b, c, h, w = images.shape
     half = weights.shape[1] // 2
-    images = torch.where(as_column(upright), images, images.transpose(2, 3))  # so that all run down; h equals w
+    images = torch.where(as_column(vertical), images, images.transpose(2, 3))  # so that all run down; h equals w
     padded = F.pad(images, (0, 0, half, half), mode="replicate").reshape(1, b * c, h + 2 * half, w)
     kernels = weights.repeat_interleave(c, 0)[:, None, :, None]
     images = F.conv2d(padded, kernels, groups=b * c).reshape(b, c, h, w)
-    return torch.where(as_column(upright), images, images.transpose(2, 3))
+    return torch.where(as_column(vertical), images, images.transpose(2, 3))
 
 
-def shrink(images: Tensor, level: Tensor) -> Tensor:
-    """Shrunk to `SIDES[level]` pixels and enlarged again; level -1: as it is."""
+def low_resolution(images: Tensor, level: Tensor) -> Tensor:
+    """Low resolution: shrink to `SIDES[level]` pixels and enlarge again; level -1: unchanged."""
     result = images.clone()
     for number, side in enumerate(SIDES):
         rows = torch.nonzero(level == number)[:, 0]
@@ -80,7 +81,7 @@ def shrink(images: Tensor, level: Tensor) -> Tensor:
     return result
 
 
-def _cosines(device: torch.device) -> Tensor:
+def _dct_matrix(device: torch.device) -> Tensor:
     """(8, 8) orthonormal matrix of the discrete cosine transform; row k is a wave with k half periods."""
     k, i = torch.arange(8.0, device=device)[:, None], torch.arange(8.0, device=device)
     matrix = torch.cos((2 * i + 1) * k * torch.pi / 16) / 2
@@ -88,10 +89,10 @@ def _cosines(device: torch.device) -> Tensor:
     return matrix
 
 
-def _coded(planes: Tensor, table: Tensor) -> Tensor:
-    """Planes (b, c, h, w) after each block of 8 x 8 was written in steps of table (b, 8, 8)."""
+def _quantise(planes: Tensor, table: Tensor) -> Tensor:
+    """Quantise the DCT of each 8 x 8 block of planes (b, c, h, w) in steps of table (b, 8, 8)."""
     b, c, h, w = planes.shape
-    dct, steps = _cosines(planes.device), table[:, None, None, :, None, :]
+    dct, steps = _dct_matrix(planes.device), table[:, None, None, :, None, :]
     blocks = planes.reshape(b, c, h // 8, 8, w // 8, 8)
     waves = torch.einsum("ij,bcujvk,lk->bcuivl", dct, blocks, dct)
     waves = (waves / steps).round() * steps
@@ -99,7 +100,7 @@ def _coded(planes: Tensor, table: Tensor) -> Tensor:
 
 
 def jpeg(images: Tensor, quality: Tensor) -> Tensor:
-    """What JPEG leaves of pictures, colour at half the size; quality (b,) from 1 to 100. Height and width: of 16."""
+    """JPEG compression with 4:2:0 chroma subsampling; quality (b,) from 1 to 100. Height and width: multiples of 16."""
     scale = torch.where(quality < 50, 50 / quality, 2 - quality / 50)[:, None, None]
     chrominance = torch.full((8, 8), 99.0)
     chrominance[:4, :4] = torch.tensor(CHROMINANCE)
@@ -108,8 +109,8 @@ def jpeg(images: Tensor, quality: Tensor) -> Tensor:
     )
     y = brightness(images)
     blue, red = (images[:, 2:] - y) / 1.772, (images[:, :1] - y) / 1.402
-    y = _coded(y - 128, light_steps) + 128
-    colour = _coded(F.avg_pool2d(torch.cat([blue, red], 1), 2), colour_steps)
+    y = _quantise(y - 128, light_steps) + 128
+    colour = _quantise(F.avg_pool2d(torch.cat([blue, red], 1), 2), colour_steps)
     blue, red = F.interpolate(colour, scale_factor=2, mode="bilinear").split(1, 1)
     red, blue = y + 1.402 * red, y + 1.772 * blue
     green = (y - GREY[0] * red - GREY[2] * blue) / GREY[1]
@@ -117,7 +118,11 @@ def jpeg(images: Tensor, quality: Tensor) -> Tensor:
 
 
 def random_erasing(images: Tensor, centre: Tensor, half: Tensor, colour: Tensor) -> Tensor:
-    """A rectangle of one colour: centre (b, 2) and half its sides (b, 2), x and y in pixels; colour (b, 3)."""
+    """Cover a rectangle with one colour (Zhong et al. 2020, "Random Erasing Data Augmentation").
+
+    Args:
+        centre, half: (b, 2), its centre and half its sides, x and y in pixels. colour: (b, 3).
+    """
     height, width = images.shape[2:]
     x, y = (torch.arange(float(n), device=images.device) for n in (width, height))
     inside_x = (x - centre[:, :1]).abs() < half[:, :1]
@@ -127,31 +132,32 @@ def random_erasing(images: Tensor, centre: Tensor, half: Tensor, colour: Tensor)
 
 
 def add_noise(images: Tensor, deviation: Tensor) -> Tensor:
-    """Each number changed at random."""
+    """Gaussian noise."""
     return (images + as_column(deviation) * torch.randn_like(images)).clamp_(0, 255)
 
 
 def apply_where(operation, images: Tensor, chosen: Tensor, *values: Tensor) -> Tensor:
-    """`spoil(images, *values)` for the chosen (b,) pictures only, the others as they are."""
+    """`operation(images, *values)` for the chosen (b,) images only."""
     rows = torch.nonzero(chosen)[:, 0]
     if not len(rows):
         return images
     return images.index_copy(0, rows, operation(images[rows], *(value[rows] for value in values)))
 
 
-def degrade(images: Tensor, rng: PerSampleRNG, strength: float, light: float = 0.0) -> Tensor:
-    """Pictures as bad cameras, small photos and compression leave them, some partly hidden.
+def degrade(images: Tensor, rng: PerSampleRNG, strength: float, side_light_std: float = 0.0) -> Tensor:
+    """Degrade images as bad cameras, small photos and compression do; some are partly covered.
 
     Args:
-        strength: 0 leaves them as they are; 1: a third is shrunk, a third compressed, a seventh black and white, an
-            eighth dark, a tenth blurred, a seventh noisy, a fifth partly hidden.
-        light: standard deviation of `light_from_one_side`.
+        strength: 0 returns them unchanged; 1: a third has low resolution, a third is compressed, a seventh grey, an
+            eighth dark, a tenth blurred, a seventh noisy, a fifth partly covered.
+        side_light_std: standard deviation of `side_light`.
     """
     if not strength:
         return images
     s, side = strength, images.shape[-1]
-    if light:
-        images = light_from_one_side(images, rng.normal(std=light), rng.normal(std=0.6 * light))
+    if side_light_std:
+        across, down = rng.normal(std=side_light_std), rng.normal(std=0.6 * side_light_std)
+        images = side_light(images, across, down)
     gain = rng.normal(std=0.22 * s).exp()
     gain = torch.where(rng.bernoulli(0.12 * s), gain * rng.uniform(low=0.2, high=0.7), gain)
     gamma, contrast = rng.normal(std=0.18 * s).exp(), rng.normal(std=0.2 * s).exp()
@@ -163,7 +169,7 @@ def degrade(images: Tensor, rng: PerSampleRNG, strength: float, light: float = 0
         blur, images, rng.bernoulli(0.1 * s), weights / weights.sum(1, keepdim=True), rng.bernoulli(0.5)
     )
     level = rng.uniform(high=len(SIDES)).floor()
-    images = shrink(images, torch.where(rng.bernoulli(0.33 * s), level, -1.0))
+    images = low_resolution(images, torch.where(rng.bernoulli(0.33 * s), level, -1.0))
     noise = torch.where(rng.bernoulli(0.15 * s), rng.uniform(low=3, high=18), 0.0)
     images = apply_where(add_noise, images, noise > 0, noise)
     quality = torch.exp(rng.uniform(low=2.08, high=4.32))  # 8 to 75

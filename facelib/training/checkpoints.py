@@ -11,20 +11,29 @@ from facelib.io.files import atomic_write
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """The file of a run, where it has one; what makes the run what it is; and name -> what has a state_dict."""
+    """The checkpoint of a run.
+
+    file: where it lies; None for a run without checkpoints.
+    run: text that identifies the run; a checkpoint of another run is refused.
+    parts: name -> object with a state_dict.
+    """
 
     file: Path | None
     run: str
     parts: dict[str, Any]
 
     def resume(self) -> list[dict[str, float]]:
-        """Fill the parts from the file, where there is one; gives its history."""
+        """Load the parts from the file, where there is one; returns its history, [] for a new run.
+
+        Raises:
+            ValueError: the file is of another run, or damaged.
+        """
         if not self.file or not self.file.exists():
             return []
         saved = read_checkpoint(self.file)
         if saved["run"] != self.run:
             raise ValueError(
-                f"{self.file} is of another run: photos or settings changed. Move it away to start anew "
+                f"{self.file} is of another run: photos or settings changed. Move it away to start again "
                 f"(it was: {saved['run']}; it is now: {self.run})"
             )
         for name, part in self.parts.items():
@@ -32,7 +41,7 @@ class Checkpoint:
         return saved["history"]
 
     def save(self, history: list[dict[str, float]]) -> None:
-        """Write the file, whole or not at all."""
+        """Write the file atomically."""
         if not self.file:
             return
         self.file.parent.mkdir(parents=True, exist_ok=True)
@@ -42,7 +51,7 @@ class Checkpoint:
 
 
 def completed_epochs(checkpoint: str | Path) -> int:
-    """Epochs that the run of this checkpoint has behind it; 0 where there is no such file."""
+    """Epochs that the run of a checkpoint has completed; 0 where there is no such file."""
     return len(read_checkpoint(checkpoint)["history"]) if Path(checkpoint).exists() else 0
 
 
@@ -50,12 +59,13 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     """What `Checkpoint.save` wrote.
 
     Raises:
-        ValueError: something else, or damaged.
+        ValueError: another kind of file, or damaged.
     """
     try:
         saved = torch.load(path, map_location="cpu", weights_only=True)
         if {"run", "history", "model"} <= set(saved):
             return saved
-    except Exception as error:  # a broken file has many ways to fail
-        raise ValueError(f"{path} is no checkpoint, or damaged ({str(error)[:80]}): remove it to start anew") from None
-    raise ValueError(f"{path} is no checkpoint but another file: remove it to start anew")
+    except Exception as error:  # a broken file fails in many ways
+        reason = str(error)[:80]
+        raise ValueError(f"{path} is no checkpoint, or damaged ({reason}): remove it to start again") from None
+    raise ValueError(f"{path} is no checkpoint but another file: remove it to start again")

@@ -1,8 +1,8 @@
-"""Equal runs that differ in one thing: a recipe and a list of overrides, from models/recipes/comparisons.toml.
+"""Equal runs that differ in one setting: a base configuration and overrides, from models/recipes/comparisons.toml.
 
-`python -m facelib.training.compare [NAME ...]` trains what has no result yet (each run's is kept under
-FACELIB_DATA/comparisons, so an interrupted comparison goes on where it stopped) and writes
-models/results/comparison_NAME.csv, which keeps the rows of runs that are not made anew.
+`python -m facelib.training.compare [NAME ...]` trains what has no result yet (results are kept under
+FACELIB_DATA/comparisons, so an interrupted comparison resumes) and writes models/results/comparison_NAME.csv, which
+keeps the rows of runs that are not trained again.
 """
 
 import argparse
@@ -17,12 +17,13 @@ from typing import Any
 import numpy as np
 
 from facelib.alignment.landmarker import load_landmarker
+from facelib.bootstrap_intervals import bootstrap_identification_rate
 from facelib.datasets.aligned_faces import aligned_families
 from facelib.embedding.embedder import NetworkEmbedder, TrainedNetwork
 from facelib.io.files import atomic_write
 from facelib.io.records import RESULTS, read_table, write_table
-from facelib.metrics import bootstrap_identification_rate, measurable_fprs, tpr_at_fprs, triplet_accuracy
-from facelib.runtime.batching import network_cost
+from facelib.metrics import measurable_fprs, tpr_at_fprs, triplet_accuracy
+from facelib.runtime.network_cost import network_cost
 from facelib.settings import data_folder
 from facelib.training import embedder, landmarks
 from facelib.training.configuration import RECIPES, TrainingConfig, config_hash, make_config
@@ -30,90 +31,110 @@ from facelib.training.initial_weights import with_hashes
 from facelib.training.run import train
 
 COMPARISONS = RECIPES / "comparisons.toml"
-WORDS = ("table", "what")  # of a run; everything else in it is a key of the recipe
+DESCRIPTION_KEYS = ("table", "what")  # of a run; everything else in it is a key of the configuration
 
 
 def read_comparison(name: str, file: Path = COMPARISONS) -> dict[str, tuple[dict[str, str], TrainingConfig]]:
-    """The runs of a comparison: name -> (what it is, its recipe).
+    """The runs of a comparison: name -> (its description, its configuration).
 
     Raises:
-        ValueError: no comparison of that name, or a recipe that is none, see `make_config`.
+        ValueError: no comparison of that name.
+        ConfigurationError: see `make_config`.
     """
     comparisons = tomllib.loads(file.read_text())
     if name not in comparisons:
         raise ValueError(f"{name}: {file} has {', '.join(comparisons)}")
     comparison = {"set": {}, "runs": {}} | comparisons[name]
-    base = tomllib.loads((file.parent / comparison["recipe"]).read_text()) | comparison["set"]
-    return {
-        run: (
-            {word: values[word] for word in WORDS if word in values},
-            make_config(
-                base | {key: value for key, value in values.items() if key not in WORDS}, name=f"{file}: {name}.{run}"
-            ),
-        )
-        for run, values in comparison["runs"].items()
-    }
+    base = tomllib.loads((file.parent / comparison["base"]).read_text()) | comparison["set"]
+    runs = {}
+    for run, values in comparison["runs"].items():
+        description = {key: values[key] for key in DESCRIPTION_KEYS if key in values}
+        settings = {key: value for key, value in values.items() if key not in DESCRIPTION_KEYS}
+        runs[run] = description, make_config(base | settings, name=f"{file}: {name}.{run}")
+    return runs
 
 
-def measure(recipe: TrainingConfig, training: landmarks.Training | embedder.Training) -> dict[str, Any]:
-    """A row of the table: what is compared."""
+def measure(training: landmarks.LandmarkTraining | embedder.EmbedderTraining) -> dict[str, Any]:
+    """The figures of a run, a row of the table."""
+    if isinstance(training, landmarks.LandmarkTraining):
+        return _measure_landmarks(training)
+    return _measure_embedder(training)
+
+
+def _measure_landmarks(training: landmarks.LandmarkTraining) -> dict[str, Any]:
     last = training.history[-1]
-    if isinstance(training, landmarks.Training):
-        errors = {key: value for key, value in last.items() if key.startswith("nme_") and "stack" not in key}
-        mean = {"nme_mean": float(np.mean(list(errors.values())))}
-        seen = {"faces_seen": len(training.history) * recipe.epoch_size, "input_size": training.size}
-        seen |= {"stacks": training.model.arguments["stacks"], "channels": training.model.arguments["channels"]}
-        return seen | network_cost(training.model, training.size) | {"loss": last["loss"]} | errors | mean
-    rows, (seen, people) = training.training_set.rows("train"), training.training_set.unseen
-    row = {
-        "photos_seen": len(training.history) * (recipe.epoch_photos or len(rows)),
-        "people": len(training.training_set.names),
+    errors = {key: value for key, value in last.items() if key.startswith("nme_") and "stack" not in key}
+    row: dict[str, Any] = {
+        "faces_seen": len(training.history) * training.config.epoch_size,
+        "input_size": training.input_size,
     }
-    row |= {"input_size": recipe.size(1.0), "loss": last["loss"]}
-    network = TrainedNetwork(training.network, recipe.size(1.0))
+    row |= {key: training.model.arguments[key] for key in ("stacks", "channels")}
+    row |= network_cost(training.model, training.input_size) | {"loss": last["loss"]} | errors
+    return row | {"nme_mean": float(np.mean(list(errors.values())))}
+
+
+def _measure_embedder(training: embedder.EmbedderTraining) -> dict[str, Any]:
+    config, last = training.config, training.history[-1]
+    rows = training.training_set.rows("train")
+    aligned, people = training.training_set.open_val
+    size = config.input_size(1.0)
+    row: dict[str, Any] = {
+        "photos_seen": len(training.history) * (config.epoch_size or len(rows)),
+        "people": len(training.training_set.names),
+        "input_size": size,
+        "loss": last["loss"],
+    }
+    network = TrainedNetwork(training.network, size)
     for name, flip in (("open_val", False), ("open_val_flip", True)):
-        vectors = NetworkEmbedder(network, flip=flip).embed(seen)
-        row |= {f"{name}_{fpr}": rate for fpr, rate in tpr_at_fprs(vectors, people).items()}
-    row |= interval_of(vectors, people)
-    row["triplets"] = triplet_accuracy(vectors, people)
-    if recipe.alignment == "five_points":
+        embeddings = NetworkEmbedder(network, flip=flip).embed(aligned)
+        row |= {f"{name}_{fpr}": rate for fpr, rate in tpr_at_fprs(embeddings, people).items()}
+    row |= _interval(embeddings, people)
+    row["triplets"] = triplet_accuracy(embeddings, people)
+    if config.alignment == "five_points":
         aligned, faces = aligned_families(load_landmarker())
         rates = tpr_at_fprs(NetworkEmbedder(network, flip=True).embed(aligned), faces.people)
         row |= {f"families_{fpr}": rate for fpr, rate in rates.items()}
     return row | {key: last[key] for key in ("top1",) if key in last}
 
 
-def interval_of(vectors: np.ndarray, people: np.ndarray) -> dict[str, float]:
-    """95 % interval over people of the TPR at FPR 0.01, where there are pairs enough."""
+def _interval(embeddings: np.ndarray, people: np.ndarray) -> dict[str, float]:
+    """95 % interval over people of the TPR at FPR 0.01, where there are enough pairs."""
     if not measurable_fprs(people, [0.01]):
         return {}
-    bounds = bootstrap_identification_rate(vectors, people, [0.01])[0]
+    bounds = bootstrap_identification_rate(embeddings, people, [0.01])[0]
     return dict(zip(("open_val_flip_0.01_low", "open_val_flip_0.01_high"), bounds))
 
 
 def run_comparison(name: str, only: list[str], settings: dict[str, Any], file: Path = COMPARISONS) -> Iterator[dict]:
-    """The rows of a comparison, those that are missing trained first."""
+    """The rows of a comparison; missing runs are trained first.
+
+    Args:
+        only: train only these runs; [] for all. settings: see `train`.
+
+    Raises:
+        ValueError: an unknown run.
+    """
     folder, runs = data_folder() / "comparisons", read_comparison(name, file)
     if unknown := [run for run in only if run not in runs]:
         raise ValueError(f"--only {unknown[0]}: {name} has {', '.join(runs)}")
-    for run, (words, recipe) in runs.items():
-        digits = config_hash(with_hashes(recipe))
+    for run, (description, config) in runs.items():
+        digits = config_hash(with_hashes(config))
         kept = folder / f"{name}_{run}_{digits}.json"
         if not kept.exists() and (not only or run in only):
             start = time.time()
-            recipe, training = train(recipe, folder / f"{name}_{run}_{digits}", **settings)
-            row = {"seconds": round(time.time() - start)} | measure(recipe, training) | {"data": training.data()}
+            config, training = train(config, folder / f"{name}_{run}.pt", folder, **settings)
+            row = {"seconds": round(time.time() - start)} | measure(training) | {"data": training.data()}
             with atomic_write(kept) as path:
                 path.write_text(json.dumps(row))
         if kept.exists():
-            yield {"run": run, **words, "recipe": digits, **json.loads(kept.read_text())}
+            yield {"run": run, **description, "config_hash": digits, **json.loads(kept.read_text())}
 
 
 def main() -> int:
     parser = argparse.ArgumentParser("python -m facelib.training.compare", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help="comparisons; default: all")
     parser.add_argument("--only", nargs="+", default=[], metavar="RUN", help="train only these runs")
-    parser.add_argument("--device")
+    parser.add_argument("--device", help="cpu, cuda or mps; default: the best available")
     options = parser.parse_args()
     try:
         for name in options.names or tomllib.loads(COMPARISONS.read_text()):

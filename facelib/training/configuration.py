@@ -1,329 +1,192 @@
-"""Recipes: every setting of a training in a TOML file, none left open, and checked before anything is loaded."""
+"""Training configurations: dataclasses with defaults; a TOML file names only what differs from them.
+
+A released default never changes (a test pins all of them), so that the hash of a configuration, which covers what
+differs from the defaults, stays valid when options are added.
+"""
 
 import copy
 import dataclasses
 import hashlib
 import json
+import logging
 import tomllib
-import typing
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import tomli_w
-from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, model_validator
-from pydantic.dataclasses import dataclass
+from pydantic import TypeAdapter, ValidationError
 
-from facelib.alignment.align import METHODS
-from facelib.alignment.hourglass import StackedHourglass
-from facelib.embedding.losses import LOSSES, MARGIN_LOSSES
 from facelib.io.files import atomic_write
 from facelib.settings import MODELS
-from facelib.training.heatmap_losses import HEATMAP_LOSSES
+from facelib.training.embedder_config import EmbedderConfig
+from facelib.training.landmark_config import LandmarkConfig, Stage
+from facelib.types import ConfigurationError
 
+logger = logging.getLogger(__name__)
 RECIPES = MODELS / "recipes"
-WRITTEN = "# Written by python -m facelib.training: what the weights beside it were made with."
-
-Count = Annotated[int, Field(ge=1)]
-Limit = Annotated[int, Field(ge=0)]
-Pixels = Annotated[int, Field(ge=32, le=1024)]
-Rate = Annotated[float, Field(gt=0)]
-Share = Annotated[float, Field(ge=0, lt=1)]
-Whole = Annotated[float, Field(ge=0, le=1)]
-NotNegative = Annotated[float, Field(ge=0)]
-Optimizer = Literal["adamw", "sgd"]
-Precision = Literal["no", "bf16", "fp16"]
-WeightsFile = Annotated[str, Field(pattern=r"\.pt$")]
-checked = dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid", strict=True, allow_inf_nan=False))
-
-
-@checked
-class Stage:
-    """One learning-rate cycle of the hourglass at one size.
-
-    input_size: pixels
-    learning_rate: the highest of the cycle
-    seed: of the order and the augmentation
-    pseudo_label_share: of the faces drawn, how many are pseudo-labelled
-    relabel: those get the points that the teacher finds as the stage begins, instead of a detector's
-    unify_labels: the labels of all sets are moved to CelebA's convention, by what the teacher finds
-    """
-
-    input_size: Pixels
-    epochs: Count
-    learning_rate: Rate
-    seed: int
-    pseudo_label_share: Share
-    relabel: bool
-    unify_labels: bool
-
-
-@checked
-class LandmarkConfig:
-    """Settings of the stacked hourglass.
-
-    out: the weights' file
-    start: SHA-256 of weights to go on from, "" for none
-    teacher: SHA-256 of the network that finds points for `relabel` and `unify_labels`, "" for the network itself as
-        it is when a stage begins
-    sets: folders of FACELIB_DATA with labelled landmarks
-    pseudo: folders of face crops whose points serve as labels
-    label_sets: the sets of labels that are trained on, [] for all
-    label_offsets: by how much `unify_labels` moves the labels of each set, along and across the eye line in units of
-        the eye distance, a pair for each landmark; {} for as much as the teacher finds
-    large_rotation_share, truncation_share: shares of the faces that are made harder, see `Augmentation`
-    epoch_size: faces drawn in an epoch
-    """
-
-    kind: Literal["landmarks"]
-    out: WeightsFile
-    start: str
-    teacher: str
-    sets: list[str]
-    pseudo: list[str]
-    label_sets: list[str]
-    label_offsets: dict[str, Annotated[list[tuple[float, float]], Field(min_length=5, max_length=5)]]
-    stacks: Count
-    channels: Count
-    depth: Count
-    loss: Literal[*HEATMAP_LOSSES]
-    large_rotation_share: Share
-    truncation_share: Share
-    epoch_size: Count
-    batch_size: Count
-    optimizer: Optimizer
-    weight_decay: float
-    precision: Precision
-    stages: Annotated[list[Stage], Field(min_length=1)]
-
-    @model_validator(mode="after")
-    def fits(self) -> typing.Self:
-        """Whether settings fit each other."""
-        multiple = StackedHourglass.STRIDE * 2**self.depth
-        for i, stage in enumerate(self.stages):
-            if stage.input_size % multiple:
-                raise ValueError(f"stages.{i}.input_size: {stage.input_size} is no multiple of {multiple}")
-        first = self.stages[0]
-        if self.start in ("imagenet", "random"):
-            raise ValueError(f'start: {self.start!r}, expected the SHA-256 of weights, or "" for none')
-        moved = first.unify_labels and not self.label_offsets
-        if (first.relabel or moved) and not (self.start or self.teacher):
-            raise ValueError("stages.0: relabel and unify_labels need a network: name a start or a teacher")
-        if any(stage.pseudo_label_share for stage in self.stages) and not self.pseudo:
-            raise ValueError("stages: a pseudo_label_share above 0 needs folders under pseudo")
-        return self
-
-    @property
-    def epochs(self) -> int:
-        """Passes in all."""
-        return sum(stage.epochs for stage in self.stages)
-
-
-@checked
-class EmbedderConfig:
-    """Settings of an embedding network.
-
-    out: the weights' file
-    start: "imagenet", "random", or the SHA-256 of weights to go on from
-    faces: folders of FACELIB_DATA with face crops
-    folder: instead, your own photos as <folder>/<person>/<photo>
-    people, photos: only so many photos, of so many people with equally many each; people 0: of anybody; photos 0: all
-    exclude_sources: sources that are left out
-    alignment: "five_points" or "eyes", and for comparisons "box" or "detector"
-    backbone, embedding_size, dropout, output_stride, pooling, drop_path: see `EmbeddingNetwork`
-    teacher: "dlib", whose vectors a second head learns, or "" for a network that learns from labels only
-    distill_loss_weight: factor of the squared distance to the teacher's vector in the loss
-    distill_head_scale, distill_centering: how much the second head weighs in the vector for use, and how much of the teacher's
-        mean is taken from it, see `EmbeddingNetwork`
-    label_loss_weight: factor of the labels' loss
-    within_source_weight: share of that loss in which a photo is compared with people of its own source only
-    scale, margin, initial_margin: of the loss, the margin rising from initial_margin in the first half of the run
-    stages: pairs of input size and epochs, all under one learning-rate cycle
-    minutes: above 0, the run ends by the clock, and the epochs of the stages are shares of it
-    epoch_photos: of an epoch, after each of which there is a checkpoint; 0: all
-    batch_size: less where photos are few
-    learning_rate: the highest, of the backbone, for a full batch; for smaller ones in proportion
-    head_lr_mult: how many times as fast the new layers learn
-    warm_up: share of the run in which the rate rises
-    weight_decay: of kernels and matrices
-    clip: of the gradient's length; 0: none
-    average: what comes out are weights averaged over the last steps
-    weight_average_alpha: share of the weights that it started from in those that come out, see `average_with_initial`
-    strength, tight_crop_share, pose, light: of the augmentation, see `FaceAugmentation`
-    """
-
-    kind: Literal["embedder"]
-    out: WeightsFile
-    start: Annotated[str, Field(min_length=1)]
-    faces: list[str]
-    folder: str
-    people: Limit
-    photos: Limit
-    exclude_sources: list[str]
-    alignment: Literal[*METHODS, "box", "detector"]
-    backbone: str
-    embedding_size: Count
-    dropout: Share
-    output_stride: Count
-    pooling: str
-    drop_path: Share
-    teacher: Literal["", "dlib"]
-    distill_loss_weight: NotNegative
-    distill_head_scale: NotNegative
-    distill_centering: Share
-    label_loss_weight: NotNegative
-    loss: Literal[*LOSSES]
-    within_source_weight: Whole
-    scale: Rate
-    margin: float
-    initial_margin: float
-    stages: Annotated[list[tuple[Pixels, Count]], Field(min_length=1)]
-    minutes: NotNegative
-    epoch_photos: Limit
-    batch_size: Count
-    optimizer: Optimizer
-    learning_rate: Rate
-    head_lr_mult: Rate
-    warm_up: Share
-    weight_decay: float
-    clip: NotNegative
-    average: bool
-    weight_average_alpha: Share
-    strength: Whole
-    tight_crop_share: Whole
-    pose: NotNegative
-    light: NotNegative
-    precision: Precision
-    seed: int
-
-    @model_validator(mode="after")
-    def fits(self) -> typing.Self:
-        """Whether settings fit each other."""
-        if bool(self.faces) == bool(self.folder):
-            raise ValueError("faces and folder: give one of them, prepared sets or a folder of your own people")
-        if self.weight_average_alpha and self.start in ("imagenet", "random"):
-            raise ValueError(f"weight_average_alpha: {self.start} has no weights of a whole network, so it has to be 0")
-        if self.folder and self.alignment not in METHODS:
-            raise ValueError(f"alignment: {self.alignment} is for prepared sets, expected one of {', '.join(METHODS)}")
-        if self.people and self.photos < self.people:
-            raise ValueError(f"people, photos: {self.photos} photos of {self.people} people: at least one of each")
-        if self.within_source_weight and self.loss not in MARGIN_LOSSES:
-            raise ValueError(f"within_source_weight: the loss {self.loss} has no class margins to confine to a source")
-        if bool(self.teacher) != bool(self.distill_loss_weight and self.distill_head_scale):
-            raise ValueError("teacher, distill_loss_weight, distill_head_scale: all of them, or none")
-        if self.distill_centering and not self.teacher:
-            raise ValueError(
-                f"distill_centering: {self.distill_centering}, and there is no teacher whose mean that could be"
-            )
-        if not self.label_loss_weight and not self.teacher:
-            raise ValueError("label_loss_weight: 0, and there is no teacher: nothing would be learned")
-        return self
-
-    @property
-    def epochs(self) -> int | None:
-        """Epochs in all; None for a run by the clock."""
-        return None if self.minutes else sum(epochs for _, epochs in self.stages)
-
-    def size(self, progress: float) -> int:
-        """The input size when this share of the run is done."""
-        whole, done = sum(epochs for _, epochs in self.stages), 0
-        for size, epochs in self.stages:
-            done += epochs
-            if progress * whole < done - 1e-6:
-                return size
-        return self.stages[-1][0]
-
-
+GENERATED = "# Written by python -m facelib.training: all settings that the weights beside it were trained with."
 TrainingConfig = LandmarkConfig | EmbedderConfig
-KINDS = {"landmarks": LandmarkConfig, "embedder": EmbedderConfig}
+KINDS: dict[str, Any] = {"landmarks": LandmarkConfig, "embedder": EmbedderConfig}
+# Keys of version 0.2 -> today's; files with the old keys are still read. "out" is an option of the command now.
+RENAMED_KEYS = {
+    "landmarks": {
+        "start": "initial_weights",
+        "teacher": "label_network",
+        "sets": "train_sets",
+        "pseudo": "pseudo_label_sets",
+        "label_sets": "annotation_sets",
+        "far_turned": "large_rotation_probability",
+        "half_out": "truncation_probability",
+        "pseudo_share": "pseudo_label_fraction",
+        "relabel": "refresh_pseudo_labels",
+    },
+    "embedder": {
+        "start": "initial_weights",
+        "faces": "train_sets",
+        "folder": "people_folder",
+        "people": "num_people",
+        "photos": "num_photos",
+        "without_sources": "exclude_sources",
+        "teacher_share": "distill_loss_weight",
+        "taught_weight": "distill_head_scale",
+        "taught_centre": "distill_centering",
+        "label_share": "label_loss_weight",
+        "by_source": "within_source_weight",
+        "margin_before": "initial_margin",
+        "epoch_photos": "epoch_size",
+        "head_rate": "head_lr_mult",
+        "warm_up": "warmup_fraction",
+        "clip": "gradient_clip_norm",
+        "average": "ema",
+        "start_share": "weight_average_alpha",
+        "strength": "augmentation_strength",
+        "tight_crop": "tight_crop_probability",
+        "pose": "pose_std",
+        "light": "side_light_std",
+    },
+}
 
 
 def load_config(path: str | Path, overrides: Sequence[str] = ()) -> TrainingConfig:
-    """A recipe from its file.
+    """A configuration from its TOML file.
 
     Args:
-        overrides: "key=value", the value as in TOML, text without quotes too; "stages.0.epochs=1" goes into lists.
+        overrides: "key=value", the value as in TOML, text without quotes too; "stages.0.epochs=1" reaches into lists.
 
     Raises:
-        FileNotFoundError: no such file. ValueError: not TOML; a key that is unknown, missing or of another type.
+        FileNotFoundError: no such file.
+        ConfigurationError: not TOML; a key that is unknown or of another type; values that do not fit each other.
     """
     path = Path(path)
     if not path.is_file():
         there = ", ".join(sorted(file.name for file in RECIPES.glob("*.toml")))
-        raise FileNotFoundError(f"{path}: no such recipe; {RECIPES} has {there}")
+        raise FileNotFoundError(f"{path}: no such configuration; {RECIPES} has {there}")
     try:
         values = tomllib.loads(path.read_text())
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is not valid TOML: {error}") from None
+        raise ConfigurationError(f"{path} is not valid TOML: {error}") from None
     return make_config(values, overrides, str(path))
 
 
-def make_config(values: dict[str, Any], overrides: Sequence[str] = (), name: str = "the recipe") -> TrainingConfig:
-    """A recipe from its values, see `load_config`; `name`: what errors call it."""
-    kind = KINDS.get(str(values.get("kind")))
-    if kind is None:
-        raise ValueError(f"{name}: kind is {values.get('kind')!r}, expected one of {', '.join(KINDS)}")
-    values = copy.deepcopy(values)
+def make_config(
+    values: dict[str, Any], overrides: Sequence[str] = (), name: str = "the configuration"
+) -> TrainingConfig:
+    """A configuration from a dict, see `load_config`; `name`: what errors call it."""
+    kind = str(values.get("kind"))
+    if kind not in KINDS:
+        raise ConfigurationError(f"{name}: kind is {values.get('kind')!r}, expected one of {', '.join(KINDS)}")
+    values = _with_todays_keys(copy.deepcopy(values), kind)
     for override in overrides:
         key, equals, text = override.partition("=")
         if not equals or key == "kind":
-            raise ValueError(f"--set {override}: expected key=value, of any key but kind")
-        _place(values, key, text, kind, override)
+            raise ConfigurationError(f"--set {override}: expected key=value, of any key but kind")
+        _apply_override(values, key, text, kind, override)
     try:
-        return TypeAdapter(kind).validate_json(json.dumps(values, default=str))
+        return TypeAdapter(KINDS[kind]).validate_json(json.dumps(values, default=str))
     except ValidationError as error:
-        raise ValueError(f"{name}: {_words(error, kind)}") from None
+        raise ConfigurationError(f"{name}: {_describe(error, kind)}") from None
 
 
-def _words(error: ValidationError, kind: type) -> str:
+def _with_todays_keys(values: dict[str, Any], kind: str) -> dict[str, Any]:
+    """Values with the keys of version 0.2 renamed; "" was the hourglass's word for random weights."""
+    renamed = RENAMED_KEYS[kind]
+    if not {"start", "out"} & values.keys() and not (kind == "embedder" and renamed.keys() & values.keys()):
+        return values
+    logger.info("a configuration of version 0.2: its keys are renamed")
+    values = {renamed.get(key, key): value for key, value in values.items() if key != "out"}
+    if kind == "landmarks":
+        values["initial_weights"] = values["initial_weights"] or "random"
+        values["stages"] = [{renamed.get(k, k): v for k, v in stage.items()} for stage in values.get("stages", [])]
+    return values
+
+
+def _describe(error: ValidationError, kind: str) -> str:
     """The first thing that is wrong, by its key."""
     first = error.errors()[0]
     place = ".".join(map(str, first["loc"]))
-    if first["type"] == "string_pattern_mismatch":
-        return f"{place}: {first['input']!r}, expected the name of a file that ends in .pt"
     if place.startswith("stages") and place[-1].isdigit() and first["type"] in ("missing", "too_long"):
         return f"{place}: expected pairs of input size and epochs, e.g. [[64, 6], [112, 4]]"
-    if "missing" in first["type"]:
-        return f"{place}: missing key; a recipe leaves none open"
     if first["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
-        return f"{place}: unknown key; expected {', '.join(field.name for field in dataclasses.fields(kind))}"
+        return f"{place}: unknown key; expected {', '.join(_keys(kind))}"
     if first["type"] == "value_error":
         return str(first["ctx"]["error"])
     return f"{place}: {repr(first['input'])[:60]}, {first['msg'].replace('Input should be', 'expected')}"
 
 
-def write_config(recipe: TrainingConfig, path: Path) -> None:
-    """What `load_config` reads."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_write(path) as new:
-        new.write_text(f"{WRITTEN}\n{tomli_w.dumps(dataclasses.asdict(recipe))}")
+def _keys(kind: str) -> list[str]:
+    return [field.name for field in dataclasses.fields(KINDS[kind])]
 
 
-def config_hash(recipe: TrainingConfig) -> str:
-    """Eight digits that differ between recipes; where the weights go does not matter."""
-    text = json.dumps(dataclasses.asdict(recipe) | {"out": ""})
-    return hashlib.sha256(text.encode()).hexdigest()[:8]
-
-
-def _place(values: dict[str, Any], key: str, text: str, kind: type, override: str) -> None:
-    """Put the value of one override where its key leads."""
-    *way, last = key.split(".")
+def _apply_override(values: dict[str, Any], key: str, text: str, kind: str, override: str) -> None:
+    """Put the value of one override where its dotted key leads."""
+    *path, name = key.split(".")
     place: Any = values
+    last: Any = name
     try:
-        for step in way:
+        for step in path:
             place = place[int(step)] if isinstance(place, list) else place[step]
         last = int(last) if isinstance(place, list) else last
-        known = last in place if isinstance(place, dict) else place[last] is not None
+        known = place[last] is not None if isinstance(place, list) else bool(path) or last in _keys(kind)
     except (KeyError, ValueError, IndexError, TypeError):
         known = False
-    if not known and not (not way and last in {field.name for field in dataclasses.fields(kind)}):
-        raise ValueError(
-            f"--set {override}: no such key; there are {', '.join(f.name for f in dataclasses.fields(kind))}"
-        )
-    if isinstance(place, dict) and isinstance(place.get(last), str):
-        place[last] = text.strip("\"'")
-        return
+    if not known:
+        raise ConfigurationError(f"--set {override}: no such key; there are {', '.join(_keys(kind))}")
     try:
         place[last] = tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
-        place[last] = text  # which the recipe will refuse where it wants a number
+        place[last] = text  # text without quotes; refused below where a number is expected
+    except TypeError:
+        raise ConfigurationError(f"--set {override}: {'.'.join(path)} has no keys") from None
+
+
+def differences(config: TrainingConfig) -> dict[str, Any]:
+    """What differs from the defaults, as plain values; `kind` always."""
+    values = _plain({name: getattr(config, name) for name in _keys(config.kind)})
+    initial = defaults(config.kind)
+    if isinstance(config, LandmarkConfig):  # so that a new option of a stage changes no hash either
+        stage = _plain(Stage())
+        values["stages"] = [{k: v for k, v in one.items() if v != stage[k]} for one in values["stages"]]
+    return {key: value for key, value in values.items() if key == "kind" or value != initial[key]}
+
+
+def defaults(kind: str) -> dict[str, Any]:
+    """The default of every key, as plain values."""
+    fields = KINDS[kind].__pydantic_fields__
+    return _plain({name: field.get_default(call_default_factory=True) for name, field in fields.items()})
+
+
+def _plain(values: Any) -> dict[str, Any]:
+    return json.loads(json.dumps(values, default=dataclasses.asdict))
+
+
+def config_hash(config: TrainingConfig) -> str:
+    """Eight hexadecimal digits of SHA-256 over what differs from the defaults."""
+    return hashlib.sha256(json.dumps(differences(config), sort_keys=True).encode()).hexdigest()[:8]
+
+
+def write_config(config: TrainingConfig, path: Path) -> None:
+    """Write every setting, also those at their defaults, so that `load_config` reads the same."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_write(path) as new:
+        new.write_text(f"{GENERATED}\n{tomli_w.dumps(_plain(config))}")

@@ -1,4 +1,4 @@
-"""Weights averaged over a training."""
+"""Exponential moving average (EMA) of the weights."""
 
 import contextlib
 from collections.abc import Iterator
@@ -9,10 +9,11 @@ from torch import nn
 
 
 class EMA:
-    """The weights averaged over the steps: the last count most, some thousand steps back hardly any more.
+    """Weights averaged over the steps of a training.
 
-    A step weighs (steps + 2) ** -0.75, at least a thousandth. It smooths what the last batches did, and is
-    better than the weights themselves while the learning rate is high.
+    The newest weights enter with (steps + 2) ** -0.75, at least 0.001, so that the average follows quickly at first
+    and over the last thousand steps later. It smooths what single batches do, and is better than the weights
+    themselves while the learning rate is high.
     """
 
     def __init__(self, model: nn.Module):
@@ -21,17 +22,17 @@ class EMA:
 
     @torch.no_grad()
     def update(self) -> None:
-        """After each step."""
+        """Call after each optimizer step."""
         weight = max(1e-3, (self.steps + 2) ** -0.75)
         self.steps += 1
-        now = self.model.state_dict()
-        names = [name for name, value in now.items() if value.is_floating_point()]
-        torch._foreach_lerp_([self.state[name] for name in names], [now[name] for name in names], weight)
-        for name in now.keys() - set(names):
-            self.state[name].copy_(now[name])
+        current = self.model.state_dict()
+        names = [name for name, value in current.items() if value.is_floating_point()]
+        torch._foreach_lerp_([self.state[name] for name in names], [current[name] for name in names], weight)
+        for name in current.keys() - set(names):
+            self.state[name].copy_(current[name])
 
     @contextlib.contextmanager
-    def in_use(self) -> Iterator[None]:
+    def applied(self) -> Iterator[None]:
         """The model has the averaged weights within the block."""
         own = {name: value.detach().clone() for name, value in self.model.state_dict().items()}
         self.model.load_state_dict(self.state)
@@ -40,7 +41,7 @@ class EMA:
         finally:
             self.model.load_state_dict(own)
 
-    def take_over(self) -> None:
+    def apply(self) -> None:
         """The model has the averaged weights from now on."""
         self.model.load_state_dict(self.state)
 

@@ -7,7 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from facelib.alignment.heatmaps import SIGMA, expected_points, points_to_heatmaps, spatial_softmax
+from facelib.alignment.heatmaps import SIGMA
+from facelib.training.heatmap_tensors import expected_points, points_to_heatmaps, spatial_softmax
 
 
 def mse_loss(maps: Tensor, points: Tensor) -> Tensor:

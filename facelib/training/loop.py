@@ -1,13 +1,12 @@
 """The training loop of all networks: one learning-rate cycle, by epochs or by the clock, a checkpoint after each epoch,
 resume.
 
-Accelerate carries the device, mixed precision, several processes (`torchrun`, or `accelerate launch` on GPUs) and
-the averaging of gradients. Checkpoints are written by hand: a single file that takes the place of the last one
-survives a kill at any moment, while Accelerate's is a folder of files that may be half new.
+Accelerate handles the device, mixed precision, several processes (`torchrun`, or `accelerate launch` on GPUs) and
+gradient averaging. Checkpoints are written by hand: a single file that is replaced atomically survives a kill at any
+moment, while Accelerate's is a folder of files that may be half new.
 """
 
 import contextlib
-import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -24,85 +23,40 @@ from torch import Tensor, nn
 from torch.utils.data import BatchSampler, DataLoader
 from tqdm.auto import tqdm
 
-from facelib.settings import select_device
+from facelib.settings import select_torch_device
 from facelib.training.checkpoints import Checkpoint
 from facelib.training.ema import EMA
+from facelib.training.run_config import RunConfig
 from facelib.training.sampling import EpochDataset, EpochSampler
 
-# (what the model gives for the first of a batch, the batch, share of the run done) -> scalar loss
-LossOf = Callable[[Any, list[Tensor], float], Tensor]
+# (output of the model for batch[0], batch, fraction of the run done) -> scalar loss
+Loss = Callable[[Any, list[Tensor], float], Tensor]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Task:
     """What is trained on what.
 
-    model: what is saved and resumed; holds every trained parameter. sampler: None: every item once. prepare: (what the
-    loader gives, share of the run done) -> the batch, made on the device; None: what the loader gives. groups: of
-    parameters, "lr" as a factor of the run's rate; None: all at that rate. validate: share of the run done -> figures
-    that go into the history.
+    model: holds every trained parameter; it is saved and resumed.
+    dataset: see `EpochDataset`.
+    loss: see `Loss`.
+    sampler: None for every item once an epoch.
+    prepare: (what the loader yields, fraction of the run done) -> the batch, on the device; None: what it yields.
+    parameter_groups: with "lr" as a multiplier of the learning rate; None: one group.
+    validate: fraction of the run done -> figures for the history.
     """
 
     model: nn.Module
     dataset: EpochDataset
-    loss_of: LossOf
+    loss: Loss
     sampler: EpochSampler | None = None
     prepare: Callable[[Any, float], list[Tensor]] | None = None
-    groups: list[dict[str, Any]] | None = None
+    parameter_groups: list[dict[str, Any]] | None = None
     validate: Callable[[float], dict[str, float]] | None = None
 
 
-@dataclass(frozen=True, kw_only=True)
-class Run:
-    """How long and how fast to train, on what, and where the checkpoint lies.
-
-    epochs, or minutes: how long; by the clock, validation included, the last epoch may be cut short. learning_rate:
-    the highest of the cycle, which rises from 0 in the first share `warm_up` of the run and falls to 0 like half a
-    cosine. optimizer: "adamw" or "sgd" (Nesterov, momentum 0.9); betas: of AdamW. clip: of the gradient's length; None:
-    none. average: what is validated and comes out are the weights averaged over the last steps (see `EMA`).
-    precision: "no", "bf16" (nearly twice as fast for dense convolutions on processors that have it) or "fp16" (GPUs);
-    workers: processes that prepare pictures beside the training; device: see `select_device`; checkpoint: file written
-    after each epoch, and resumed from; about: what else makes the run what it is (recipe, data); stop_after: end after
-    this epoch, as if interrupted.
-    """
-
-    batch_size: int
-    learning_rate: float
-    epochs: int | None = None
-    minutes: float | None = None
-    warm_up: float = 0.2
-    optimizer: str = "adamw"
-    betas: tuple[float, float] = (0.9, 0.999)
-    weight_decay: float = 1e-4
-    clip: float | None = None
-    average: bool = False
-    precision: str = "no"
-    seed: int = 0
-    workers: int = 0
-    device: str | None = None
-    checkpoint: Path | None = None
-    about: str = ""
-    stop_after: int | None = None
-    progress: bool = True
-
-    def __post_init__(self):
-        if (self.epochs is None) == (self.minutes is None):
-            raise ValueError("a run lasts for epochs or for minutes: give one of them")
-
-    @property
-    def length(self) -> str:
-        """In words."""
-        return f"{self.minutes:g} minutes" if self.epochs is None else f"{self.epochs} epochs"
-
-    def rate(self, progress: float) -> float:
-        """The learning rate when this share of the run is done."""
-        if progress < self.warm_up:
-            return self.learning_rate * progress / self.warm_up
-        return self.learning_rate * (1 + math.cos(math.pi * (progress - self.warm_up) / (1 - self.warm_up))) / 2
-
-
 class ChannelsLast(nn.Module):
-    """Takes what Accelerate does to a model, so that the model itself stays as it is, for validation."""
+    """A wrapper for Accelerate to modify, so that the model itself stays as it is for validation."""
 
     def __init__(self, model: nn.Module):
         super().__init__()
@@ -115,51 +69,52 @@ class ChannelsLast(nn.Module):
 
 
 def make_accelerator(device: str | None = None, precision: str = "no") -> Accelerator:
-    """Accelerate's settings for our loop: each of several processes takes its equal part of every batch."""
+    """Accelerate's settings for this loop: each of several processes takes an equal part of every batch."""
     AcceleratorState._reset_state()  # a process may train several networks, in different precisions
-    on_cpu = select_device(device).type == "cpu"
-    parts = DataLoaderConfiguration(split_batches=True, use_seedable_sampler=False)
-    patience = InitProcessGroupKwargs(timeout=timedelta(days=1))  # while the first process aligns all photos
+    on_cpu = select_torch_device(device).type == "cpu"
+    loader = DataLoaderConfiguration(split_batches=True, use_seedable_sampler=False)
+    process_group = InitProcessGroupKwargs(timeout=timedelta(days=1))  # while the first process aligns all photos
     return Accelerator(
-        cpu=on_cpu, mixed_precision=precision, dataloader_config=parts, rng_types=[], kwargs_handlers=[patience]
+        cpu=on_cpu, mixed_precision=precision, dataloader_config=loader, rng_types=[], kwargs_handlers=[process_group]
     )
 
 
-def fit(task: Task, run: Run, accelerator: Accelerator | None = None) -> list[dict[str, float]]:
-    """Train; go on where `run.checkpoint` left off. The first of several processes validates and writes.
+def fit(task: Task, run: RunConfig, accelerator: Accelerator | None = None) -> list[dict[str, float]]:
+    """Train, or resume from `run.checkpoint`. The first of several processes validates and writes.
 
     Returns:
-        One dict per epoch: "epoch", "loss", "learning_rate", "images_per_s", "waiting" (share of the time
-        in which the training waited for data), "minutes" (so far) and what `task.validate` gave.
+        One dict per epoch: "epoch", "loss", "learning_rate", "images_per_s", "waiting" (fraction of the time in which
+        the training waited for data), "minutes" (since the start of the run) and what `task.validate` returned.
 
     Raises:
         FloatingPointError: the loss is not finite; the checkpoint of the epoch before stays.
-        ValueError: the checkpoint is of another run, the data are fewer than one batch, or the batch cannot be shared
-            equally by the processes.
+        ValueError: the checkpoint is of another run, there are fewer items than one batch, or the batch cannot be
+            divided among the processes.
     """
     accelerator = accelerator or make_accelerator(run.device, run.precision)
     model, sampler = task.model, task.sampler or EpochSampler(len(task.dataset))
-    model.to(accelerator.device, memory_format=torch.channels_last)
+    model.to(accelerator.device).to(memory_format=torch.channels_last)
     loader = accelerator.prepare(_loader(task.dataset, sampler, run, accelerator.num_processes))
     network, optimizer = accelerator.prepare(ChannelsLast(model), _optimizer(task, run))
-    average = EMA(model) if run.average else None
-    parts = {"model": model, "optimizer": optimizer, "average": average, "scaler": accelerator.scaler}
+    ema = EMA(model) if run.ema else None
+    parts = {"model": model, "optimizer": optimizer, "average": ema, "scaler": accelerator.scaler}
     parts = {name: part for name, part in parts.items() if part is not None}
-    checkpoint = Checkpoint(Path(run.checkpoint) if run.checkpoint else None, _identity(run, model, len(loader)), parts)
+    file = Path(run.checkpoint) if run.checkpoint else None
+    checkpoint = Checkpoint(file, _identity(run, model, len(loader)), parts)
     history = checkpoint.resume()
     clock = Clock(run, len(loader), accelerator, len(history), history[-1]["minutes"] if history else 0.0)
-    stepper = Stepper(accelerator, network, optimizer, task, run, average)
+    stepper = Stepper(accelerator, network, optimizer, task, run, ema)
     for epoch in count(len(history)):
         if clock.progress() >= 1 or epoch == run.stop_after:
             break
-        # Whatever chance decides in an epoch (order, augmentation, dropout) continues the same after a resume.
-        for part in (sampler.start_epoch, task.dataset.start_epoch, torch.manual_seed):
-            part(run.seed * 100_003 + epoch)
+        # All random choices of an epoch (order, augmentation, dropout) are the same after a resume.
+        for set_seed in (sampler.start_epoch, task.dataset.start_epoch, torch.manual_seed):
+            set_seed(run.seed * 100_003 + epoch)
         model.train()
         row = _train_epoch(stepper, loader, clock, epoch)
         model.eval()
         if accelerator.is_main_process:
-            with average.in_use() if average else contextlib.nullcontext():
+            with ema.applied() if ema else contextlib.nullcontext():
                 row |= task.validate(min(1.0, clock.progress())) if task.validate else {}
             row["minutes"] = clock.minutes
             checkpoint.save([*history, row])
@@ -167,8 +122,8 @@ def fit(task: Task, run: Run, accelerator: Accelerator | None = None) -> list[di
                 print("  ".join(f"{key} {value:.4g}" for key, value in row.items()), flush=True)
         history.append(row)
         accelerator.wait_for_everyone()
-    if average:
-        average.take_over()
+    if ema:
+        ema.apply()
     model.eval()
     return history
 
@@ -177,122 +132,123 @@ def fit(task: Task, run: Run, accelerator: Accelerator | None = None) -> list[di
 class Clock:
     """How far a run is: by steps, or by minutes, those before a resume included."""
 
-    run: Run
-    steps: int
+    run: RunConfig
+    steps_per_epoch: int
     accelerator: Accelerator
-    epochs: int = 0
-    before: float = 0.0
-    done: int = 0
+    completed_epochs: int = 0
+    minutes_before: float = 0.0
+    steps: int = 0
     start: float = field(default_factory=time.perf_counter)
 
     def __post_init__(self):
-        self.done = self.epochs * self.steps
+        self.steps = self.completed_epochs * self.steps_per_epoch
 
     @property
     def minutes(self) -> float:
-        """So far."""
-        return self.before + (time.perf_counter() - self.start) / 60
+        """Since the start of the run."""
+        return self.minutes_before + (time.perf_counter() - self.start) / 60
 
     def progress(self) -> float:
-        """Share of the run that is done; the same in all processes."""
+        """Fraction of the run that is done; the same in all processes."""
         if self.run.epochs is not None:
-            return self.done / (self.run.epochs * self.steps)
-        share = self.minutes / self.run.minutes
+            return self.steps / (self.run.epochs * self.steps_per_epoch)
+        fraction = self.minutes / self.run.minutes
         if self.accelerator.num_processes > 1:
-            share = broadcast(torch.tensor([share], device=self.accelerator.device)).item()
-        return share
+            fraction = broadcast(torch.tensor([fraction], device=self.accelerator.device)).item()
+        return fraction
 
 
 @dataclass(frozen=True)
 class Stepper:
-    """What one step of the training needs."""
+    """What one optimizer step needs."""
 
     accelerator: Accelerator
     network: nn.Module
     optimizer: Any
     task: Task
-    run: Run
-    average: EMA | None
+    run: RunConfig
+    ema: EMA | None
 
-    def step(self, given: Any, progress: float) -> Tensor:
-        """Forward, backward, update; gives the loss.
+    def step(self, loaded: Any, progress: float) -> Tensor:
+        """Forward, backward, update; returns the loss.
 
         Raises:
             FloatingPointError: the loss is not finite; nothing is updated.
         """
-        batch = self.task.prepare(given, progress) if self.task.prepare else given
-        loss = self.task.loss_of(self.network(batch[0]), batch, progress)
+        batch = self.task.prepare(loaded, progress) if self.task.prepare else loaded
+        loss = self.task.loss(self.network(batch[0]), batch, progress)
         if not torch.isfinite(loss):
             raise FloatingPointError(f"loss is {loss.item()}")
         for group in self.optimizer.param_groups:
-            group["lr"] = group["factor"] * self.run.rate(progress)
+            group["lr"] = group["multiplier"] * self.run.learning_rate_at(progress)
         self.optimizer.zero_grad(set_to_none=True)
         self.accelerator.backward(loss)
-        if self.run.clip:
-            self.accelerator.clip_grad_norm_(self.network.parameters(), self.run.clip)
+        if self.run.gradient_clip_norm:
+            self.accelerator.clip_grad_norm_(self.network.parameters(), self.run.gradient_clip_norm)
         self.optimizer.step()
-        if self.average:
-            self.average.update()
+        if self.ema:
+            self.ema.update()
         return loss.detach()
 
 
 def _train_epoch(stepper: Stepper, loader: DataLoader, clock: Clock, epoch: int) -> dict[str, float]:
-    run, total, waited, steps, rate = stepper.run, 0.0, 0.0, 0, 0.0
+    run, waited, steps, learning_rate = stepper.run, 0.0, 0, 0.0
+    total = torch.zeros((), device=stepper.accelerator.device)
     shown = run.progress and stepper.accelerator.is_main_process
     bar = tqdm(loader, f"epoch {epoch + 1}, {run.length}", unit="batch", disable=not shown, leave=False)
-    start = asked = time.perf_counter()
+    start = requested = time.perf_counter()
     for batch in bar:
-        waited += time.perf_counter() - asked
+        waited += time.perf_counter() - requested
         if (progress := clock.progress()) >= 1 and steps:
             break
-        rate = run.rate(min(progress, 1.0))
+        learning_rate = run.learning_rate_at(min(progress, 1.0))
         try:
             loss = stepper.step(batch, min(progress, 1.0))
         except FloatingPointError as error:
             raise FloatingPointError(
-                f"{error} in epoch {epoch + 1}, step {steps + 1}, at learning rate {rate:.2g}: lower the rate; the "
-                "last checkpoint is unharmed"
+                f"{error} in epoch {epoch + 1}, step {steps + 1}, at learning rate {learning_rate:.2g}: lower the "
+                "learning rate; the last checkpoint is unharmed"
             ) from None
         total, steps = total + loss, steps + 1
-        clock.done += 1
+        clock.steps += 1
         if steps % 20 == 1:
             speed = steps * run.batch_size / (time.perf_counter() - start)
             bar.set_postfix(loss=f"{loss.item():.4g}", images_per_s=f"{speed:.0f}")
-        asked = time.perf_counter()
+        requested = time.perf_counter()
     seconds = time.perf_counter() - start
     return {
         "epoch": epoch + 1,
         "loss": stepper.accelerator.reduce(total / steps, "mean").item(),
-        "learning_rate": rate,
+        "learning_rate": learning_rate,
         "images_per_s": steps * run.batch_size / seconds,
         "waiting": waited / seconds,
     }
 
 
-def _loader(dataset: EpochDataset, sampler: EpochSampler, run: Run, processes: int) -> DataLoader:
+def _loader(dataset: EpochDataset, sampler: EpochSampler, run: RunConfig, processes: int) -> DataLoader:
     if len(sampler) < run.batch_size:
         raise ValueError(f"{len(sampler)} items are fewer than one batch of {run.batch_size}: lower batch_size")
     if run.batch_size % processes:
-        raise ValueError(f"a batch of {run.batch_size} cannot be shared equally by {processes} processes")
-    parts = BatchSampler(sampler, run.batch_size, drop_last=True)
-    return DataLoader(dataset, batch_sampler=parts, num_workers=run.workers)
+        raise ValueError(f"a batch of {run.batch_size} cannot be divided equally among {processes} processes")
+    batches = BatchSampler(sampler, run.batch_size, drop_last=True)
+    return DataLoader(dataset, batch_sampler=batches, num_workers=run.workers)
 
 
-def _optimizer(task: Task, run: Run) -> torch.optim.Optimizer:
-    groups = task.groups or [{"params": list(task.model.parameters()), "lr": 1.0}]
-    groups = [group | {"factor": group["lr"], "lr": group["lr"] * run.learning_rate} for group in groups]
+def _optimizer(task: Task, run: RunConfig) -> torch.optim.Optimizer:
+    groups = task.parameter_groups or [{"params": list(task.model.parameters()), "lr": 1.0}]
+    groups = [group | {"multiplier": group["lr"], "lr": group["lr"] * run.learning_rate} for group in groups]
     if run.optimizer == "sgd":
-        return torch.optim.SGD(groups, run.learning_rate, 0.9, weight_decay=run.weight_decay, nesterov=True)
+        return torch.optim.SGD(groups, run.learning_rate, run.momentum, weight_decay=run.weight_decay, nesterov=True)
     return torch.optim.AdamW(groups, run.learning_rate, run.betas, weight_decay=run.weight_decay)
 
 
-def _identity(run: Run, model: nn.Module, steps: int) -> str:
-    """What makes a run what it is; a checkpoint of another is refused."""
+def _identity(run: RunConfig, model: nn.Module, steps: int) -> str:
+    """Text that identifies a run; a checkpoint of another run is refused."""
     size, rate = sum(p.numel() for p in model.parameters()), f"{run.optimizer}, rate {run.learning_rate:g}"
-    return f"{size} parameters, {run.length}, {steps} steps of {run.batch_size} each, {rate}, {run.about}"
+    return f"{size} parameters, {run.length}, {steps} steps of {run.batch_size} each, {rate}, {run.description}"
 
 
 def end_processes() -> None:
-    """Several processes take leave of each other before they end; one whose threads still talk would be aborted."""
+    """Shut the process group down before the processes end, which would be aborted otherwise."""
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()

@@ -1,4 +1,5 @@
-"""From a recipe to weights, manifest entry, saved recipe and history: what `python -m facelib.training` does."""
+"""From a configuration to weights, manifest entry, saved configuration and history: what `python -m facelib.training`
+does."""
 
 import os
 import sys
@@ -8,116 +9,142 @@ from typing import Any
 from accelerate import PartialState
 
 from facelib.alignment.align import METHODS
-from facelib.cli.results import prepare_folder
+from facelib.io.files import prepare_folder
 from facelib.io.records import RESULTS, results_folder, write_record, write_table
 from facelib.runtime.manifest import file_hash, read_manifest
 from facelib.runtime.weights import save_weights
 from facelib.settings import MODELS, data_folder
 from facelib.training import embedder, landmarks
 from facelib.training.configuration import (
+    GENERATED,
     RECIPES,
-    WRITTEN,
     EmbedderConfig,
     TrainingConfig,
     config_hash,
     load_config,
     write_config,
 )
-from facelib.training.initial_weights import WEIGHTS, find_weights, weights_files, with_hashes
+from facelib.training.export import write_onnx_beside
+from facelib.training.initial_weights import WEIGHTS_KEYS, find_weights, weights_files, with_hashes
 
-Training = landmarks.Training | embedder.Training
+Training = landmarks.LandmarkTraining | embedder.EmbedderTraining
 
 
-def train(recipe: TrainingConfig, checkpoints: Path | None = None, **settings: Any) -> tuple[TrainingConfig, Training]:
-    """Train by a recipe, or go on from its checkpoint; nothing is saved but that.
+def default_out(name: str) -> Path:
+    """Where weights go unless told otherwise: <FACELIB_DATA>/trained/<name>.pt."""
+    return data_folder() / "trained" / f"{name}.pt"
+
+
+def train(
+    config: TrainingConfig, out: Path, checkpoints: Path | None = None, **settings: Any
+) -> tuple[TrainingConfig, Training]:
+    """Train by a configuration, or resume from its checkpoint; nothing else is saved.
 
     Args:
+        out: the file that the weights will have; checkpoints are named after it.
         checkpoints: their folder; None: <FACELIB_DATA>/checkpoints.
-        settings: workers, device, progress, stop_after, as `Run` has them.
+        settings: workers, device, progress, stop_after, as in `RunConfig`.
 
     Raises:
-        FileNotFoundError, ValueError: what the recipe names is not there, or does not fit; before the first step.
+        FileNotFoundError, ValueError: something that the configuration names is missing or does not fit; before the
+            first step.
 
     Returns:
-        The recipe, its start named by hash where it was a file; and what came out.
+        The configuration, its initial weights named by hash where it named a file; and the training.
     """
-    if Path(recipe.out).is_dir():
-        raise ValueError(f"out: {recipe.out} is a folder: name the file that the weights should become")
-    files = weights_files(recipe)
-    recipe = with_hashes(recipe)
-    folders = [MODELS, Path(recipe.out).parent, Path(), *(file.parent for file in files.values())]
-    weights = {key: find_weights(getattr(recipe, key), folders) for key in WEIGHTS[recipe.kind]}
-    path = checkpoint_path(recipe, checkpoints)
-    room = embedder if isinstance(recipe, EmbedderConfig) else landmarks
-    return recipe, room.train(recipe, weights, path, settings | {"about": f"recipe {config_hash(recipe)}"})
+    if out.is_dir():
+        raise ValueError(f"--out: {out} is a folder: name the file of the weights")
+    if out.suffix != ".pt":
+        raise ValueError(f"--out: {out}, expected the name of a file that ends in .pt")
+    files = weights_files(config)
+    config = with_hashes(config)
+    folders = [MODELS, out.parent, Path(), *(file.parent for file in files.values())]
+    weights = {key: find_weights(getattr(config, key), folders) for key in WEIGHTS_KEYS[config.kind]}
+    path = checkpoint_path(config, out, checkpoints)
+    trainer = embedder if isinstance(config, EmbedderConfig) else landmarks
+    description = f"configuration {config_hash(config)}"
+    return config, trainer.train(config, weights, path, settings | {"description": description})
 
 
-def checkpoint_path(recipe: TrainingConfig, folder: Path | None) -> Path:
-    """Of a training, without the ending; a recipe that is changed in anything has another."""
-    return (folder or data_folder() / "checkpoints") / f"{Path(recipe.out).stem}_{config_hash(recipe)}"
+def checkpoint_path(config: TrainingConfig, out: Path, folder: Path | None) -> Path:
+    """Path of the checkpoint without ending; each configuration has its own."""
+    return (folder or data_folder() / "checkpoints") / f"{out.stem}_{config_hash(config)}"
 
 
-def save(recipe: TrainingConfig, training: Training, command: str) -> None:
-    """Write the weights and their manifest entry, and beside them the recipe, the history and what it was made of."""
-    out, path = Path(recipe.out), config_file(recipe)
-    results = results_folder(out.parent)
-    if not path.exists() or path.read_text().startswith(WRITTEN):
-        write_config(recipe, path)
-    save_weights(training.network, out, **training.entry(), recipe=os.path.relpath(path, out.parent))
+def save(config: TrainingConfig, training: Training, out: Path, command: str) -> None:
+    """Write the weights with their manifest entry and ONNX file, and beside them configuration, history and metrics."""
+    path, results = config_file(config, out), results_folder(out.parent)
+    if not path.exists() or path.read_text().startswith(GENERATED):
+        write_config(config, path)
+    entry = training.manifest_entry()
+    save_weights(training.network, out, **entry, configuration=os.path.relpath(path, out.parent))
     write_table(results / f"{out.stem}_history.csv", training.history)
-    made = {"command": command, "weights": {out.name: file_hash(out)[:8]}, "data": training.data()}
-    write_record(results / f"{out.stem}_training.json", training.metrics(), **made)
+    measured = {"command": command, "weights": {out.name: file_hash(out)[:8]}, "data": training.data()}
+    write_record(results / f"{out.stem}_training.json", training.final_metrics(), **measured)
+    write_onnx_beside(out)
 
 
-def config_file(recipe: TrainingConfig) -> Path:
-    """Where the recipe is kept, beside the weights.
+def config_file(config: TrainingConfig, out: Path) -> Path:
+    """Where the configuration is kept, beside the weights.
 
     Raises:
-        ValueError: somebody has written another recipe there.
+        ValueError: there is another configuration, which was written by hand.
     """
-    out = Path(recipe.out)
     path = (RECIPES if results_folder(out.parent) == RESULTS else out.parent) / f"{out.stem}.toml"
-    by_hand = path.exists() and not path.read_text().startswith(WRITTEN)
-    if by_hand and (there := load_config(path)) != recipe:
-        differ = [key for key, value in vars(recipe).items() if getattr(there, key, None) != value]
+    by_hand = path.exists() and not path.read_text().startswith(GENERATED)
+    if by_hand and (there := load_config(path)) != config:
+        differ = [key for key, value in vars(config).items() if getattr(there, key, None) != value]
         raise ValueError(
-            f"out: {path} is there already and says something else ({', '.join(differ)}): give the weights another "
-            "name with --set out=FILE"
+            f"--out: {path} exists and says something else ({', '.join(differ)}): give the weights another name"
         )
     return path
 
 
-def run(recipe: TrainingConfig, checkpoints: Path | None = None, **settings: Any) -> None:
-    """Train and save, and say what came out and how it is used.
+def check_out(config: TrainingConfig, out: Path, force: bool) -> None:
+    """Check, before the first step, that the weights can be saved as `out`.
 
     Raises:
-        ValueError: what came out could not be saved or loaded; see also `train`.
+        OSError: the folder cannot be written to.
+        ValueError: shipped weights would be replaced without `force`, or the file is the initial weights.
     """
-    out = Path(recipe.out)
-    config_file(with_hashes(recipe))
+    shipped = out.resolve().parent == MODELS.resolve() and out.name in read_manifest(MODELS)
+    if shipped and not force:
+        raise ValueError(f"--out: {out} is shipped with the repository: --force replaces it, or give another name")
+    config_file(with_hashes(config), out)
     prepare_folder(out.parent)
     read_manifest(out.parent)
-    if any(file.resolve() == out.resolve() for file in weights_files(recipe).values()):
-        raise ValueError(f"out: {out} is what the training starts from: give the new weights another name")
+    if any(file.resolve() == out.resolve() for file in weights_files(config).values()):
+        raise ValueError(f"--out: {out} is what the training starts from: give the new weights another name")
+
+
+def run(
+    config: TrainingConfig, out: Path, force: bool = False, checkpoints: Path | None = None, **settings: Any
+) -> None:
+    """Train and save, and print what was saved and how it is used.
+
+    Raises:
+        ValueError: see `check_out` and `train`; an alignment that is for comparisons only.
+    """
+    check_out(config, out, force)
     if out.exists():
-        print(f"{out} is there already, and will be replaced when the training ends")
-    if isinstance(recipe, EmbedderConfig) and recipe.alignment not in METHODS:
-        raise ValueError(f"alignment: {recipe.alignment!r} is for comparisons, expected one of {', '.join(METHODS)}")
-    recipe, training = train(recipe, checkpoints, **settings)
+        print(f"{out} exists and will be replaced when the training ends")
+    if isinstance(config, EmbedderConfig) and config.alignment not in METHODS:
+        raise ValueError(f"alignment: {config.alignment!r} is for comparisons, expected one of {', '.join(METHODS)}")
+    config, training = train(config, out, checkpoints, **settings)
     processes = PartialState()
     if not processes.is_main_process:
         return
     if processes.num_processes > 1:
         print(f"{processes.num_processes} processes shared every batch")
-    if recipe.epochs and len(training.history) < recipe.epochs:
+    if config.epochs and len(training.history) < config.epochs:
         print(
-            f"stopped after epoch {len(training.history)} of {recipe.epochs}; the same command "
-            "without --stop-after goes on from there"
+            f"stopped after epoch {len(training.history)} of {config.epochs}; the same command without --stop-after "
+            "resumes"
         )
         return
-    save(recipe, training, " ".join(["python -m facelib.training", *sys.argv[1:]]))
-    kept = checkpoint_path(recipe, checkpoints)
-    for checkpoint in kept.parent.glob(f"{kept.name}*.pt"):
-        checkpoint.unlink()  # the next time, the training begins anew
-    load = "load_embedder" if isinstance(recipe, EmbedderConfig) else "load_landmarker"
+    save(config, training, out, " ".join(["python -m facelib.training", *sys.argv[1:]]))
+    finished = checkpoint_path(config, out, checkpoints)
+    for checkpoint in finished.parent.glob(f"{finished.name}*.pt"):
+        checkpoint.unlink()  # the same command trains from the beginning again
+    load = "load_embedder" if isinstance(config, EmbedderConfig) else "load_landmarker"
     print(f"{out}: use it with {load}({str(out)!r})")

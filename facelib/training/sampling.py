@@ -1,5 +1,5 @@
-"""Which photos an epoch shows, in which order, and how they are augmented: all a function of seed and epoch, so that
-a run that is resumed, or has another number of workers or processes, sees the same pictures."""
+"""Which photos an epoch shows, in which order, and how they are augmented: functions of seed and epoch, so that a run
+sees the same images after a resume, and with any number of workers or processes."""
 
 import numpy as np
 import torch
@@ -7,18 +7,21 @@ from torch.utils.data import Dataset, Sampler
 
 
 class EpochDataset(Dataset):
-    """A dataset indexed by whole numbers: `index % len(self)` is the item, and the rest tells apart the times that it
-    is shown in one epoch. The epoch is set from outside, by us: what is called set_epoch, Accelerate calls too, with
-    a count of its own that begins anew after a resume."""
+    """A dataset whose index counts repetitions too: `index % len(self)` is the item, `index // len(self)` how often it
+    was shown before in this epoch. (The method is not called set_epoch, because Accelerate would call it with a count
+    of its own, which starts again at 0 after a resume.)"""
 
     epoch = 0
 
+    def __len__(self) -> int:
+        raise NotImplementedError
+
     def start_epoch(self, epoch: int) -> None:
-        """Before an epoch begins: a number that no other epoch, of this seed or another, has."""
+        """Call before an epoch begins, with a number that no other epoch, of this seed or another, has."""
         self.epoch = epoch
 
     def augmentation_seed(self, index: int) -> int:
-        """The seed of one picture's augmentation in this epoch."""
+        """The seed of one image's augmentation in this epoch."""
         return int(np.random.SeedSequence([self.epoch, index]).generate_state(1)[0] >> 1)
 
 
@@ -26,10 +29,10 @@ class EpochSampler(Sampler[int]):
     """The indices of one epoch, see `EpochDataset`.
 
     Args:
-        items: in the dataset.
-        weights: (items,) relative frequency of each; None: all equally often.
+        items: length of the dataset.
+        weights: (items,) relative frequency of each item; None: all equally often.
         length: indices in an epoch; None: as many as there are items.
-        labels: (items,) people; with them, `samples_per_class` photos of a person follow each other.
+        labels: (items,) people; `samples_per_class` photos of a person follow each other.
     """
 
     def __init__(
@@ -53,17 +56,17 @@ class EpochSampler(Sampler[int]):
     def __iter__(self):
         generator = torch.Generator().manual_seed(self.epoch)
         if self.weights is None:
-            passes = -(-self.length // self.items)  # more than one where more are drawn than there are
+            passes = -(-self.length // self.items)  # more than one where an epoch is longer than the dataset
             order = torch.cat([torch.randperm(self.items, generator=generator) for _ in range(passes)]).numpy()
             if self.samples_per_class > 1:
-                order = self._in_groups(order, generator)
+                order = self._grouped_by_class(order, generator)
             order = order[: self.length]
         else:
             weights = torch.from_numpy(self.weights).double()
             order = torch.multinomial(weights, self.length, replacement=True, generator=generator).numpy()
         return iter((order + self.items * rank_among_equals(order)).tolist())
 
-    def _in_groups(self, order: np.ndarray, generator: torch.Generator) -> np.ndarray:
+    def _grouped_by_class(self, order: np.ndarray, generator: torch.Generator) -> np.ndarray:
         order = order[np.argsort(self.labels[order], kind="stable")]
         starts = np.flatnonzero(rank_among_equals(self.labels[order]) % self.samples_per_class == 0)
         groups = np.split(order, starts[1:])

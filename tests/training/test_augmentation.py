@@ -14,11 +14,11 @@ from facelib.training.augmentation import (
     brightness,
     degrade,
     jpeg,
-    light_from_one_side,
+    low_resolution,
     random_erasing,
     relight,
     saturate,
-    shrink,
+    side_light,
 )
 from facelib.training.rng import PerSampleRNG
 
@@ -43,9 +43,9 @@ def test_jpeg_is_that_of_pillow(images):
 def test_numbers_that_change_nothing(images):
     one, zero = torch.ones(6), torch.zeros(6)
     assert torch.allclose(relight(images, one, one, one, torch.ones(6, 3)), images, atol=0.05)
-    assert torch.equal(light_from_one_side(images, zero, zero), images)
+    assert torch.equal(side_light(images, zero, zero), images)
     assert torch.allclose(saturate(images, one), images, atol=1e-3)
-    assert torch.equal(shrink(images, -one), images)
+    assert torch.equal(low_resolution(images, -one), images)
     sharp = torch.zeros(6, 7)
     sharp[:, 3] = 1
     assert torch.allclose(blur(images, sharp, one.bool()), images)
@@ -59,9 +59,9 @@ def test_what_each_does(images):
     assert torch.allclose(brightness(grey), brightness(images), atol=1e-2)
     assert torch.allclose(relight(images, one, one, 0.5 * one, torch.ones(6, 3)), images / 2, atol=0.05)
     flat = torch.full((1, 3, 112, 112), 100.0)
-    lit = light_from_one_side(flat, torch.tensor([0.5]), torch.tensor([0.0]))
+    lit = side_light(flat, torch.tensor([0.5]), torch.tensor([0.0]))
     assert lit[0, 0, 50, 111] / lit[0, 0, 50, 0] == pytest.approx(np.e, rel=1e-3)
-    detail = [(shrink(images, level * one) - images).abs().mean().item() for level in range(len(SIDES))]
+    detail = [(low_resolution(images, level * one) - images).abs().mean().item() for level in range(len(SIDES))]
     assert detail == sorted(detail, reverse=True)
     assert detail[-1] > 0.5
     smooth = torch.full((6, 7), 1 / 7)
@@ -82,7 +82,7 @@ def test_some_only(images):
 
 def test_spoiled_pictures_stay_pictures(images):
     many = images.repeat(20, 1, 1, 1)
-    result = degrade(many, PerSampleRNG(1, torch.arange(120)), 1.0, light=0.2)
+    result = degrade(many, PerSampleRNG(1, torch.arange(120)), 1.0, side_light_std=0.2)
     assert result.shape == many.shape
     assert result.isfinite().all()
     assert 0 <= result.min() <= result.max() <= 255

@@ -1,4 +1,4 @@
-"""The embedder's trainer: a recipe in, weights out."""
+"""The embedder's trainer: a config in, weights out."""
 
 import json
 import os
@@ -23,32 +23,32 @@ from facelib.io.records import read_table
 from facelib.metrics import identification_rate, top_k_accuracy
 from facelib.runtime.manifest import read_manifest
 from facelib.settings import MODELS
-from facelib.training import embedder
+from facelib.training import embedder, embedder_model, embedder_task
 from facelib.training.configuration import RECIPES, load_config, make_config
-from facelib.training.embedder import EmbeddingClassifier, Objective, embedding_task, label_embeddings
+from facelib.training.embedder_task import EmbeddingClassifier, Objective, embedding_task, label_embeddings
 from facelib.training.face_batches import FaceAugmentation, FaceBatches
-from facelib.training.loop import Run, fit
+from facelib.training.loop import RunConfig, fit
 from facelib.training.run import run, train
 
 
-def small_recipe(folder, out, *overrides):
-    """The recipe for one's own people, cut to two passes over small pictures."""
+def small_config(folder, *overrides):
+    """The configuration for one's own people, reduced to two passes over small images."""
     base = tomllib.loads((RECIPES / "own_people.toml").read_text())
-    values = {"folder": str(folder), "out": str(out), "stages": [[32, 1], [40, 1]], "batch_size": 4, "margin": 0.2}
+    values = {"people_folder": str(folder), "stages": [[32, 1], [40, 1]], "batch_size": 4, "margin": 0.2}
     return make_config(base | values | {"learning_rate": 1e-3, "embedding_size": 64}, overrides)
 
 
 @pytest.mark.filterwarnings("ignore:.*single photo")
 def test_a_folder_of_people_becomes_weights(own_folder, tmp_path, capsys):
     """Photos by person in, weights out, the broken photo named, and it can be loaded."""
-    recipe = small_recipe(own_folder, tmp_path / "my.pt")
-    with pytest.warns(UserWarning, match=r"(?s)1 of 6 photos left out.*s3/1\.png"):
-        run(recipe, device="cpu", progress=False)
+    config = small_config(own_folder)
+    with pytest.warns(UserWarning, match=r"(?s)1 of 6 photos skipped.*s3/1\.png"):
+        run(config, tmp_path / "my.pt", device="cpu", progress=False)
     said = capsys.readouterr().out
     assert "The margin rises to 0.2" in said
     assert "No photo is held out" in said
     entry = read_manifest(tmp_path)["my.pt"]
-    assert load_config(tmp_path / entry["recipe"]) == recipe
+    assert load_config(tmp_path / entry["configuration"]) == config
     assert "5 photos of 3 people of mine" in (tmp_path / "my_training.json").read_text()
     history = read_table(tmp_path / "my_history.csv")
     assert [row["input_size"] for row in history] == [32, 40]
@@ -61,31 +61,29 @@ def test_a_folder_of_people_becomes_weights(own_folder, tmp_path, capsys):
 @pytest.mark.filterwarnings("ignore::UserWarning")
 def test_going_on_from_weights(own_folder, tmp_path, monkeypatch):
     """They are named by their hash, the margin is full at once, and class vectors start at the people's centres."""
-    run(small_recipe(own_folder, tmp_path / "my.pt"), device="cpu", progress=False)
+    run(small_config(own_folder), tmp_path / "my.pt", device="cpu", progress=False)
     margins, started = [], []
     monkeypatch.setattr(
-        embedder, "margin_schedule", lambda *a, **k: margins.append(margin_schedule(*a, **k)) or margins[-1]
+        embedder_task, "margin_schedule", lambda *a, **k: margins.append(margin_schedule(*a, **k)) or margins[-1]
     )
     monkeypatch.setattr(ArcFace, "init_class_centres", lambda self, centres: started.append(centres.shape))
-    second = small_recipe(own_folder, tmp_path / "second.pt", f"start={tmp_path / 'my.pt'}", "initial_margin=0.2")
-    run(second, device="cpu", progress=False)
+    second = small_config(own_folder, f"initial_weights={tmp_path / 'my.pt'}", "initial_margin=0.2")
+    run(second, tmp_path / "second.pt", device="cpu", progress=False)
     assert set(margins) == {0.2}
     assert started == [(3, 64)]
     saved = load_config(tmp_path / "second.toml")
-    assert saved.start == read_manifest(tmp_path)["my.pt"]["sha256"]
+    assert saved.initial_weights == read_manifest(tmp_path)["my.pt"]["sha256"]
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
 def test_a_share_of_the_start_stays(own_folder, tmp_path):
     """What comes out lies on the line between start and end, and the last figures are of it."""
-    run(small_recipe(own_folder, tmp_path / "my.pt"), device="cpu", progress=False)
-    start = load_embedder(tmp_path / "my.pt", device="cpu").networks[0].model.state_dict()
+    run(small_config(own_folder), tmp_path / "my.pt", device="cpu", progress=False)
+    start = load_embedder(tmp_path / "my.pt", device="cpu", runtime="torch").networks[0].model.state_dict()
     states = {}
     for share in (0.0, 0.75):
-        recipe = small_recipe(
-            own_folder, tmp_path / f"{share}.pt", f"start={tmp_path / 'my.pt'}", f"weight_average_alpha={share}"
-        )
-        training = train(recipe, device="cpu", progress=False)[1]
+        config = small_config(own_folder, f"initial_weights={tmp_path / 'my.pt'}", f"weight_average_alpha={share}")
+        training = train(config, tmp_path / "my.pt", device="cpu", progress=False)[1]
         states[share] = training.network.state_dict()
         assert training.history[-1]["input_size"] == 40
     for name, value in states[0.75].items():
@@ -97,7 +95,7 @@ def test_a_share_of_the_start_stays(own_folder, tmp_path):
 @pytest.mark.filterwarnings("ignore::UserWarning")
 def test_a_second_head_learns_from_a_teacher(own_folder, tmp_path, monkeypatch):
     """It begins at the best reading of what is there, comes nearer to the teacher, and the weights say who it was."""
-    run(small_recipe(own_folder, tmp_path / "my.pt"), device="cpu", progress=False)
+    run(small_config(own_folder), tmp_path / "my.pt", device="cpu", progress=False)
     teacher_embeddings = torch.nn.functional.normalize(
         torch.randn(5, 128, generator=torch.Generator().manual_seed(0)) + 0.1
     )
@@ -110,19 +108,17 @@ def test_a_second_head_learns_from_a_teacher(own_folder, tmp_path, monkeypatch):
         "distill_centering=0.4",
         "initial_margin=0.2",
     ]
-    recipe = small_recipe(
-        own_folder, tmp_path / "taught.pt", f"start={tmp_path / 'my.pt'}", *told, "learning_rate=1e-9"
+    config = small_config(own_folder, f"initial_weights={tmp_path / 'my.pt'}", *told, "learning_rate=1e-9")
+    started = train(config, tmp_path / "my.pt", device="cpu", progress=False)[1]
+    distilled = small_config(
+        own_folder, f"initial_weights={tmp_path / 'my.pt'}", *told, "stages=[[40, 60]]", "augmentation_strength=0.0"
     )
-    started = train(recipe, device="cpu", progress=False)[1]
-    taught = small_recipe(
-        own_folder, tmp_path / "taught.pt", f"start={tmp_path / 'my.pt'}", *told, "stages=[[40, 60]]", "strength=0.0"
-    )
-    run(taught, device="cpu", progress=False)
-    entry = read_manifest(tmp_path)["taught.pt"]
+    run(distilled, tmp_path / "distilled.pt", device="cpu", progress=False)
+    entry = read_manifest(tmp_path)["distilled.pt"]
     assert entry["learned_from"] == "labels and dlib"
-    network = load_embedder(tmp_path / "taught.pt", device="cpu").networks[0].model
+    network = load_embedder(tmp_path / "distilled.pt", device="cpu", runtime="torch").networks[0].model
     torch.testing.assert_close(network.teacher_mean, teacher_embeddings.mean(0), atol=1e-3, rtol=0)
-    shown = started.shown(np.arange(5), 40)
+    shown = started.faces.without_augmentation(np.arange(5), 40)
     images = shown.batch(torch.arange(5))[0]
     blank = EmbeddingNetwork(**entry["arguments"]).eval()
     with torch.inference_mode():
@@ -137,32 +133,34 @@ def test_a_second_head_learns_from_a_teacher(own_folder, tmp_path, monkeypatch):
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
 def test_a_checkpoint_of_other_photos_is_refused_and_stays(own_folder, tmp_path):
-    recipe = small_recipe(own_folder, tmp_path / "my.pt")
-    train(recipe, device="cpu", progress=False, stop_after=1)
+    config = small_config(own_folder)
+    train(config, tmp_path / "my.pt", device="cpu", progress=False, stop_after=1)
     (checkpoint,) = (tmp_path / "data/checkpoints").glob("my_*.pt")
     before = checkpoint.read_bytes()
     (own_folder / "s2/1.png").unlink()
     with pytest.raises(ValueError, match=r"my_\w+\.pt is of another run"):
-        train(recipe, device="cpu", progress=False)
+        train(config, tmp_path / "my.pt", device="cpu", progress=False)
     assert checkpoint.read_bytes() == before
-    # Another recipe has a checkpoint of its own; a run that has ended leaves none behind.
-    run(small_recipe(own_folder, tmp_path / "my.pt", "strength=0.1"), device="cpu", progress=False)
+    # Another config has a checkpoint of its own; a run that has ended leaves none behind.
+    run(small_config(own_folder, "augmentation_strength=0.1"), tmp_path / "my.pt", device="cpu", progress=False)
     assert list((tmp_path / "data/checkpoints").iterdir()) == [checkpoint]
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
 def test_a_recipe_written_by_hand_is_never_overwritten(own_folder, tmp_path):
-    """The recipe beside the weights is ours to write, but not where somebody has put another."""
-    recipe = small_recipe(own_folder, tmp_path / "my.pt")
+    """The config beside the weights is ours to write, but not where somebody has put another."""
+    config = small_config(own_folder)
     for _ in range(2):
-        run(recipe, device="cpu", progress=False)
-    changed = small_recipe(own_folder, tmp_path / "my.pt", "strength=0.1")
-    run(changed, device="cpu", progress=False)
+        run(config, tmp_path / "my.pt", device="cpu", progress=False)
+    changed = small_config(own_folder, "augmentation_strength=0.1")
+    run(changed, tmp_path / "my.pt", device="cpu", progress=False)
     assert load_config(tmp_path / "my.toml") == changed
     mine = (tmp_path / "my.toml").read_text().replace("# Written by", "# By me, not by")
     (tmp_path / "my.toml").write_text(mine)
-    with pytest.raises(ValueError, match=r"my\.toml is there already and says something else \(strength\)"):
-        run(recipe, device="cpu", progress=False)
+    with pytest.raises(
+        ValueError, match=r"my\.toml exists and says something else \(augmentation_strength\)"
+    ):
+        run(config, tmp_path / "my.pt", device="cpu", progress=False)
     assert (tmp_path / "my.toml").read_text() == mine
 
 
@@ -173,28 +171,28 @@ def test_what_could_not_be_saved_is_refused_before_the_first_step(own_folder, tm
     (tmp_path / "web").mkdir()
     (tmp_path / "web/manifest.json").write_text('{"name": "my web app"}')
     shutil.copy(MODELS / "model_arcface.pt", tmp_path / "first.pt")
-    for out, start, error, says in (
+    for out, initial, error, says in (
         ("file/my.pt", "imagenet", OSError, "file"),
         ("web/my.pt", "imagenet", ValueError, "or use another folder"),
         ("first.pt", tmp_path / "first.pt", ValueError, "first.pt is what the training starts from"),
     ):
         with pytest.raises(error, match=says):
-            run(small_recipe(own_folder, tmp_path / out, f"start={start}"), device="cpu")
+            run(small_config(own_folder, f"initial_weights={initial}"), tmp_path / out, device="cpu")
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
 def test_faces_are_aligned_as_the_recipe_says(own_folder, tmp_path):
-    _, training = train(small_recipe(own_folder, tmp_path / "my.pt", "alignment=eyes"), device="cpu", progress=False)
-    _, other = train(small_recipe(own_folder, tmp_path / "my.pt"), device="cpu", progress=False)
-    by_eyes, by_five = (one.training_set.pictures.take(np.arange(5)) for one in (training, other))
+    _, training = train(small_config(own_folder, "alignment=eyes"), tmp_path / "my.pt", device="cpu", progress=False)
+    _, other = train(small_config(own_folder), tmp_path / "my.pt", device="cpu", progress=False)
+    by_eyes, by_five = (one.training_set.crops.take(np.arange(5)) for one in (training, other))
     assert (by_eyes != by_five).any()
-    assert training.entry()["preprocessing"]["alignment"] == "eyes"
+    assert training.manifest_entry()["preprocessing"]["alignment"] == "eyes"
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
 def test_sources_are_asked_for(own_folder, tmp_path):
     with pytest.raises(ValueError, match=r"faces\.csv has no column source"):
-        train(small_recipe(own_folder, tmp_path / "my.pt", "within_source_weight=1.0"), device="cpu", progress=False)
+        train(small_config(own_folder, "within_source_weight=1.0"), tmp_path / "my.pt", device="cpu", progress=False)
 
 
 def test_prepared_sets_are_cleaned_cut_and_measured(prepared, tmp_path):
@@ -205,9 +203,9 @@ def test_prepared_sets_are_cleaned_cut_and_measured(prepared, tmp_path):
     table = tmp_path / "faces_train/faces.csv"
     table.write_text(table.read_text().replace("s1/5.webp,s1,orl,train", "s1/5.webp,s1,orl,test"))
     base = tomllib.loads((RECIPES / "model_arcface_all_sources.toml").read_text())
-    values = {"out": str(tmp_path / "my.pt"), "stages": [[32, 1]], "batch_size": 4, "embedding_size": 32}
-    recipe = make_config(base | values | {"within_source_weight": 0.5, "people": 4, "photos": 16})
-    _, training = train(recipe, device="cpu", progress=False)
+    values = {"stages": [[32, 1]], "batch_size": 4, "embedding_size": 32}
+    config = make_config(base | values | {"within_source_weight": 0.5, "num_people": 4, "num_photos": 16})
+    _, training = train(config, tmp_path / "my.pt", device="cpu", progress=False)
     faces = training.training_set.faces
     assert set(faces.people) <= {"s1", "s2", "s3", "s4", "s5"}  # the family is held out
     rows = training.training_set.rows("train")
@@ -224,13 +222,13 @@ def test_prepared_sets_are_cleaned_cut_and_measured(prepared, tmp_path):
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="this system does not kill")
 def test_killed_in_the_middle_of_an_epoch_it_goes_on_from_the_last(own_folder, tmp_path):
     """kill -9 while an epoch is under way: the epochs before are kept, and the run ends as one that nothing hit."""
-    recipe = RECIPES / "own_people.toml"
-    sets = {"folder": own_folder, "embedding_size": 32, "learning_rate": 1e-3, "batch_size": 4, "seed": 1}
+    config = RECIPES / "own_people.toml"
+    sets = {"people_folder": own_folder, "embedding_size": 32, "learning_rate": 1e-3, "batch_size": 4, "seed": 1}
     long = ["stages=[[32, 6]]", *(f"{key}={value}" for key, value in sets.items())]
 
     def command(out):
-        options = [part for one in [*long, f"out={out}"] for part in ("--set", one)]
-        return [sys.executable, "-m", "facelib.training", str(recipe), "--device", "cpu", *options]
+        options = [part for one in long for part in ("--set", one)]
+        return [sys.executable, "-m", "facelib.training", str(config), "--device", "cpu", "--out", str(out), *options]
 
     checkpoints = tmp_path / "data/checkpoints"
     with subprocess.Popen(command(tmp_path / "killed.pt"), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as job:
@@ -255,8 +253,14 @@ def test_killed_in_the_middle_of_an_epoch_it_goes_on_from_the_last(own_folder, t
 def test_two_processes_train_as_one(own_folder, tmp_path):
     """The README's command with two processes: one set of files, and a loss for every epoch. (That gradients are
     averaged, test_loop shows; here batch norm sees two photos at a time, and learns something else.)"""
-    sets = {"folder": own_folder, "embedding_size": 32, "learning_rate": 1e-3, "batch_size": 4, "stages": "[[32, 2]]"}
-    sets |= {"strength": 0.0, "margin": 0.0, "dropout": 0.0}
+    sets = {
+        "people_folder": own_folder,
+        "embedding_size": 32,
+        "learning_rate": 1e-3,
+        "batch_size": 4,
+        "stages": "[[32, 2]]",
+    }
+    sets |= {"augmentation_strength": 0.0, "margin": 0.0, "dropout": 0.0}
     arguments = [part for key, value in sets.items() for part in ("--set", f"{key}={value}")]
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
     losses = []
@@ -267,8 +271,8 @@ def test_two_processes_train_as_one(own_folder, tmp_path):
             "--device",
             "cpu",
             *arguments,
-            "--set",
-            f"out={tmp_path / name}.pt",
+            "--out",
+            f"{tmp_path / name}.pt",
         ]
         done = subprocess.run(command, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr[-3000:]
@@ -277,9 +281,9 @@ def test_two_processes_train_as_one(own_folder, tmp_path):
         losses.append([row["loss"] for row in read_table(tmp_path / f"{name}_history.csv")])
     assert len(losses[0]) == 2
     assert np.isfinite(losses).all()
-    triplets = small_recipe(own_folder, tmp_path / "my.pt", "loss=triplet")
+    triplets = small_config(own_folder, "loss=triplet")
     with pytest.raises(ValueError, match="loss: triplet compares the photos of a whole batch"):
-        embedder.check_network(triplets, None, processes=2)
+        embedder_model.check_network(triplets, None, processes=2)
 
 
 def test_errors_name_what_is_wrong_and_what_to_do(tmp_path, monkeypatch, capsys):
@@ -287,18 +291,21 @@ def test_errors_name_what_is_wrong_and_what_to_do(tmp_path, monkeypatch, capsys)
 
     monkeypatch.setenv("FACELIB_DATA", str(tmp_path))
     for options, says in (
-        (["nowhere.toml"], "nowhere.toml: no such recipe"),
+        (["nowhere.toml"], "nowhere.toml: no such configuration"),
         (["--set", "stages=[[64]]"], "stages.0.1: expected pairs of input size and epochs"),
-        (["--set", f"folder={tmp_path / 'gone'}"], "gone: no such folder"),
+        (["--set", f"people_folder={tmp_path / 'gone'}"], "gone: no such folder"),
         (["--set", "margn=0.3"], "margn=0.3: no such key"),
-        (["--set", f"out={tmp_path}"], "out: "),
-        (["--set", "pooling=banana", "--set", f"folder={tmp_path}"], "pooling='banana'"),
-        (["--set", "backbone=nope", "--set", f"folder={tmp_path}"], "backbone 'nope'"),
-        (["--set", "start=4c85", "--set", f"folder={tmp_path}"], "start: 4c85: no such file"),
-        (["--set", "exclude_sources=['x']", "--set", f"folder={tmp_path}"], "holds no photo"),
+        (["--out", str(tmp_path)], "is a folder"),
+        (["--set", "pooling=banana", "--set", f"people_folder={tmp_path}"], "pooling='banana'"),
+        (["--set", "backbone=nope", "--set", f"people_folder={tmp_path}"], "backbone 'nope'"),
+        (
+            ["--set", "initial_weights=4c85", "--set", f"people_folder={tmp_path}"],
+            "initial_weights: 4c85: no such file",
+        ),
+        (["--set", "exclude_sources=['x']", "--set", f"people_folder={tmp_path}"], "holds no photo"),
     ):
-        recipe = [] if options[0].endswith("toml") else [str(RECIPES / "own_people.toml")]
-        monkeypatch.setattr("sys.argv", ["training", *recipe, *options])
+        config = [] if options[0].endswith("toml") else [str(RECIPES / "own_people.toml")]
+        monkeypatch.setattr("sys.argv", ["training", *config, *options])
         assert main() == 1
         assert says in capsys.readouterr().err
 
@@ -315,12 +322,12 @@ def test_arcface_learns_orl_and_tells_unseen_people_apart(pipeline):
     train, test = known.splits == "train", known.splits == "test"
     torch.manual_seed(0)
     model = EmbeddingClassifier(EmbeddingNetwork(embedding_size=64, pretrained=True), ArcFace(64, 12, scale=16))
-    faces = FaceBatches(TrainingCrops.of_aligned(aligned), labels, np.flatnonzero(train), 64, FaceAugmentation(0.7))
-    run = Run(epochs=45, batch_size=16, optimizer="sgd", weight_decay=5e-4, learning_rate=0.01, progress=False)
+    faces = FaceBatches(TrainingCrops.from_aligned(aligned), labels, np.flatnonzero(train), 64, FaceAugmentation(0.7))
+    run = RunConfig(epochs=45, batch_size=16, optimizer="sgd", weight_decay=5e-4, learning_rate=0.01, progress=False)
     history = fit(embedding_task(model, faces, Objective(margin=0.3)), run)
     # The loss rises while the margin does, and falls once the margin stays.
     assert history[-1]["loss"] < history[0]["loss"] / 2
-    shown = faces.unchanged(np.flatnonzero(test), 64)
+    shown = faces.without_augmentation(np.flatnonzero(test), 64)
     with torch.inference_mode():
         accuracy = top_k_accuracy(model.loss.logits(label_embeddings(model.network, shown)).numpy(), labels[test])
     assert accuracy > 0.7

@@ -8,7 +8,7 @@ from facelib.alignment.align import TEMPLATE, align_faces
 from facelib.datasets.aligned_faces import align_photos
 from facelib.datasets.face_list import load_faces
 from facelib.datasets.training_crops import TrainingCrops, load_training_crops, padded_crop
-from facelib.training.face_batches import FaceAugmentation, FaceBatches, geometric_places, unrotate_head
+from facelib.training.face_batches import FaceAugmentation, FaceBatches, augmented_grid, unrotate_head
 from facelib.training.rng import PerSampleRNG
 
 
@@ -32,7 +32,7 @@ def test_without_augmentation_they_are_those_of_the_pipeline(faces):
 
 def test_strength(faces):
     """0 shows the faces as they are, or mirrored; the stronger, the more of them are changed otherwise."""
-    pictures = TrainingCrops.of_aligned(faces[1])
+    pictures = TrainingCrops.from_aligned(faces[1])
     batches = FaceBatches(pictures, np.arange(9))
     plain, indices = batches.aligned(torch.arange(9)), torch.arange(63)
     mean_change = []
@@ -49,7 +49,9 @@ def test_strength(faces):
 
 
 def test_a_picture_is_changed_the_same_in_any_batch_and_otherwise_the_next_time(faces):
-    batches = FaceBatches(faces[0], np.arange(9), np.array([8, 3, 5]), 64, FaceAugmentation(0.5, light=0.2, pose=0.2))
+    batches = FaceBatches(
+        faces[0], np.arange(9), np.array([8, 3, 5]), 64, FaceAugmentation(0.5, side_light_std=0.2, pose_std=0.2)
+    )
     torch.manual_seed(0)
     images, labels, rows = batches.batch(torch.tensor([0, 1, 2, 4]))
     assert (labels.tolist(), rows.tolist()) == ([8, 3, 5, 3], [8, 3, 5, 3])
@@ -62,7 +64,7 @@ def test_a_picture_is_changed_the_same_in_any_batch_and_otherwise_the_next_time(
 
 def test_moves_keep_their_sizes_and_mirror_half():
     pixels = torch.tensor([[[55.5, 55.5], [75.5, 55.5], [55.5, 75.5]]])
-    places = geometric_places(pixels, PerSampleRNG(0, torch.arange(4000)), 1.0)
+    places = augmented_grid(pixels, PerSampleRNG(0, torch.arange(4000)), 1.0)
     middle, right, below = places.unbind(1)
     assert (middle - 55.5).std() == pytest.approx(2.5, rel=0.1)
     length = (right - middle).norm(dim=1) / 20

@@ -19,7 +19,7 @@ def test_augmentation_moves_image_and_points_together(tmp_path):
     box = np.array([[53, 50, 139, 142]], np.float32)
     listed = FaceList([tmp_path / "spots.png"], np.zeros(1), np.full(1, "train"), box, points[None])
     dataset = LandmarkDataset(listed, 128)
-    dataset.spoil = None
+    dataset.degrade = None
     mirrored = 0
     for seed in range(40):
         tensor, cells = dataset[seed]

@@ -11,9 +11,9 @@ import torch
 from facelib.datasets.training_crops import TrainingCrops
 from facelib.embedding.losses import ArcFace
 from facelib.embedding.network import EmbeddingNetwork
-from facelib.training.embedder import EmbeddingClassifier, embedding_task
+from facelib.training.embedder_task import EmbeddingClassifier, embedding_task
 from facelib.training.face_batches import FaceAugmentation, FaceBatches
-from facelib.training.loop import Run, Task, fit
+from facelib.training.loop import RunConfig, Task, fit
 from facelib.training.sampling import EpochDataset
 
 
@@ -23,26 +23,28 @@ def small_model(classes=4):
 
 
 def small_run(**options):
-    return Run(**{"epochs": 1, "batch_size": 8, "learning_rate": 1e-3, "device": "cpu", "progress": False} | options)
+    return RunConfig(
+        **{"epochs": 1, "batch_size": 8, "learning_rate": 1e-3, "device": "cpu", "progress": False} | options
+    )
 
 
 @pytest.fixture(scope="module")
 def noise():
     rng = np.random.default_rng(0)
-    return TrainingCrops.of_aligned(rng.integers(0, 255, (16, 112, 112, 3), dtype=np.uint8)), np.arange(16) % 4
+    return TrainingCrops.from_aligned(rng.integers(0, 255, (16, 112, 112, 3), dtype=np.uint8)), np.arange(16) % 4
 
 
 def noisy(noise):
     return FaceBatches(*noise, size=32, augment=FaceAugmentation())
 
 
-@pytest.mark.parametrize(("precision", "average"), [("no", True), ("bf16", False)])
-def test_resume_continues_exactly(noise, tmp_path, precision, average):
+@pytest.mark.parametrize(("precision", "ema"), [("no", True), ("bf16", False)])
+def test_resume_continues_exactly(noise, tmp_path, precision, ema):
     """Two epochs of two steps at once equal one and one."""
     whole, parts = small_model(), small_model()
     dataset = noisy(noise)
-    history = fit(embedding_task(whole, dataset), small_run(epochs=2, precision=precision, average=average))
-    resumable = {"epochs": 2, "precision": precision, "average": average, "checkpoint": tmp_path / "run.pt"}
+    history = fit(embedding_task(whole, dataset), small_run(epochs=2, precision=precision, ema=ema))
+    resumable = {"epochs": 2, "precision": precision, "ema": ema, "checkpoint": tmp_path / "run.pt"}
     assert len(fit(embedding_task(parts, dataset), small_run(stop_after=1, **resumable))) == 1
     torch.manual_seed(99)  # a new process starts anywhere
     parts = small_model()
@@ -72,7 +74,7 @@ def test_what_is_prepared_knows_how_far_the_run_is():
         shares.append(progress)
         return [given[0] * 2]
 
-    task = Task(model=torch.nn.Linear(1, 1), dataset=Numbers(), loss_of=lambda out, *_: out.mean(), prepare=prepare)
+    task = Task(model=torch.nn.Linear(1, 1), dataset=Numbers(), loss=lambda out, *_: out.mean(), prepare=prepare)
     fit(task, small_run(epochs=2, batch_size=4))
     assert shares == [0, 0.25, 0.5, 0.75]
 
@@ -87,11 +89,11 @@ def test_a_run_by_the_clock(tmp_path):
 
     rates, model = [], torch.nn.Linear(1, 1)
     clock = {"epochs": None, "minutes": 0.02, "batch_size": 1, "checkpoint": tmp_path / "run.pt"}
-    history = fit(Task(model=model, dataset=Numbers(), loss_of=loss_of), small_run(**clock, stop_after=1))
+    history = fit(Task(model=model, dataset=Numbers(), loss=loss_of), small_run(**clock, stop_after=1))
     assert len(history) == 1
     assert 0.3 < rates[-1] < 0.6
     start = time.monotonic()
-    history = fit(Task(model=model, dataset=Numbers(), loss_of=loss_of), small_run(**clock))
+    history = fit(Task(model=model, dataset=Numbers(), loss=loss_of), small_run(**clock))
     assert 0.4 < time.monotonic() - start < 1.2
     assert len(history) == 3
     assert rates == sorted(rates)
@@ -114,12 +116,12 @@ def test_the_average_smooths_and_is_what_comes_out():
     task = Task(
         model=model,
         dataset=Numbers(),
-        loss_of=lambda out, *_: out.mean(),
+        loss=lambda out, *_: out.mean(),
         validate=lambda _: {"weight": model.weight.item()},
     )
     original, torch.optim.SGD = torch.optim.SGD, Jumping
     try:
-        run = small_run(epochs=20, batch_size=2, average=True, optimizer="sgd")
+        run = small_run(epochs=20, batch_size=2, ema=True, optimizer="sgd")
         seen = [row["weight"] for row in fit(task, run)]
     finally:
         torch.optim.SGD = original
@@ -130,7 +132,7 @@ def test_the_average_smooths_and_is_what_comes_out():
 def test_checkpoint_of_another_run_is_refused(noise, tmp_path):
     dataset, run = noisy(noise), {"checkpoint": tmp_path / "run.pt"}
     fit(embedding_task(small_model(), dataset), small_run(**run))
-    for other in ({"epochs": 3}, {"about": "other photos"}, {"learning_rate": 0.5}):
+    for other in ({"epochs": 3}, {"description": "other photos"}, {"learning_rate": 0.5}):
         with pytest.raises(ValueError, match=r"run\.pt is of another run"):
             fit(embedding_task(small_model(), dataset), small_run(**run | other))
     larger = EmbeddingClassifier(EmbeddingNetwork(embedding_size=16), ArcFace(16, 9))
@@ -175,7 +177,7 @@ def test_nan_stops_with_step_and_rate_and_keeps_the_checkpoint(tmp_path):
 
     run = small_run(epochs=2, batch_size=4, learning_rate=0.1, checkpoint=tmp_path / "run.pt")
     with pytest.raises(FloatingPointError, match=r"epoch 2, step 2, at learning rate 0\.022"):
-        fit(Task(model=model, dataset=Numbers(), loss_of=loss_of), run)
+        fit(Task(model=model, dataset=Numbers(), loss=loss_of), run)
     saved = torch.load(tmp_path / "run.pt", weights_only=True)
     assert len(saved["history"]) == 1
     assert torch.isfinite(saved["model"]["weight"]).all()
@@ -206,7 +208,7 @@ def test_the_waiting_share_is_that_of_slow_photos():
             return outputs.mean()
 
         shares.append(
-            fit(Task(model=model, dataset=Numbers(slow), loss_of=loss_of), small_run(batch_size=4))[0]["waiting"]
+            fit(Task(model=model, dataset=Numbers(slow), loss=loss_of), small_run(batch_size=4))[0]["waiting"]
         )
     assert shares[0] > 0.8
     assert shares[1] < 0.2
@@ -215,7 +217,7 @@ def test_the_waiting_share_is_that_of_slow_photos():
 TWO_PROCESSES = """
 import sys, torch
 torch.set_num_threads(1)
-from facelib.training.loop import Run, Task, end_processes, fit
+from facelib.training.loop import RunConfig, Task, end_processes, fit
 from facelib.training.sampling import EpochDataset
 torch.manual_seed(0)
 model = torch.nn.Sequential(torch.nn.Linear(6, 8), torch.nn.ReLU(), torch.nn.Linear(8, 3))
@@ -231,10 +233,10 @@ class Rows(EpochDataset):
 def loss_of(outputs, batch, progress):
     return torch.nn.functional.cross_entropy(outputs, batch[1])
 
-run = Run(epochs=4, batch_size=16, learning_rate=0.05, progress=False, device="cpu", checkpoint=sys.argv[1])
+run = RunConfig(epochs=4, batch_size=16, learning_rate=0.05, progress=False, device="cpu", checkpoint=sys.argv[1])
 if len(sys.argv) > 2:
-    run = Run(epochs=4, batch_size=15, learning_rate=0.05, progress=False, device="cpu")
-fit(Task(model=model, dataset=Rows(), loss_of=loss_of), run)
+    run = RunConfig(epochs=4, batch_size=15, learning_rate=0.05, progress=False, device="cpu")
+fit(Task(model=model, dataset=Rows(), loss=loss_of), run)
 end_processes()
 """
 
@@ -254,4 +256,4 @@ def test_two_processes_give_the_curve_of_one(tmp_path):
     assert curves[0][-1] < curves[0][0]
     np.testing.assert_allclose(*curves, rtol=1e-4)
     done = launch(2, tmp_path / "job.py", "-", "15 a batch")
-    assert "a batch of 15 cannot be shared equally by 2 processes" in done.stderr
+    assert "a batch of 15 cannot be divided equally among 2 processes" in done.stderr

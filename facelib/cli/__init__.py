@@ -1,1 +1,1 @@
-"""The command line."""
+"""The command line: one application, `facelib`, with a sub-command for each task."""

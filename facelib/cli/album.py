@@ -1,55 +1,48 @@
-"""A folder of photos sorted by person: one page, a table that may be edited, folders on request.
+"""Faces of an album sorted by person, and the table people.csv, in which people are named, merged and split.
 
 What the table says of a face, as it was written or as somebody has changed it, is kept by the next run, by photo and
-place in it; only faces that it does not know are given a person, one that is there already or a new one.
+place in it. Only faces that the table does not know are assigned to a person, an existing or a new one.
 """
 
-import base64
 import csv
-import html
 import io
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 
-from facelib.cli.results import Results
 from facelib.detection.nms import box_iou
-from facelib.io.files import as_text, atomic_write, printable, unique_names
+from facelib.io.files import as_text, atomic_write, printable
 from facelib.recognition.clustering import cluster_faces
-from facelib.recognition.gallery import Gallery
 
-PAGE, PEOPLE, FOLDERS = "album.html", "people.csv", "people"
-OURS = ".made-by-facelib-album"  # in the folder of folders: it may be replaced
+PEOPLE_FILE = "people.csv"
 COLUMNS = ("photo", "face", "person", "distance", "quality", "box")
-UNNAMED, DOUBTFUL = "Person", "?"  # "Person 7"; of whom too little is seen
-THUMBNAIL = 112  # pixels
-SAME_PLACE = 0.5  # overlap of two boxes from which they are one face
-
-STYLE = """
-body { font: 15px/1.4 system-ui, sans-serif; margin: 2rem auto; max-width: 75rem; padding: 0 1rem; color: #222 }
-h2 { margin: 2rem 0 .3rem; font-size: 1.1rem } h2 small { font-weight: normal; color: #666 }
-.row { display: flex; flex-wrap: wrap; gap: 6px } a { display: block; line-height: 0 }
-img { width: 112px; height: 112px; border-radius: 6px } a:focus img, a:hover img { outline: 3px solid #47a }
-nav { columns: 12rem; margin: 1rem 0 } nav a { line-height: 1.6; color: #258 } p { max-width: 45rem }
-"""
+UNNAMED = "Person"  # people without a name are called "Person 7"
+LOW_QUALITY = "?"  # in place of a person: the face has a quality issue
+SAME_BOX_IOU = 0.5  # above this IoU two boxes of a photo are one face
 
 
 @dataclass
 class AlbumFace:
     """A face of the album.
 
-    photo: absolute path; face: number in it; vector (d,); quality 0 to 1; doubt: why too little is seen, or "";
-    aligned, annotated: files in the folder of the album; box: x1 y1 x2 y2 in the photo; person, distance: to the mean
-    of the person's faces, once they are known.
+    photo: absolute path.
+    face: number in the photo.
+    embedding: (d,) of unit length.
+    quality: 0 to 1.
+    quality_issue: see `Face.quality_issue`.
+    aligned: file name of the aligned face, in the folder of the album.
+    annotated: file name of the annotated photo, in the folder of the album.
+    box: x1 y1 x2 y2 in pixels of the photo.
+    person: name, "Person 7" or `LOW_QUALITY`; "" before it is assigned.
+    distance: cosine distance to the mean of the person's embeddings; 0 before it is measured.
     """
 
     photo: str
     face: int
-    vector: np.ndarray
+    embedding: np.ndarray
     quality: float
     quality_issue: str
     aligned: str
@@ -60,159 +53,157 @@ class AlbumFace:
 
 
 @dataclass(frozen=True)
-class Known:
-    """A row of the table: columns as they are there."""
+class TableRow:
+    """A row of people.csv.
+
+    photo, face, person, box: see `AlbumFace`; box is () where the table has none.
+    cells: column -> text, as they are in the table.
+    """
 
     photo: str
     face: int
     person: str
     box: tuple[float, ...]
-    rest: dict[str, str]
+    cells: dict[str, str]
 
 
-@dataclass(frozen=True)
-class Album:
-    """What was made: numbers of faces and of people, and the page."""
-
-    faces: int
-    people: int
-    page: Path
-
-
-def make_album(
-    results: Results,
-    known: Sequence[Known],
-    distance: float,
-    gallery: Gallery | None = None,
-    folders: str | None = None,
-) -> Album:
-    """Page, table and folders of what the pipeline found.
-
-    Args:
-        known: what the table says, see `read_people`. distance: cosine, up to which faces are one person's on average.
-        gallery: gives names, and gets the people who have one.
-        folders: "copies" or "links": also one folder a person.
-    """
-    faces = [
-        AlbumFace(
-            record["path"], number, vector, face["quality"], face["quality_issue"], face["aligned"], record["annotated"],
-            tuple(face["box"]),
-        )
-        for record in results.ordered()
-        for number, (face, vector) in enumerate(zip(record["faces"], results.vectors[record["photo"]]))
-    ]  # fmt: skip
-    assign(faces, known, distance)
-    if gallery:
-        name_by_gallery(faces, gallery)
-    measure_distances(faces)
-    process_photos = {as_text(record["path"]) for record in results.ordered() if "error" not in record}
-    write_people(faces, results.folder / PEOPLE, [row for row in known if row.photo not in process_photos])
-    page = write_page(faces, results.folder)
-    if folders:
-        write_folders(faces, results.folder / FOLDERS, folders == "links")
-    if gallery:
-        give_to_gallery(faces, gallery)
-    return Album(len(faces), len({face.person for face in faces} - {DOUBTFUL}), page)
-
-
-def read_people(folder: Path) -> list[Known]:
-    """What the table in a folder says; empty where there is none.
+def read_people(folder: Path) -> list[TableRow]:
+    """Read the table of a folder; empty where there is none.
 
     Raises:
-        ValueError: a table without the columns, or a row that is none.
+        ValueError: the table lacks columns, or a row is malformed.
     """
-    path = folder / PEOPLE
+    path = folder / PEOPLE_FILE
     if not path.exists():
         return []
     try:
-        with open(path, newline="", encoding="utf-8-sig") as file:  # spreadsheets put a mark in front
+        with open(path, newline="", encoding="utf-8-sig") as file:  # spreadsheets write a byte order mark
             text = file.read()
-        rows = list(csv.DictReader(io.StringIO(text), dialect=csv.Sniffer().sniff(text[:2000], ",;\t")))
+        rows = csv.DictReader(io.StringIO(text), dialect=csv.Sniffer().sniff(text[:2000], ",;\t"))
         return [
-            Known(row["photo"], int(row["face"]), row["person"].strip(), _box(row.get("box") or ""), row)
-            for row in rows
+            TableRow(row["photo"], int(row["face"]), row["person"].strip(), _parse_box(row.get("box") or ""), row)
+            for row in list(rows)
             if row["person"].strip()
         ]
     except (KeyError, ValueError, TypeError, AttributeError, csv.Error, UnicodeDecodeError) as error:
         raise ValueError(
-            f"{printable(path)} is no table of people ({error}): expected the columns {', '.join(COLUMNS)}; mend it, "
-            "or move it away and all faces are sorted anew"
+            f"{printable(path)} is no table of people ({error}): expected the columns {', '.join(COLUMNS)}; repair it, "
+            "or move it away to sort all faces again"
         ) from None
 
 
-def _box(text: str) -> tuple[float, ...]:
+def _parse_box(text: str) -> tuple[float, ...]:
     return tuple(map(float, text.replace(",", ".").split()))
 
 
-def known_person(face: AlbumFace, rows: Sequence[Known]) -> str:
-    """What the rows of its photo say of a face: by the place in the photo, or by the number where a row has no place;
-    "" where they do not know it."""
+def person_in_table(face: AlbumFace, rows: Sequence[TableRow]) -> str:
+    """The person of a face according to the rows of its photo, "" where no row is about it.
+
+    Rows match by box, or by the number of the face where a row has no box.
+    """
     for row in rows:
         if len(row.box) == 4 and len(face.box) == 4:
-            if box_iou(np.array([row.box]), np.array([face.box]))[0, 0] > SAME_PLACE:
+            if box_iou(np.array([row.box]), np.array([face.box]))[0, 0] > SAME_BOX_IOU:
                 return row.person
         elif row.face == face.face:
             return row.person
     return ""
 
 
-def assign(faces: Sequence[AlbumFace], known: Sequence[Known], distance: float) -> None:
-    """Give every face a person: the one that the table knows, else one of the table's who is near enough, but in no
-    photo of the faces that go together, else a new one.
+def assign_people(faces: Sequence[AlbumFace], table: Sequence[TableRow], distance: float) -> None:
+    """Assign a person to every face.
 
-    `distance`: cosine, up to which faces are one person's on average.
+    Faces in the table keep their person. The others are clustered; a cluster joins the nearest person of the table
+    who is in none of its photos, if that person is near enough, and is a new person otherwise.
+
+    Args:
+        distance: cosine, up to which the faces of one person lie apart on average.
     """
-    rows: dict[str, list[Known]] = {}
-    for row in known:
+    rows: dict[str, list[TableRow]] = {}
+    for row in table:
         rows.setdefault(row.photo, []).append(row)
     for face in faces:
-        said = known_person(face, rows.get(as_text(face.photo), ()))
-        face.person = said or (DOUBTFUL if face.quality_issue else "")
-    rest = [face for face in faces if not face.person]
-    if not rest:
+        person = person_in_table(face, rows.get(as_text(face.photo), ()))
+        face.person = person or (LOW_QUALITY if face.quality_issue else "")
+    unassigned = [face for face in faces if not face.person]
+    if not unassigned:
         return
-    there = {face.person for face in faces} - {"", DOUBTFUL}
-    members = {person: [face for face in faces if face.person == person] for person in sorted(there)}
-    means = np.array([np.mean([face.vector for face in theirs], 0) for theirs in members.values()])
-    photos = [{face.photo for face in theirs} for theirs in members.values()]
-    free = (name for n in range(1, 10**9) if (name := f"{UNNAMED} {n}") not in there)
-    groups = cluster_faces(np.stack([face.vector for face in rest]), distance, np.array([f.photo for f in rest]))
-    for group in range(groups.max() + 1):
-        together = [face for face, number in zip(rest, groups) if number == group]
-        name, theirs = "", {face.photo for face in together}
-        if members:
-            apart = 1 - means @ np.mean([face.vector for face in together], 0)  # the mean of all their distances
-            apart[[bool(theirs & own) for own in photos]] = np.inf
-            name = list(members)[int(apart.argmin())] if apart.min() < distance else ""
-        name = name or next(free)
-        for face in together:
+    known = _KnownPeople.of(faces)
+    used = {*known.names, *(row.person for row in table)}
+    new_names = (name for number in range(1, 10**9) if (name := f"{UNNAMED} {number}") not in used)
+    for cluster in _clusters(unassigned, distance):
+        name = known.nearest(cluster, distance) or next(new_names)
+        for face in cluster:
             face.person = name
 
 
+@dataclass(frozen=True)
+class _KnownPeople:
+    """People of the table: names, mean embeddings (p, d), and the photos of each person."""
+
+    names: list[str]
+    means: np.ndarray
+    photos: list[set[str]]
+
+    @classmethod
+    def of(cls, faces: Sequence[AlbumFace]) -> "_KnownPeople":
+        people: dict[str, list[AlbumFace]] = {}
+        for face in faces:
+            if face.person not in ("", LOW_QUALITY):
+                people.setdefault(face.person, []).append(face)
+        names = sorted(people)
+        means = np.array([np.mean([face.embedding for face in people[name]], 0) for name in names])
+        return cls(names, means, [{face.photo for face in people[name]} for name in names])
+
+    def nearest(self, cluster: Sequence[AlbumFace], limit: float) -> str:
+        """The nearest person below the mean distance `limit` who is in no photo of the cluster, else ""."""
+        if not self.names:
+            return ""
+        # Means are not normalised: so this is the mean of all distances between the faces of both sides.
+        distances = 1 - self.means @ np.mean([face.embedding for face in cluster], 0)
+        photos = {face.photo for face in cluster}
+        distances[[bool(photos & own) for own in self.photos]] = np.inf
+        return self.names[int(distances.argmin())] if distances.min() < limit else ""
+
+
+def _clusters(faces: Sequence[AlbumFace], distance: float) -> Iterator[list[AlbumFace]]:
+    """Faces grouped by person, the largest group first."""
+    embeddings = np.stack([face.embedding for face in faces])
+    groups = cluster_faces(embeddings, distance, np.array([face.photo for face in faces]))
+    for group in range(groups.max() + 1):
+        yield [face for face, number in zip(faces, groups) if number == group]
+
+
 def measure_distances(faces: Sequence[AlbumFace]) -> None:
-    """How far each face is from the mean of its person's."""
+    """Fill in the distance of each face to the mean of its person's embeddings."""
     for _, members in by_person(faces):
-        mean = np.mean([face.vector for face in members], axis=0)
+        mean = np.mean([face.embedding for face in members], axis=0)
         for face in members:
-            face.distance = float(max(0.0, 1 - face.vector @ mean / np.linalg.norm(mean)))
+            face.distance = float(max(0.0, 1 - face.embedding @ mean / np.linalg.norm(mean)))
 
 
 def is_named(person: str) -> bool:
-    """Whether somebody has given a name."""
-    return person != DOUBTFUL and not (person.startswith(f"{UNNAMED} ") and person[len(UNNAMED) + 1 :].isdecimal())
+    """Whether somebody has given the person a name."""
+    is_numbered = person.startswith(f"{UNNAMED} ") and person[len(UNNAMED) + 1 :].isdecimal()
+    return person != LOW_QUALITY and not is_numbered
 
 
 def by_person(faces: Sequence[AlbumFace]) -> list[tuple[str, list[AlbumFace]]]:
-    """People and their faces, the nearest to the person's mean first; those seen most first, the doubtful last."""
+    """People and their faces: people with most faces first, faces of low quality last; the faces nearest to the mean
+    of their person first."""
     people: dict[str, list[AlbumFace]] = {}
     for face in faces:
         people.setdefault(face.person, []).append(face)
     rows = [(name, sorted(members, key=lambda face: face.distance)) for name, members in people.items()]
-    return sorted(rows, key=lambda row: (row[0] == DOUBTFUL, -len(row[1]), row[0]))
+    return sorted(rows, key=lambda row: (row[0] == LOW_QUALITY, -len(row[1]), row[0]))
 
 
-def write_people(faces: Sequence[AlbumFace], path: Path, others: Sequence[Known] = ()) -> None:
-    """The table; what was there is kept beside it (.bak). `others`: rows of photos that were not looked at now."""
+def write_people(faces: Sequence[AlbumFace], path: Path, other_rows: Sequence[TableRow] = ()) -> None:
+    """Write the table; the one that it replaces is kept beside it (.bak).
+
+    Args:
+        other_rows: rows of photos that were not processed in this run.
+    """
     if path.exists():
         shutil.copyfile(path, path.with_name(path.name + ".bak"))
     with atomic_write(path) as new, open(new, "w", newline="", encoding="utf-8") as file:
@@ -223,94 +214,4 @@ def write_people(faces: Sequence[AlbumFace], path: Path, others: Sequence[Known]
                 box = " ".join(f"{value:.0f}" for value in face.box)
                 cells = (as_text(face.photo), face.face, person, f"{face.distance:.3f}", f"{face.quality:.3f}", box)
                 writer.writerow(dict(zip(COLUMNS, cells)))
-        writer.writerows(row.rest for row in others)
-
-
-def write_page(faces: Sequence[AlbumFace], folder: Path) -> Path:
-    """The page, with all pictures of faces in it; a click leads to the annotated photo beside it."""
-    people = by_person(faces)
-    parts = []
-    for number, (person, members) in enumerate(people):
-        title = "Faces that show too little to be sorted" if person == DOUBTFUL else person
-        count = f"{len(members)} face{'s' * (len(members) != 1)}"
-        images = "".join(_picture(face, folder) for face in members)
-        parts.append(
-            f'<section id="p{number}"><h2>{html.escape(title)} <small>{count}</small></h2>\n'
-            f'<div class="row">{images}</div></section>'
-        )
-    names = "".join(
-        f'<a href="#p{number}">{html.escape(person)} ({len(members)})</a>'
-        for number, (person, members) in enumerate(people)
-        if person != DOUBTFUL
-    )
-    photos = len({face.photo for face in faces})
-    known = sum(person != DOUBTFUL for person, _ in people)
-    text = (
-        f"{len(faces)} faces of {known} people in {photos} photos. A click on a face opens its photo. To name, merge "
-        f"or part people, change the column person of {PEOPLE} and run the same command again: what it says is kept."
-    )
-    page = (
-        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>Album</title>\n'
-        f'<meta name="viewport" content="width=device-width, initial-scale=1"><style>{STYLE}</style></head>\n'
-        f"<body><h1>Album</h1><p>{html.escape(text)}</p><nav>{names}</nav>\n" + "\n".join(parts) + "\n</body></html>\n"
-    )
-    with atomic_write(folder / PAGE) as path:
-        path.write_text(as_text(page), encoding="utf-8")
-    return folder / PAGE
-
-
-def _picture(face: AlbumFace, folder: Path) -> str:
-    image = cv2.imdecode(np.frombuffer((folder / face.aligned).read_bytes(), np.uint8), cv2.IMREAD_COLOR)
-    data = base64.b64encode(cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, 85])[1].tobytes()).decode()
-    why = f", {face.quality_issue}" if face.quality_issue else ""
-    title = html.escape(f"{printable(Path(face.photo).name)}, face {face.face}{why}; {face.distance:.2f} from the mean")
-    link = html.escape(Path(face.annotated).as_posix().replace("%", "%25").replace("#", "%23").replace("?", "%3F"))
-    return (
-        f'<a href="{link}" title="{title}"><img loading="lazy" alt="{title}" src="data:image/jpeg;base64,{data}"></a>'
-    )
-
-
-def write_folders(faces: Sequence[AlbumFace], target: Path, links: bool) -> None:
-    """One folder a person with copies of the photos, or links to them; those of an earlier run are replaced.
-
-    Raises:
-        OSError: there is a folder of that name that no album has made.
-    """
-    if target.exists():
-        if not (target / OURS).exists():
-            raise FileExistsError(f"{printable(target)} is a folder of yours: move it away, or give another --out")
-        shutil.rmtree(target)
-    target.mkdir()
-    (target / OURS).touch()
-    people = [(person, members) for person, members in by_person(faces) if person != DOUBTFUL]
-    safe = ["".join(c if c.isalnum() or c in " -_." else "_" for c in person) for person, _ in people]
-    for name, (_, members) in zip(unique_names([Path(f"{one.strip(' .') or '_'}.x") for one in safe]), people):
-        place = target / name
-        place.mkdir()
-        photos = [Path(photo) for photo in dict.fromkeys(face.photo for face in members)]
-        for photo, stem in zip(photos, unique_names(photos)):
-            copy = place / f"{stem}{photo.suffix}"
-            if links:
-                copy.symlink_to(photo.resolve())
-            else:
-                shutil.copy2(photo, copy)
-
-
-def name_by_gallery(faces: Sequence[AlbumFace], gallery: Gallery) -> None:
-    """Give people without a name the one that a gallery has for most of their faces."""
-    for person, members in by_person(faces):
-        if is_named(person) or person == DOUBTFUL:
-            continue
-        found = [who.name for who in gallery.identify([face.vector for face in members]) if who.name]
-        if found and 2 * found.count(name := max(set(found), key=found.count)) > len(members):
-            for face in members:
-                face.person = name
-
-
-def give_to_gallery(faces: Sequence[AlbumFace], gallery: Gallery) -> None:
-    """Enrol the people who have a name and are not in the gallery yet, by the faces that show enough."""
-    there = gallery.people()
-    for person, members in by_person(faces):
-        sure = [face for face in members if not face.quality_issue]
-        if is_named(person) and person not in there and sure:
-            gallery.enrol(person, [face.vector for face in sure], [face.quality for face in sure])
+        writer.writerows(row.cells for row in other_rows)

@@ -1,54 +1,74 @@
-"""Our networks as ONNX files for other programs: `python -m facelib.cli.export FOLDER`."""
+"""`facelib export`: the shipped networks as ONNX files for other programs."""
 
-import argparse
 import json
-import sys
+import shutil
 from pathlib import Path
+from typing import Any
 
-from facelib.io.files import atomic_write
-from facelib.settings import one_line_errors
+import click
+
+from facelib.cli.console import Console, ExitCode
+from facelib.cli.options import PATH, command
 
 
-def export(folder: Path) -> list[Path]:
-    """Write the shipped hourglass and the networks of the shipped embedder, and beside each a JSON file that says what
-    it expects and gives.
+@command("export", {0: "done"})
+@click.argument("folder", type=PATH, metavar="FOLDER")
+def export(folder: Path, console: Console) -> int:
+    """Write the networks as ONNX files to FOLDER.
+
+    FOLDER, which is made if missing, gets the hourglass and the networks of the default embedder, and beside each a
+    JSON file that says what it expects and returns.
+    """
+    written = export_networks(folder)
+    console.answer([str(path) for path in written], *(f"{path}: written" for path in written))
+    return ExitCode.YES
+
+
+def export_networks(folder: Path) -> list[Path]:
+    """Write the shipped hourglass and the networks of the default embedder, each with a JSON file that describes it.
+
+    Returns:
+        The ONNX files.
 
     Raises:
-        OSError: it cannot be written.
+        FileNotFoundError: a network has no ONNX file. WeightsError: it is damaged. OSError: it cannot be written.
     """
-    from facelib.alignment.landmarker import LANDMARKS, SHIPPED, load_landmarker
-    from facelib.embedding.embedder import load_embedder
-    from facelib.runtime.manifest import embedder_networks, read_manifest
-    from facelib.runtime.onnx import export_onnx
+    from facelib.alignment.landmarker import SHIPPED
+    from facelib.io.files import atomic_write, prepare_folder
+    from facelib.runtime.manifest import embedder_networks, find_onnx
     from facelib.settings import MODELS
 
-    landmarker, embedder, manifest = load_landmarker(device="cpu"), load_embedder(device="cpu"), read_manifest()
-    networks = [(MODELS / SHIPPED, landmarker.model, landmarker.input_size)]
-    networks += [(path, one.model, one.input_size) for path, one in zip(embedder_networks(), embedder.networks)]
+    sources: dict[Path, Path] = {}
+    for weights in (MODELS / SHIPPED, *embedder_networks()):
+        source = find_onnx(weights)
+        if source is None:
+            raise FileNotFoundError(
+                f"{weights} has no ONNX file: python -m facelib.training.export {weights} writes it"
+            )
+        sources[weights] = source
+    prepare_folder(folder)
     written = []
-    for weights, model, size in networks:
-        path = folder / f"{weights.stem}.onnx"
-        export_onnx(model, size, path)
-        entry = manifest[weights.name]
-        about = {"weights": entry["sha256"], "preprocessing": entry["preprocessing"], "input": ["n", 3, size, size]}
-        about["output"] = (
-            f"heatmaps (stacks, n, {len(LANDMARKS)}, {size // 4}, {size // 4}) of {', '.join(LANDMARKS)}"
-            if model is landmarker.model
-            else "vectors (n, d); make their length 1"
-        )
+    for weights, source in sources.items():
+        path = folder / source.name
+        with atomic_write(path) as new:
+            shutil.copyfile(source, new)
         with atomic_write(path.with_suffix(".json")) as new:
-            new.write_text(json.dumps(about, indent=1) + "\n")
+            new.write_text(json.dumps(_description(weights), indent=1) + "\n")
         written.append(path)
     return written
 
 
-@one_line_errors
-def main() -> None:
-    parser = argparse.ArgumentParser("python -m facelib.cli.export", description=__doc__)
-    parser.add_argument("folder", type=Path, help="made if missing")
-    for path in export(parser.parse_args().folder):
-        print(f"{path}: written")
+def _description(weights: Path) -> dict[str, Any]:
+    """What a network expects and returns."""
+    from facelib.alignment.landmarker import LANDMARKS, SHIPPED
+    from facelib.runtime.manifest import manifest_value, weights_entry
 
-
-if __name__ == "__main__":
-    sys.exit(main())
+    entry = weights_entry(weights)
+    size = manifest_value(weights, entry, "preprocessing", "input_size", among=int)
+    heatmaps = f"heatmaps (stacks, n, {len(LANDMARKS)}, {size // 4}, {size // 4}) of {', '.join(LANDMARKS)}"
+    return {
+        "weights": entry["sha256"],
+        "preprocessing": entry["preprocessing"],
+        "input": ["n", 3, size, size],
+        "output": heatmaps if weights.name == SHIPPED else "embeddings (n, d); normalise them to unit length",
+    }

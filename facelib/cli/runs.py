@@ -1,103 +1,173 @@
-"""What the commands that look at photos share: results photo by photo, and what is said of them."""
+"""Runs over photos: the networks of the options, processing with progress, and the report of all faces."""
 
-import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-MATRIX_FACES = 30  # the distance matrix picture shows at most so many
-INTERRUPTED = 130  # the exit code that shells give to what Ctrl-C ended
+import numpy as np
+from PIL import Image
+
+from facelib.cli.console import Console, ExitCode, count
+from facelib.cli.options import PhotoList, PipelineOptions
+from facelib.cli.results import MATRIX_FILE, Results
+from facelib.embedding.similarity import cosine_distance, nearest_neighbours
+from facelib.io.files import atomic_write, printable
+from facelib.types import Faces
+
+if TYPE_CHECKING:
+    from facelib.pipeline import FacePipeline
+
+MATRIX_FACES = 30  # the picture of distances shows at most so many
 
 
-def say(line: str, code: int = 2) -> int:
-    print(line, file=sys.stderr, flush=True)
-    return code
+def make_pipeline(networks: PipelineOptions) -> "FacePipeline":
+    """Load the networks that the options name."""
+    from facelib.detection.detector import load_detector
+    from facelib.pipeline import FacePipeline
+
+    threshold, smallest_face = networks.detector_threshold, networks.smallest_face
+    detector = load_detector(networks.detector, networks.device, threshold, smallest_face)
+    return FacePipeline.from_pretrained(detector, networks.device, embedder=networks.embedder)
 
 
-def process(pipeline, results, batch_size: int) -> int:
-    """Write the results of every photo that has none; gives 0, or the exit code of what stopped it."""
-    from tqdm import tqdm
+def process_photos(
+    pipeline: "FacePipeline", photos: PhotoList, batch_size: int, console: Console
+) -> Iterator[tuple[Path, Faces]]:
+    """Yield each photo with its faces; unreadable photos are reported and have none."""
+    bar = console.progress(photos.paths, "photo")
+    for photo, (_, faces) in zip(bar, pipeline.stream(photos.paths, batch_size)):
+        if faces.error and photo not in photos.missing:
+            console.error(str(faces.error))
+        yield photo, faces
 
-    from facelib.cli.results import count
-    from facelib.io.files import printable
 
-    todo, total, out = results.todo(), len(results.photos), printable(results.folder)
-    goes_on = "the same command goes on from there"
+def resume_results(out: Path, pipeline: "FacePipeline", photos: PhotoList, networks: PipelineOptions) -> Results:
+    """Open a folder of results, and take over what earlier runs have left there.
+
+    Raises:
+        OSError: see `Results.resume`.
+    """
+    any_detector = networks.detector == "auto"
+    return Results(out, pipeline.pipeline_id, pipeline.detector_name, photos.paths, any_detector).resume()
+
+
+def process(pipeline: "FacePipeline", results: Results, photos: PhotoList, batch_size: int, console: Console) -> int:
+    """Write the results of every photo that has none.
+
+    Returns:
+        0, or the exit code of what stopped the run.
+    """
+    pending, total = results.pending(), len(results.photos)
     if results.removed:
-        print(f"{count(results.removed, 'row')} of an earlier run removed: of other photos, detector or weights")
-    if len(todo) < total:
-        print(f"{total - len(todo)} of {total} photos are done already", flush=True)
-    stopped = 0
+        rows = count(results.removed, "row")
+        console.status(f"{rows} of an earlier run removed: of other photos, detector or weights")
+    if len(pending) < total:
+        console.status(f"{total - len(pending)} of {total} photos are done already")
+    code, reason = ExitCode.YES, ""
     try:
-        stream, bar = pipeline.stream(todo, batch_size), tqdm(todo, unit="photo", disable=total == 1)
-        for photo in bar:
-            image, faces = next(stream)
-            record = results.add(photo, image, faces)
-            del image  # before the next one is read
-            if "error" in record:
-                bar.write(f"error: {printable(record['error'])}", file=sys.stderr)
+        _process_pending(pipeline, results, photos, batch_size, console)
     except KeyboardInterrupt:
-        stopped, why = INTERRUPTED, "interrupted"
+        code, reason = ExitCode.INTERRUPTED, "interrupted"
     except OSError as error:
-        stopped, why = 2, f"error: the results cannot be written ({printable(error)})"
+        code, reason = ExitCode.ERROR, f"the results cannot be written ({error})"
     try:
         results.close()
     except OSError as error:
-        stopped, why = 2, f"error: the results cannot be written ({printable(error)})"
-    if stopped:
-        say(f"{why}: {len(results.records):,} of {total:,} photos are done and in {out}; {goes_on}")
-    return stopped
+        code, reason = ExitCode.ERROR, f"the results cannot be written ({error})"
+    if code:
+        done = f"{len(results.records):,} of {total:,} photos are done and in {results.folder}"
+        text = f"{reason}: {done}; run the same command again to resume"
+        console.failure(text, text if code == ExitCode.INTERRUPTED else f"error: {text}")
+    return code
 
 
-def report(results, threshold: float | None) -> None:
-    """The table of all faces, and the picture of their distances.
+def _process_pending(
+    pipeline: "FacePipeline", results: Results, photos: PhotoList, batch_size: int, console: Console
+) -> None:
+    pending = results.pending()
+    stream = pipeline.stream(pending, batch_size)
+    for photo in console.progress(pending, "photo"):
+        image, faces = next(stream)
+        record = results.add(photo, image, faces)
+        del image  # before the next photo is read
+        if "error" in record and photo not in photos.missing:
+            console.error(record["error"])
 
-    `threshold`: distance from which two faces are no longer marked as perhaps one person's; None: none are.
+
+def report(results: Results, threshold: float | None, console: Console) -> None:
+    """Print the table of all faces, and write the picture of their distances.
+
+    Args:
+        threshold: cosine distance up to which two faces are marked as perhaps one person's; None: no pair is.
     """
-    import numpy as np
-
-    from facelib.cli.results import count, write_matrix
-    from facelib.io.files import printable
-
-    vectors = [vector for record in results.ordered() for vector in results.vectors[record["photo"]]]
-    if len(vectors) > 1:
+    embeddings = [row for record in results.ordered() for row in results.embeddings[record["photo"]]]
+    if len(embeddings) > 1:
         try:
-            write_matrix(results, np.stack(vectors), MATRIX_FACES)
+            write_matrix(results, np.stack(embeddings), MATRIX_FACES)
         except OSError as error:
-            say(f"error: distances.png cannot be written: {printable(error)}")
-    print_table(results, vectors, threshold)
+            console.error(f"{MATRIX_FILE} cannot be written: {error}")
+    lines = table_lines(results, embeddings, threshold)
     sizes = [record["min_detectable_face"] for record in results.ordered() if "min_detectable_face" in record]
     if sizes and max(sizes) > 2:
-        print(f"photos were searched for faces down to {max(sizes):.0f} pixels; --smallest-face changes that")
-    read = sum("error" not in record for record in results.ordered())
-    print(
-        f"{count(len(vectors), 'face')} in {read:,} of {len(results.photos):,} photos; "
-        f"results in {printable(results.folder)}"
-    )
+        lines.append(f"photos were searched for faces down to {max(sizes):.0f} pixels; --smallest-face changes that")
+    readable = sum("error" not in record for record in results.ordered())
+    faces = count(len(embeddings), "face")
+    lines.append(f"{faces} in {readable:,} of {len(results.photos):,} photos; results in {results.folder}")
+    console.answer(results.ordered(), *lines)
 
 
-def print_table(results, embeddings: list, threshold: float | None) -> None:
-    """One line per face, with the face most like it and whether that is below the threshold."""
-    import numpy as np
-
-    from facelib.embedding.similarity import nearest_neighbours
-    from facelib.io.files import printable
-
+def table_lines(results: Results, embeddings: list[np.ndarray], threshold: float | None) -> list[str]:
+    """One line for each face, with the face nearest to it and whether their distance is up to the threshold."""
     rows = [
-        (printable(Path(r["photo"]).name), number, face)
-        for r in results.ordered()
-        for number, face in enumerate(r["faces"])
+        (printable(Path(record["photo"]).name), number, face)
+        for record in results.ordered()
+        for number, face in enumerate(record["faces"])
     ]
-    print(f"{'photo':24} {'face':>4} {'box (x1 y1 x2 y2)':>24} {'score':>6} {'closest':>28} {'distance':>8}")
+    lines = [f"{'photo':24} {'face':>4} {'box (x1 y1 x2 y2)':>24} {'score':>6} {'closest':>28} {'distance':>8}"]
     nearest = list(zip(*nearest_neighbours(np.stack(embeddings)))) if len(rows) > 1 else []
     for i, (photo, number, face) in enumerate(rows):
         closest, distance = "-", ""
         if nearest:
-            j, apart = nearest[i]
-            closest = f"{rows[j][0][:20]} face {rows[j][1]}"
+            neighbour, apart = nearest[i]
+            closest = f"{rows[neighbour][0][:20]} face {rows[neighbour][1]}"
             distance = f"{apart:.3f}"
             if threshold is not None and apart <= threshold:
-                distance += " unsure" if face["quality_issue"] or rows[j][2]["quality_issue"] else " same?"
-        box = " ".join(f"{v:.0f}" for v in face["box"])
-        print(f"{photo[:24]:24} {number:4d} {box:>24} {face['score']:6.2f} {closest:>28} {distance:>8}")
+                unsure = face["quality_issue"] or rows[neighbour][2]["quality_issue"]
+                distance += " unsure" if unsure else " same?"
+        box = " ".join(f"{value:.0f}" for value in face["box"])
+        lines.append(f"{photo[:24]:24} {number:4d} {box:>24} {face['score']:6.2f} {closest:>28} {distance:>8}")
     for photo, number, face in rows:
         if face["quality_issue"]:
-            print(f"{photo[:24]} face {number} is {face['quality_issue']}: its distances say little")
+            lines.append(f"{photo[:24]} face {number} is {face['quality_issue']}: its distances are unreliable")
+    return lines
+
+
+def write_matrix(results: Results, embeddings: np.ndarray, limit: int) -> None:
+    """Write distances.png: the distances between the first `limit` faces.
+
+    Raises:
+        OSError: the picture cannot be written, or a picture of a face cannot be read.
+    """
+    from facelib.render import distance_matrix_image
+
+    several = len(results.ordered()) > 1
+    faces: list[np.ndarray] = []
+    labels: list[str] = []
+    for record in results.ordered():
+        for number, face in enumerate(record["faces"][: limit - len(faces)]):
+            with Image.open(results.folder / face["aligned"]) as picture:
+                faces.append(np.asarray(picture.convert("RGB")))
+            labels.append(f"{record['name'][:12]} {number}" if several else str(number))
+    total = count(len(embeddings), "face")
+    shown = total if len(faces) == len(embeddings) else f"the first {len(faces)} of {total}"
+    embeddings = embeddings[: len(faces)]
+    distances = np.asarray(cosine_distance(embeddings, embeddings))
+    image = distance_matrix_image(faces, distances, labels, f"Cosine distances of {shown}")
+    with atomic_write(results.folder / MATRIX_FILE) as path:
+        Image.fromarray(image).save(path)
+
+
+def exit_code(results: Results) -> int:
+    """0, or 1 where a photo could not be read."""
+    unreadable = any("error" in record for record in results.ordered())
+    return ExitCode.NO if unreadable else ExitCode.YES

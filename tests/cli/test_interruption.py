@@ -1,4 +1,4 @@
-"""A run of the command line that is interrupted, killed or out of disk space goes on where it stopped."""
+"""A run of the command line that is interrupted, killed or out of disk space resumes where it stopped."""
 
 import errno
 import json
@@ -13,8 +13,8 @@ import cv2
 import numpy as np
 import pytest
 
-from facelib.__main__ import main
 from facelib.cli import results
+from facelib.cli.main import main
 from facelib.io.files import atomic_write
 from facelib.io.photo_search import find_photos
 
@@ -23,7 +23,7 @@ PHOTOS = 9
 
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory, photo):
-    """The sample photo in several sizes, one that is none, and names that are odd."""
+    """The sample photo in several sizes, a file that is no photo, and odd names."""
     folder = tmp_path_factory.mktemp("photos")
     for i in range(PHOTOS - 3):
         small = cv2.resize(photo, None, fx=0.2 + 0.02 * i, fy=0.2 + 0.02 * i, interpolation=cv2.INTER_AREA)
@@ -54,7 +54,7 @@ def start(photos, out):
         stderr=subprocess.PIPE,
         text=True,
         env=os.environ | {"FACELIB_DATA": ""},
-        # A shell starts its jobs in the background deaf to Ctrl-C, and these tests with them.
+        # Background jobs of a shell ignore Ctrl-C, and so would processes that these tests start.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
 
@@ -71,7 +71,7 @@ def wait_for_lines(process, out, count):
 
 
 def assert_equal(out, undisturbed):
-    """The same files, rows and vectors."""
+    """The same files, rows and embeddings."""
     assert sorted(os.listdir(out)) == sorted(os.listdir(undisturbed))
     assert (out / "faces.json").read_text() == (undisturbed / "faces.json").read_text()
     ours, theirs = (np.load(folder / "embeddings.npz") for folder in (out, undisturbed))
@@ -81,7 +81,7 @@ def assert_equal(out, undisturbed):
 
 
 @pytest.mark.parametrize("how", ["SIGINT", "SIGTERM"])
-def test_told_to_end(photos, undisturbed, tmp_path, how):
+def test_signals(photos, undisturbed, tmp_path, how):
     process = start(photos, tmp_path / "out")
     wait_for_lines(process, tmp_path / "out", 3)
     process.send_signal(getattr(signal, how))
@@ -106,7 +106,7 @@ def test_killed_three_times(photos, undisturbed, tmp_path, capsys):
         process.kill()
         process.communicate(timeout=60)
         rows = [json.loads(line) for line in (out / "faces.part.jsonl").read_bytes().splitlines()]
-        assert len(rows) > done  # each call goes on from where the last one was killed
+        assert len(rows) > done  # each call resumes where the last one was killed
         done = len(rows)
     assert run(photos, out) == 1
     assert f"of {PHOTOS} photos are done already" in capsys.readouterr().out
@@ -122,28 +122,30 @@ def test_interrupted_before_anything(photos, tmp_path):
     assert process.returncode == -signal.SIGINT or said.count("\n") == 1
 
 
-def test_a_line_that_was_cut_short(photos, undisturbed, tmp_path):
+def test_a_truncated_line(photos, undisturbed, tmp_path):
     out = tmp_path / "out"
     shutil.copytree(undisturbed, out)
     rows = results.Results(out, "other", "retinaface", find_photos([photos])).resume()  # other weights: nothing is done
-    assert rows.todo() == find_photos([photos])
+    assert rows.pending() == find_photos([photos])
     assert (out / "faces.part.jsonl").read_bytes() == b""
     rows.close()
-    (out / "faces.part.jsonl").write_bytes(b'{"record": {"photo": "x", "faces": []}, "vectors": ""}\n{"record": {"pho')
+    (out / "faces.part.jsonl").write_bytes(
+        b'{"record": {"photo": "x", "faces": []}, "embeddings": ""}\n{"record": {"pho'
+    )
     assert run(photos, out) == 1
     assert_equal(out, undisturbed)
 
 
 def test_another_detector(photos, undisturbed, tmp_path):
-    """One that was asked for does the work again; "auto", which may change with the network, does not."""
+    """A named detector processes the photos again; "auto", whose choice may change with the network, does not."""
     shutil.copytree(undisturbed, tmp_path / "out")
     files = find_photos([photos])
     pipeline_id = json.loads((undisturbed / "faces.json").read_text())[0]["pipeline_id"]
     kept = results.Results(tmp_path / "out", pipeline_id, "insightface", files, any_detector=True).resume()
-    assert [file.name for file in kept.todo()] == ["none.jpg"]
+    assert [file.name for file in kept.pending()] == ["none.jpg"]
     kept.close()
-    anew = results.Results(tmp_path / "out", pipeline_id, "insightface", files).resume()
-    assert anew.todo() == files
+    again = results.Results(tmp_path / "out", pipeline_id, "insightface", files).resume()
+    assert again.pending() == files
 
 
 def test_full_disk(photos, undisturbed, tmp_path, monkeypatch, capsys):
@@ -159,14 +161,14 @@ def test_full_disk(photos, undisturbed, tmp_path, monkeypatch, capsys):
     assert run(photos, out) == 2
     said = capsys.readouterr().err
     assert "No space left on device" in said
-    assert "the same command goes on" in said
+    assert "run the same command again to resume" in said
     assert 1 < lines(out) < PHOTOS  # closing the tables failed too: the lines stay
     monkeypatch.undo()
     assert run(photos, out) == 1
     assert_equal(out, undisturbed)
 
 
-def test_an_output_that_cannot_be_written_costs_its_photo_only(photos, tmp_path, capsys):
+def test_an_output_that_cannot_be_written_concerns_its_photo_only(photos, tmp_path, capsys):
     (tmp_path / "out" / "3_annotated.jpg").mkdir(parents=True)
     assert run(photos, tmp_path / "out") == 1
     assert "its results cannot be written" in capsys.readouterr().err
@@ -205,8 +207,8 @@ def test_two_runs_do_not_write_at_once(photos, undisturbed, tmp_path):
     results.Results(tmp_path, "weights", "retinaface", files).resume().close()
 
 
-def test_whoever_reads_may_stop_reading(photos, undisturbed, tmp_path):
-    """`| head`: the results are whole all the same."""
+def test_the_reader_of_a_pipe_may_leave_early(photos, undisturbed, tmp_path):
+    """`| head`: the results are complete all the same."""
     command = f"{sys.executable} -m facelib {photos} --out {tmp_path}/out --detector retinaface 2>&1 | true"
     subprocess.run(["bash", "-c", command], env=os.environ | {"FACELIB_DATA": ""}, timeout=120)
     assert len(json.loads((tmp_path / "out/faces.json").read_text())) == PHOTOS
@@ -218,7 +220,7 @@ def test_a_table_that_names_the_users_files_removes_none(photos, tmp_path):
     for name in ("holiday.jpg", "notes.png"):
         (out / name).write_text("the user's own")
     record = {"photo": "gone.jpg", "annotated": "holiday.jpg", "faces": [{"aligned": "notes.png"}, {"aligned": "../x"}]}
-    (out / "faces.part.jsonl").write_text(json.dumps({"record": record, "vectors": "AAAAAAAAAAA="}))
+    (out / "faces.part.jsonl").write_text(json.dumps({"record": record, "embeddings": "AAAAAAAAAAA="}))
     results.Results(out, "weights", "retinaface", find_photos([photos])).resume().close()
     assert sorted(path.name for path in out.iterdir()) == ["embeddings.npz", "faces.json", "holiday.jpg", "notes.png"]
 
@@ -234,7 +236,7 @@ def test_links_are_not_written_through(photos, tmp_path):
     assert original.read_text() == "the user's own"
 
 
-def test_a_photo_that_changed_is_done_again_and_what_is_gone_leaves(photos, tmp_path, photo, capsys):
+def test_changed_photos_are_processed_again_and_results_of_missing_ones_removed(photos, tmp_path, photo, capsys):
     folder, out = tmp_path / "photos", tmp_path / "out"
     shutil.copytree(photos, folder)
     run(folder, out)

@@ -1,0 +1,106 @@
+"""`facelib album`: photos sorted by person."""
+
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from facelib.cli.console import Console, count
+from facelib.cli.options import (
+    PATH,
+    DecisionOptions,
+    PipelineOptions,
+    batch_size_option,
+    check_calibrated,
+    check_gallery,
+    command,
+    decision_options,
+    gathered,
+    list_photos,
+    photo_arguments,
+    pipeline_options,
+    threshold_advice,
+)
+
+if TYPE_CHECKING:
+    from facelib.pipeline import FacePipeline
+
+EXIT_CODES = {0: "done", 1: "done, but some photos could not be read"}
+
+
+@dataclass(frozen=True)
+class AlbumOptions:
+    """What an album is made of, and where it goes.
+
+    photos: photos, and folders of photos.
+    out: folder of the album.
+    gallery: file that gives names and gets the people who have one; None: no gallery.
+    folders: "copies" or "links" of the photos, one folder for each person; None: no folders.
+    batch_size: photos that go through the networks together.
+    """
+
+    photos: tuple[Path, ...]
+    out: Path
+    gallery: Path | None
+    folders: str | None
+    batch_size: int
+
+
+@command("album", EXIT_CODES)
+@photo_arguments
+@click.option("--out", type=PATH, required=True, metavar="FOLDER", help="Folder for the album, made if missing.")
+@click.option("--gallery", type=PATH, metavar="FILE", help="Gives names to people, and gets the people with a name.")
+@click.option("--folders", type=click.Choice(["copies", "links"]), help="Also write one folder for each person.")
+@batch_size_option
+@pipeline_options
+@decision_options("are sorted together, among new faces. Default: by the number of faces", default=None)
+@gathered(AlbumOptions, "options")
+def album(options: AlbumOptions, networks: PipelineOptions, decision: DecisionOptions, console: Console) -> int:
+    """Sort photos by person.
+
+    Writes one page, and a table that may be edited. To name, merge or split people, change the column person of
+    people.csv and run the same command again: what the table says is kept. After an interruption the same command
+    resumes. Unreadable photos are reported and skipped.
+    """
+    from facelib.cli.album import read_people
+    from facelib.cli.album_builder import make_album
+    from facelib.cli.identification import open_gallery
+    from facelib.cli.runs import exit_code, make_pipeline, process, resume_results
+    from facelib.io.files import prepare_folder
+    from facelib.recognition.clustering import clustering_fmr
+
+    photos = list_photos(options.photos, console, options.out)
+    if options.gallery:
+        check_gallery(options.gallery, new=True)
+    check_calibrated(networks, decision)
+    prepare_folder(options.out)
+    table = read_people(options.out)
+    pipeline = make_pipeline(networks)
+    distance = clustering_distance(pipeline, decision)
+    opened = open_gallery(options.gallery, pipeline.model_id, decision) if options.gallery else nullcontext()
+    with opened as gallery:
+        results = resume_results(options.out, pipeline, photos, networks)
+        if stopped := process(pipeline, results, photos, options.batch_size, console):
+            return stopped
+        if distance is None:
+            distance = pipeline.calibration.distance_at(clustering_fmr(len(results.rows())))
+        made = make_album(results, table, distance, options.folders, gallery, decision)
+    value = {"faces": made.faces, "people": made.people, "page": str(made.page)}
+    console.answer(value, f"{count(made.faces, 'face')} of {made.people} people; open {made.page}")
+    return exit_code(results)
+
+
+def clustering_distance(pipeline: "FacePipeline", decision: DecisionOptions) -> float | None:
+    """The mean cosine distance up to which faces are one person's; None: it depends on the number of faces.
+
+    Raises:
+        CalibrationMissingError: there is no threshold, and the embedder has no calibration.
+        ValueError: the target false match rate lies below what was measured.
+    """
+    if decision.threshold is not None:
+        return decision.threshold
+    with threshold_advice():
+        calibration = pipeline.calibration
+    return None if decision.fmr is None else calibration.distance_at(decision.fmr)

@@ -1,0 +1,63 @@
+"""Faces identified in a gallery as the options say: by a target false match rate, or by a distance."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from facelib.cli.options import DecisionOptions, threshold_advice
+from facelib.recognition.calibration import Calibration, load_calibration
+from facelib.recognition.gallery import Gallery, Identification
+from facelib.types import CalibrationMissingError, Face
+
+NOT_MEASURED = "not measured"  # in place of the data of a calibration
+
+
+def open_gallery(path: Path, model_id: str, decision: DecisionOptions) -> Gallery:
+    """Open a gallery of the embedder, or make it.
+
+    Raises:
+        CalibrationMissingError: there is no threshold, and the embedder has no calibration.
+        GalleryError, ModelMismatchError, OSError: see `Gallery`.
+    """
+    try:
+        with threshold_advice():
+            calibration = load_calibration(model_id)
+    except CalibrationMissingError:
+        if decision.threshold is None:
+            raise
+        calibration = _unmeasured(model_id)
+    return Gallery(path, model_id, calibration)
+
+
+def identify_faces(
+    gallery: Gallery, faces: Sequence[Face | np.ndarray], decision: DecisionOptions
+) -> list[Identification]:
+    """Identify faces by the target false match rate or, where one is given, by the threshold.
+
+    A threshold names the nearest person up to that distance, but nobody for a face of low quality.
+    """
+    if not len(faces):
+        return []
+    answers = gallery.identify(list(faces), decision.target_fmr)
+    if decision.threshold is None:
+        return answers
+    return [_by_threshold(answer, face, decision.threshold) for answer, face in zip(answers, faces)]
+
+
+def _by_threshold(answer: Identification, face: Face | np.ndarray, threshold: float) -> Identification:
+    issue = getattr(face, "quality_issue", "")
+    near = bool(answer.nearest) and answer.distance <= threshold
+    name = answer.nearest[0][0] if near and not issue else None
+    return replace(answer, name=name, reason=f"the face is {issue}" if near and issue else "")
+
+
+def is_measured(gallery: Gallery) -> bool:
+    """Whether the false match rates of an open gallery mean anything."""
+    return gallery.calibration.data != NOT_MEASURED
+
+
+def _unmeasured(model_id: str) -> Calibration:
+    """A calibration that knows nothing: at every distance all impostor pairs may be as close."""
+    return Calibration(model_id, [0.0, 2.0], [1.0, 1.0], [[1.0, 1.0]] * 2, [1.0, 1.0], {}, 1, NOT_MEASURED)

@@ -1,0 +1,302 @@
+"""Options that several commands share, as dataclasses, and the checks of arguments that need no network."""
+
+import contextlib
+import functools
+import math
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import click
+
+from facelib.cli.console import Console
+from facelib.io.files import printable
+from facelib.settings import DETECTORS, SAME, SMALLEST_FACE
+
+CONTEXT = {"help_option_names": ["-h", "--help"], "show_default": True, "max_content_width": 100}
+MISSING_SHOWN = 3  # photos that an error names
+COMMON_CODES = {2: "error: wrong arguments, or nothing could be done", 130: "interrupted"}
+
+
+class FiniteRange(click.FloatRange):
+    """A number in a range; unlike click's, NaN is refused."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        number = super().convert(value, param, ctx)
+        if not math.isfinite(number):
+            self.fail(f"{value} is not a finite number.", param, ctx)
+        return number
+
+
+PATH = click.Path(path_type=Path)
+RATE = FiniteRange(0, 1, min_open=True, max_open=True)
+DISTANCE = FiniteRange(0, 2)  # of cosine distances
+
+
+@dataclass(frozen=True)
+class PipelineOptions:
+    """The networks of a command.
+
+    detector: one of `settings.DETECTORS`.
+    smallest_face: pixels of the photo down to which faces are searched for.
+    detector_threshold: score from which a box counts as a face; None: the detector's own.
+    embedder: see `load_embedder`; None: the default.
+    device: "cpu", "cuda" or "mps"; None: the best that is available.
+    """
+
+    detector: str = "auto"
+    smallest_face: float = SMALLEST_FACE
+    detector_threshold: float | None = None
+    embedder: str | None = None
+    device: str | None = None
+
+
+@dataclass(frozen=True)
+class DecisionOptions:
+    """When two faces count as one person.
+
+    fmr: target false match rate; None: the command chooses.
+    threshold: cosine distance that takes the place of `fmr`, and needs no calibration; None: `fmr` decides.
+    """
+
+    fmr: float | None = SAME
+    threshold: float | None = None
+
+    @property
+    def target_fmr(self) -> float:
+        """`fmr`, the default where it is None."""
+        return SAME if self.fmr is None else self.fmr
+
+
+def command(name: str, exit_codes: dict[int, str]) -> Callable[[Callable], click.Command]:
+    """A decorator like `click.command` for functions with a parameter `console`: adds --json, --quiet and exit codes.
+
+    Args:
+        exit_codes: code -> its meaning in this command, beside `COMMON_CODES`.
+    """
+    codes = dict(sorted((COMMON_CODES | exit_codes).items()))
+    epilog = "\b\nExit codes:\n" + "\n".join(f"  {code:<4} {meaning}" for code, meaning in codes.items())
+
+    def decorate(function: Callable) -> click.Command:
+        @functools.wraps(function)
+        def run(*, json: bool, quiet: bool, **values: Any) -> int:
+            return function(console=Console(json, quiet), **values)
+
+        made = click.command(name, epilog=epilog, context_settings=CONTEXT)(run)
+        made.params += [
+            click.Option(["--json"], is_flag=True, show_default=False, help="For programs: print JSON, errors too."),
+            click.Option(["--quiet"], is_flag=True, show_default=False, help="No progress bar and no notices."),
+        ]
+        return made
+
+    return decorate
+
+
+def gathered(kind: type, name: str) -> Callable[[Callable], Callable]:
+    """A decorator: the values of the fields of the dataclass `kind` reach the function as one argument, `name`."""
+    names = [field.name for field in fields(kind)]
+
+    def decorate(function: Callable) -> Callable:
+        @functools.wraps(function)
+        def run(**values: Any) -> int:
+            made = kind(**{field: values.pop(field) for field in names})
+            return function(**values, **{name: made})
+
+        return run
+
+    return decorate
+
+
+def pipeline_options(function: Callable) -> Callable:
+    """A decorator that adds the options of `PipelineOptions`; the function gets them as `networks`."""
+    decorators = (
+        click.option("--detector", type=click.Choice(DETECTORS), default="auto", help="Face detector."),
+        click.option(
+            "--smallest-face",
+            type=FiniteRange(0, min_open=True),
+            default=SMALLEST_FACE,
+            metavar="PIXELS",
+            help="Large photos are searched in tiles for faces down to this size.",
+        ),
+        click.option(
+            "--detector-threshold",
+            type=FiniteRange(0, 1),
+            metavar="SCORE",
+            help="Score from which a box counts as a face. Default: the detector's own.",
+        ),
+        click.option(
+            "--embedder", metavar="NAME", help="Embedder by name, or a weights file. Default: the shipped one."
+        ),
+        click.option("--device", metavar="NAME", help="cpu, cuda or mps. Default: the best that is available."),
+    )
+    function = gathered(PipelineOptions, "networks")(function)
+    for decorator in reversed(decorators):
+        function = decorator(function)
+    return function
+
+
+def decision_options(effect: str, default: float | None = SAME) -> Callable[[Callable], Callable]:
+    """A decorator that adds --fmr and --threshold; the function gets them as `decision`.
+
+    Args:
+        effect: what impostors that are matched cause, for the help.
+        default: target false match rate; None: the command chooses.
+    """
+
+    def decorate(function: Callable) -> Callable:
+        @click.option(
+            "--fmr",
+            type=RATE,
+            default=default,
+            metavar="RATE",
+            help=f"Target false match rate: share of impostors who {effect}.",
+        )
+        @click.option("--fpr", type=RATE, hidden=True)  # the name of --fmr before 0.3
+        @click.option(
+            "--threshold",
+            type=DISTANCE,
+            metavar="DISTANCE",
+            help="Instead of --fmr: cosine distance up to which two faces are one person. Needs no calibration.",
+        )
+        @functools.wraps(function)
+        def run(*, fmr: float | None, fpr: float | None, threshold: float | None, **values: Any) -> int:
+            return function(decision=DecisionOptions(fmr if fpr is None else fpr, threshold), **values)
+
+        return run
+
+    return decorate
+
+
+def photo_arguments(function: Callable) -> Callable:
+    """A decorator that adds PHOTO..., at least one."""
+    return click.argument("photos", nargs=-1, required=True, metavar="PHOTO...", type=PATH)(function)
+
+
+def gallery_option(function: Callable) -> Callable:
+    """A decorator that adds --gallery, which has to be given."""
+    text = "File of enrolled people, made by the first enrol."
+    return click.option("--gallery", type=PATH, required=True, metavar="FILE", help=text)(function)
+
+
+def batch_size_option(function: Callable) -> Callable:
+    """A decorator that adds --batch-size."""
+    text = "Photos processed together."
+    return click.option("--batch-size", type=click.IntRange(1), default=8, metavar="PHOTOS", help=text)(function)
+
+
+@dataclass(frozen=True)
+class PhotoList:
+    """Photos of a command.
+
+    paths: all of them, each once, in the order in which they were named or found.
+    missing: those of them that do not exist, which has been reported.
+    """
+
+    paths: list[Path]
+    missing: frozenset[Path] = frozenset()
+
+
+def list_photos(given: Sequence[Path], console: Console, out: Path | None = None) -> PhotoList:
+    """List the photos that are named, or lie in folders that are named.
+
+    Args:
+        out: folder of results, which is not searched.
+
+    Raises:
+        ValueError: there is no photo, or results would be written among the photos.
+        FileNotFoundError: none of the photos exists.
+    """
+    from facelib.cli.results import is_results
+    from facelib.io.photo_search import search_photos
+
+    if out:
+        _check_out(given, out)
+    results_in: list[Path] = []
+
+    def skip(folder: Path) -> bool:
+        if is_results(folder, out):
+            results_in.append(folder)
+        return folder in results_in
+
+    found = search_photos(given, skip)
+    for line in [f"skipped: {folder}, which holds results" for folder in results_in] + found.summary():
+        console.notice(line)
+    if not found.photos:
+        raise ValueError(f"no photos in {', '.join(map(str, given))}")
+    missing = {path: _why_unreadable(path) for path in found.photos if not os.path.exists(path)}
+    if len(missing) == len(found.photos):
+        more = f", and {len(missing) - MISSING_SHOWN} more" if len(missing) > MISSING_SHOWN else ""
+        raise FileNotFoundError("; ".join(list(missing.values())[:MISSING_SHOWN]) + more)
+    for reason in missing.values():
+        console.error(reason)
+    return PhotoList(found.photos, frozenset(missing))
+
+
+def _check_out(given: Sequence[Path], out: Path) -> None:
+    """Raise ValueError where results would be written among the photos, or are given as photos."""
+    from facelib.cli.results import is_results
+
+    for path in given:
+        if os.path.isdir(path) and is_results(path, out):
+            raise ValueError(f"{path} is a folder of results: give the folder of the photos, and another --out")
+        if os.path.lexists(path) and os.path.realpath(path.parent) == os.path.realpath(out):
+            raise ValueError(f"{path} lies in the folder of the results: give another --out")
+
+
+def _why_unreadable(photo: Path) -> str:
+    from facelib.io.images import read_image
+
+    try:
+        read_image(photo)
+    except (OSError, ValueError) as error:
+        return str(error)
+    return f"{printable(photo)}: no such file"
+
+
+def check_gallery(gallery: Path, new: bool) -> None:
+    """Check a gallery's file before networks are loaded.
+
+    Args:
+        new: whether it may be missing, and is made then.
+
+    Raises:
+        FileNotFoundError: it is missing, or its folder. GalleryError: it is no gallery, or damaged.
+    """
+    from facelib.recognition.gallery import Gallery
+
+    if gallery.expanduser().exists():
+        Gallery(gallery, any_embedder=True).close()
+    elif not new:
+        raise FileNotFoundError(f"{gallery}: no such gallery; the first enrol makes it")
+    elif not gallery.expanduser().parent.is_dir():
+        raise FileNotFoundError(f"{gallery.parent}: no such folder")
+
+
+@contextlib.contextmanager
+def threshold_advice() -> Iterator[None]:
+    """Add to the error of an embedder without a calibration that --threshold does without one."""
+    from facelib.types import CalibrationMissingError
+
+    try:
+        yield
+    except CalibrationMissingError as error:
+        raise CalibrationMissingError(f"{error}; or give --threshold DISTANCE, which needs no calibration") from None
+
+
+def check_calibrated(networks: PipelineOptions, decision: DecisionOptions) -> None:
+    """Check before networks are loaded that the false match rate of a shipped embedder is known.
+
+    Raises:
+        CalibrationMissingError: the embedder has no calibration. ValueError: the rate lies below what was measured.
+    """
+    from facelib.recognition.calibration import load_calibration
+    from facelib.runtime.manifest import default_model_id, named_embedders
+
+    name = networks.embedder or "default"
+    if decision.threshold is None and name in named_embedders():
+        with threshold_advice():
+            calibration = load_calibration(default_model_id(name=name))
+        if decision.fmr is not None:
+            calibration.distance_at(decision.fmr)

@@ -1,7 +1,11 @@
-"""The pipeline over millions of photos: Ray Data carries the work, LanceDB the vectors (extra `archive`).
+"""The pipeline over millions of photos, with Ray Data and LanceDB (extra `archive`).
 
-source   where the photos come from
-worker   what an actor does with a batch of them
-table    faces and photos: written, mended, searched, removed
-people   faces sorted by person through their neighbours, and named
+run          one run: photos through workers into the tables
+source       the photos of a folder, list, tar, Parquet file or object store, as a Ray Dataset
+worker       batches of photos to rows, in processes that Ray starts
+schema       columns of the tables
+table        the tables: write, repair, search, remove
+people       faces clustered by person, named and removed
+communities  the clustering
+search       command: the nearest faces to those of a photo
 """

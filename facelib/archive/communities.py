@@ -1,7 +1,8 @@
-"""Which of many faces are one person's.
+"""Clustering of very many faces by person: communities in the graph of nearest neighbours.
 
-Each face is tied to those of its nearest faces that are within a distance; in this graph communities are found (Leiden,
-Traag et al. 2019), so that one wrong tie does not make two people one. Of many faces none is compared with all.
+An edge links each face to those of its nearest neighbours that lie within a cosine distance. Communities of this graph
+are found with the Leiden algorithm (Traag et al. 2019, https://www.nature.com/articles/s41598-019-41695-z), so that one
+wrong edge does not merge two people. Large archives are never compared pair by pair.
 """
 
 from collections.abc import Iterator
@@ -11,131 +12,173 @@ import numpy as np
 from sklearn.cluster import MiniBatchKMeans
 from sklearn.metrics import pairwise_distances
 
-from facelib.embedding.similarity import unit_vectors
+from facelib.embedding.similarity import group_sums, unit_vectors
 from facelib.recognition.calibration import Calibration
 from facelib.recognition.clustering import cluster_faces, clustering_fmr
 
-NEIGHBOURS = 16  # of each face
-TOGETHER = 256  # faces whose neighbours are looked for at a time
-SHARE = 0.1  # see `link_fmr`
-RESOLUTION = 0.005  # of Leiden's constant Potts model: mean weight of the ties that hold a community together
-COMPARED = 30_000  # faces up to which each is compared with all
-CELL, LOOKED_AT = 1000, 8  # beyond: faces of a cell, about; cells in which a face's neighbours are looked for
-LEARNED = 100_000  # faces from which the cells are made
-MANY, MAX_FPIR = 10, 0.01  # see `with_left_over`
-LARGE = 6  # faces of a community that may be a part of somebody with many photos
+# LINK_FMR_SHARE and RESOLUTION were chosen on open_val and the held-out families, and on 10,000 and 50,000 synthetic
+# faces drawn from them (`facelib.evaluation.benchmarks.archive`).
+LINK_FMR_SHARE = 0.1  # FMR of an edge / FMR of the album's clustering
+RESOLUTION = 0.005  # of Leiden's constant Potts model: mean edge weight that holds a community together
+NEIGHBOURS = 16  # nearest neighbours of each face that may become edges
+QUERY_BATCH = 256  # faces whose neighbours are computed together
+EXACT_LIMIT = 30_000  # faces up to which neighbours are found by comparing all pairs
+CELL_SIZE = 1000  # mean number of faces in a k-means cell, above EXACT_LIMIT
+PROBED_CELLS = 8  # nearest cells in which the neighbours of a face are searched
+KMEANS_SAMPLE = 100_000  # faces from which the cells are learned
+MIN_MERGE_SIZE = 6  # faces of a community that is merged with others by the mean distance
+MIN_PERSON_SIZE = 10  # faces of a community that faces of smaller ones may be assigned to
+MAX_FPIR = 0.01  # false positive identification rate at which they are assigned
 
 
 def link_fmr(faces: int) -> float:
-    """Share of the pairs of strangers that are as near as two faces that are tied: a tenth of the album's, because one
-    tie says less than the mean of many distances. Chosen, with `RESOLUTION`, on open_val and the held-out families, and
-    on 10,000 and 50,000 faces made up from them (`facelib.evaluation.benchmarks.archive`)."""
-    return SHARE * clustering_fmr(faces)
+    """False match rate at the distance of an edge, in an archive of so many faces.
+
+    A tenth of the rate at which the album's clustering merges groups (`clustering_fmr`), because one edge is weaker
+    evidence than the mean of many distances.
+    """
+    return LINK_FMR_SHARE * clustering_fmr(faces)
 
 
 def communities(
-    vectors: np.ndarray, distance: float, photos: np.ndarray | None = None, compared: int = COMPARED
+    embeddings: np.ndarray, distance: float, photos: np.ndarray | None = None, exact_limit: int = EXACT_LIMIT
 ) -> np.ndarray:
-    """(n,) numbers of the communities of n vectors (n, d) of length 1, whose ties are pairs of neighbours within a
-    cosine distance.
-
-    With ties to `NEIGHBOURS` alone, a community can have some hundred faces before Leiden parts it. So large ones are
-    joined again, by the mean distance between all their faces.
+    """Cluster faces by person.
 
     Args:
-        photos: (n,) number of each vector's; two faces of one photo are not tied. None: all of different ones.
-        compared: up to how many vectors each is compared with all.
+        embeddings: (n, d) of unit length.
+        distance: cosine distance, 0 to 2, below which two neighbours are linked.
+        photos: (n,) int, photo of each face; two faces of one photo are not linked. None: n different photos.
+        exact_limit: number of faces up to which neighbours are found by comparing all pairs.
+
+    Returns:
+        (n,) int, community of each face, from 0 without gaps.
     """
-    if len(vectors) == 0:
+    if len(embeddings) == 0:
         return np.zeros(0, int)
-    photo = np.arange(len(vectors)) if photos is None else photos
-    ties, weights = [], []
-    for rows, numbers, apart in by_comparing(vectors) if len(vectors) <= compared else by_cells(vectors):
-        close = (apart < distance) & (photo[numbers] != photo[rows][:, None])
-        ties.append(np.stack([np.broadcast_to(rows[:, None], numbers.shape)[close], numbers[close]], 1))
-        weights.append(1 - apart[close] / distance)
-    graph = igraph.Graph(len(vectors), np.concatenate(ties))
-    graph.es["weight"] = np.concatenate(weights)
-    graph.simplify(combine_edges="max")
+    graph = neighbour_graph(embeddings, distance, photos, exact_limit)
     found = graph.community_leiden("CPM", weights="weight", resolution=RESOLUTION, n_iterations=4)
-    groups = np.array(found.membership)
-    large, means = means_of(vectors, groups, LARGE)
-    if len(large):
-        weights = np.bincount(groups)[large]
-        place = np.arange(groups.max() + 1)
-        place[large] = len(place) + cluster_faces(means, distance, weights=weights)
-        groups = place[groups]
+    groups = merge_large(embeddings, np.array(found.membership), distance)
     return np.unique(groups, return_inverse=True)[1]
 
 
-def means_of(vectors: np.ndarray, groups: np.ndarray, least: int) -> tuple[np.ndarray, np.ndarray]:
-    """The groups (g,) with so many vectors at least, and the means (g, d) of each."""
-    sizes = np.bincount(groups)
-    large = np.flatnonzero(sizes >= least)
-    means, place = np.zeros((len(large), vectors.shape[1]), np.float32), np.full(len(sizes), -1)
-    place[large] = np.arange(len(large))
-    for rows in np.array_split(np.flatnonzero(place[groups] >= 0), max(1, len(vectors) // 100_000)):
-        np.add.at(means, place[groups[rows]], vectors[rows].astype(np.float32))
-    return large, means / sizes[large][:, None]
+def neighbour_graph(
+    embeddings: np.ndarray, distance: float, photos: np.ndarray | None, exact_limit: int
+) -> igraph.Graph:
+    """Graph of n faces with an edge for each pair of neighbours within `distance`; `weight` falls from 1 at distance 0
+    to 0 at `distance`. Arguments: see `communities`."""
+    photos = np.arange(len(embeddings)) if photos is None else photos
+    search = exact_neighbours if len(embeddings) <= exact_limit else cell_neighbours
+    edges, weights = [], []
+    for rows, neighbours, distances in search(embeddings):
+        linked = (distances < distance) & (photos[neighbours] != photos[rows][:, None])
+        starts = np.broadcast_to(rows[:, None], neighbours.shape)
+        edges.append(np.stack([starts[linked], neighbours[linked]], 1))
+        weights.append(1 - distances[linked] / distance)
+    graph = igraph.Graph(len(embeddings), np.concatenate(edges))
+    graph.es["weight"] = np.concatenate(weights)
+    graph.simplify(combine_edges="max")
+    return graph
 
 
-def with_left_over(
-    vectors: np.ndarray, groups: np.ndarray, calibration: Calibration, photos: np.ndarray | None = None
-) -> np.ndarray:
-    """Groups in which faces of small ones have gone to the large one whose mean is nearest (`MANY` faces or more), as
-    far as one in a hundred strangers (`MAX_FPIR`) at most would come so near to any; but not two of one photo.
+def merge_large(embeddings: np.ndarray, groups: np.ndarray, distance: float) -> np.ndarray:
+    """(n,) communities after those of `MIN_MERGE_SIZE` faces or more are merged by average linkage.
 
-    Args: see `communities`.
+    With edges to `NEIGHBOURS` faces only, Leiden splits a person with more than some hundred faces.
     """
-    large, means = means_of(vectors, groups, MANY)
+    large, means = group_means(embeddings, groups, MIN_MERGE_SIZE)
     if not len(large):
         return groups
-    means, distances = unit_vectors(means), np.linspace(0, 1, 1001)
-    rates = np.array([calibration.extrapolated_fmr(distance, MANY) for distance in distances])
-    limit = distances[np.searchsorted(rates, MAX_FPIR / len(large))]
-    photo, result = np.arange(len(vectors)) if photos is None else photos, groups.copy()
-    small = np.flatnonzero(np.bincount(groups)[groups] < MANY)
-    for rows in np.array_split(small, -(-len(small) // TOGETHER) or 1):
-        apart = 1 - vectors[rows].astype(np.float32) @ means.T
-        near = apart.min(axis=1, initial=2) < limit
-        result[rows[near]] = large[apart[near].argmin(axis=1)]
-    pairs = np.stack([photo, result], 1)  # those that were there come first
+    sizes = np.bincount(groups)[large]
+    merged = np.arange(groups.max() + 1)
+    merged[large] = len(merged) + cluster_faces(means, distance, weights=sizes)
+    return merged[groups]
+
+
+def group_means(embeddings: np.ndarray, groups: np.ndarray, min_size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Groups (g,) of at least `min_size` embeddings, and the mean (g, d) of each, not scaled to unit length."""
+    sizes = np.bincount(groups)
+    large = np.flatnonzero(sizes >= min_size)
+    index = np.full(len(sizes), -1)
+    index[large] = np.arange(len(large))
+    return large, group_sums(embeddings, index[groups], len(large)) / sizes[large][:, None]
+
+
+def assign_small_groups(
+    embeddings: np.ndarray, groups: np.ndarray, calibration: Calibration, photos: np.ndarray | None = None
+) -> np.ndarray:
+    """Assign faces of small groups to the nearest mean of a group of `MIN_PERSON_SIZE` faces or more.
+
+    A face is assigned where at most `MAX_FPIR` of the people who are in none of these groups would come so near to any
+    of them, and not to a group that already has a face of its photo.
+
+    Args:
+        groups: (n,) int, see `communities`. For the other arguments and the result too.
+    """
+    large, means = group_means(embeddings, groups, MIN_PERSON_SIZE)
+    if not len(large):
+        return groups
+    means = unit_vectors(means)
+    limit = max_assign_distance(calibration, len(large))
+    photos = np.arange(len(embeddings)) if photos is None else photos
+    result = groups.copy()
+    small = np.flatnonzero(np.bincount(groups)[groups] < MIN_PERSON_SIZE)
+    for rows in np.array_split(small, -(-len(small) // QUERY_BATCH) or 1):
+        distances = 1 - embeddings[rows].astype(np.float32) @ means.T
+        near = distances.min(axis=1, initial=2) < limit
+        result[rows[near]] = large[distances[near].argmin(axis=1)]
+    # Of several faces of one photo in a group the first counts; faces that did not move come first.
     order = np.argsort(result != groups, kind="stable")
-    first = order[np.unique(pairs[order], axis=0, return_index=True)[1]]
-    again = np.setdiff1d(np.flatnonzero(result != groups), first)
-    result[again] = groups[again]
+    photo_and_group = np.stack([photos, result], 1)[order]
+    first = order[np.unique(photo_and_group, axis=0, return_index=True)[1]]
+    rejected = np.setdiff1d(np.flatnonzero(result != groups), first)
+    result[rejected] = groups[rejected]
     return np.unique(result, return_inverse=True)[1]
 
 
-Neighbours = tuple[np.ndarray, np.ndarray, np.ndarray]  # (m,) numbers of vectors, (m, k) of their nearest, distances
+def max_assign_distance(calibration: Calibration, groups: int) -> float:
+    """Cosine distance to the mean of a group at which the false positive identification rate among so many groups is
+    `MAX_FPIR`."""
+    distances = np.linspace(0, 1, 1001)
+    rates = np.array([calibration.extrapolated_fmr(distance, MIN_PERSON_SIZE) for distance in distances])
+    return distances[np.searchsorted(rates, MAX_FPIR / groups)]
 
 
-def by_comparing(vectors: np.ndarray) -> Iterator[Neighbours]:
-    """The nearest of each vector, itself among them, by comparing with all."""
-    every = np.arange(len(vectors))
-    return nearest_of(vectors, every, every)
+# Rows (m,) of embeddings, the rows (m, k) of the nearest neighbours of each, itself among them, and their cosine
+# distances (m, k).
+Neighbours = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
-def by_cells(vectors: np.ndarray) -> Iterator[Neighbours]:
-    """As `by_comparing`, but only with the vectors of those cells whose centres are nearest to that of its own cell.
-    (LanceDB's index is made for one question at a time: a million of them would take hours.)"""
-    few = np.random.default_rng(0).permutation(len(vectors))[:LEARNED]
-    means = MiniBatchKMeans(-(-len(vectors) // CELL), random_state=0, n_init=1, batch_size=4096)
-    means.fit(vectors[few].astype(np.float32))
-    parts = np.array_split(np.arange(len(vectors)), -(-len(vectors) // LEARNED))
-    cells = np.concatenate([means.predict(vectors[part].astype(np.float32)) for part in parts])
+def exact_neighbours(embeddings: np.ndarray) -> Iterator[Neighbours]:
+    """Nearest neighbours of all embeddings (n, d), by comparing all pairs."""
+    rows = np.arange(len(embeddings))
+    return nearest_among(embeddings, rows, rows)
+
+
+def cell_neighbours(embeddings: np.ndarray) -> Iterator[Neighbours]:
+    """Approximate nearest neighbours of all embeddings (n, d): among those of the `PROBED_CELLS` k-means cells that are
+    nearest to its own.
+
+    LanceDB's index is not used here: it answers one query at a time, and a million queries would take hours.
+    """
+    sample = np.random.default_rng(0).permutation(len(embeddings))[:KMEANS_SAMPLE]
+    kmeans = MiniBatchKMeans(-(-len(embeddings) // CELL_SIZE), random_state=0, n_init=1, batch_size=4096)
+    kmeans.fit(embeddings[sample].astype(np.float32))
+    parts = np.array_split(np.arange(len(embeddings)), -(-len(embeddings) // KMEANS_SAMPLE))
+    cells = np.concatenate([kmeans.predict(embeddings[part].astype(np.float32)) for part in parts])
     order = np.argsort(cells, kind="stable")
-    members = np.split(order, np.searchsorted(cells[order], np.arange(1, len(means.cluster_centers_))))
-    near = pairwise_distances(means.cluster_centers_).argsort(axis=1)[:, :LOOKED_AT]
-    for cell, own in enumerate(members):
-        if len(own):
-            yield from nearest_of(vectors, own, np.concatenate([members[other] for other in near[cell]]))
+    members = np.split(order, np.searchsorted(cells[order], np.arange(1, len(kmeans.cluster_centers_))))
+    nearest_cells = pairwise_distances(kmeans.cluster_centers_).argsort(axis=1)[:, :PROBED_CELLS]
+    for cell, rows in enumerate(members):
+        if len(rows):
+            yield from nearest_among(embeddings, rows, np.concatenate([members[near] for near in nearest_cells[cell]]))
 
 
-def nearest_of(vectors: np.ndarray, rows: np.ndarray, others: np.ndarray) -> Iterator[Neighbours]:
-    """Of some vectors the nearest among others."""
-    theirs, k = vectors[others].astype(np.float32), min(NEIGHBOURS + 1, len(others))
-    for part in np.array_split(rows, -(-len(rows) // TOGETHER)):
-        apart = 1 - vectors[part].astype(np.float32) @ theirs.T
-        nearest = np.argpartition(apart, k - 1, axis=1)[:, :k]
-        yield part, others[nearest], np.take_along_axis(apart, nearest, 1)
+def nearest_among(embeddings: np.ndarray, rows: np.ndarray, candidates: np.ndarray) -> Iterator[Neighbours]:
+    """Nearest neighbours of the embeddings `rows` among the embeddings `candidates`, a batch at a time."""
+    candidate_embeddings = embeddings[candidates].astype(np.float32)
+    k = min(NEIGHBOURS + 1, len(candidates))
+    for part in np.array_split(rows, -(-len(rows) // QUERY_BATCH)):
+        distances = 1 - embeddings[part].astype(np.float32) @ candidate_embeddings.T
+        nearest = np.argpartition(distances, k - 1, axis=1)[:, :k]
+        yield part, candidates[nearest], np.take_along_axis(distances, nearest, 1)

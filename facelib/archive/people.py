@@ -1,4 +1,4 @@
-"""The faces of an archive sorted by person, named and removed: `python -m facelib.archive.people TABLE`."""
+"""Cluster the faces of an archive by person, name and remove people: `python -m facelib.archive.people ARCHIVE`."""
 
 import argparse
 import sys
@@ -11,184 +11,226 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from lancedb.index import BTree
 
-from facelib.archive.communities import communities, link_fmr, with_left_over
-from facelib.archive.table import EXACT_ROWS, Archive, chunks, quoted, read
+from facelib.archive.communities import assign_small_groups, communities, link_fmr
+from facelib.archive.schema import photo_conditions, read_columns, sql_string
+from facelib.archive.table import EXACT_ROWS, Archive
 from facelib.io.files import digest
 from facelib.recognition.calibration import load_calibration
 from facelib.settings import one_line_errors
 
-UNNAMED, DOUBTFUL = "Person", "?"  # "Person 7"; of whom too little is seen
+UNNAMED = "Person"  # people without a name are "Person 1", "Person 2", ...
+LOW_QUALITY = "?"  # person of the faces with a quality issue, which are not clustered
+FACES_PER_CONDITION = 200  # faces that are deleted by one SQL condition
 
 
 @dataclass(frozen=True)
-class Row:
-    """A row of the table `people`: whose face it is, and whether somebody has given that name."""
+class PersonLabel:
+    """The person of a face, as in the table `people`."""
 
-    person: str
-    given: bool
+    person: str  # name, "Person 7", or `LOW_QUALITY`
+    given: bool  # whether a user gave the name
 
 
 @dataclass(frozen=True)
 class FaceRows:
-    """All faces of an archive: vectors (n, d) float16 of length 1, name and number of the photo and number of the face
-    in it, and whether it shows too little."""
+    """n faces of an archive, in columns."""
 
-    vectors: np.ndarray
-    names: list[str]
-    photos: np.ndarray
-    numbers: list[int]
-    doubtful: np.ndarray
+    embeddings: np.ndarray  # (n, d) float16, unit length
+    photos: list[str]  # name of the photo of each face
+    photo_indices: np.ndarray  # (n,) int, equal for the faces of one photo
+    face_indices: list[int]  # index of each face in its photo
+    low_quality: np.ndarray  # (n,) bool, whether the face has a quality issue
 
     @property
     def keys(self) -> list[tuple[str, int]]:
-        """(photo, number) of each."""
-        return list(zip(self.names, self.numbers))
+        """(photo, index of the face in it) of each face."""
+        return list(zip(self.photos, self.face_indices))
 
 
-def cluster_people(archive: Archive, rate: float | None = None) -> int:
-    """Give every face a person, in the table `people`; gives the number of persons. `rate`: None: see `link_fmr`.
+def cluster_people(archive: Archive, fmr: float | None = None) -> int:
+    """Cluster all faces by person, and write the table `people`.
 
-    A name that somebody has given stays, and goes to the others of its community; of several names in one community the
-    most frequent one does. A number stays with the community that has most of the faces that had it.
+    A name that a user gave stays, and spreads to the other faces of its community; where a community has several, the
+    most frequent one spreads. "Person 7" stays with the community that has most of the faces that had it before.
+
+    Args:
+        fmr: false match rate at the distance of an edge of the graph; None: `link_fmr`.
+
+    Returns:
+        The number of people.
     """
-    with archive.writing():
-        faces, before = faces_of(archive), persons_of(archive)
-        sure = np.flatnonzero(~faces.doubtful)
-        calibration, own = load_calibration(archive.model_id), (faces.vectors[sure], faces.photos[sure])
-        groups = communities(own[0], calibration.distance_at(rate or link_fmr(len(sure))), own[1])
-        groups = with_left_over(own[0], groups, calibration, own[1])
-        keys, rows = faces.keys, [Row(DOUBTFUL, False)] * len(faces.names)
-        for i in np.flatnonzero(faces.doubtful):
-            if (row := before.get(keys[i])) and row.given:
-                rows[i] = row
-        for i, row in zip(sure, named(groups, [before.get(keys[i]) for i in sure])):
-            rows[i] = row
-        table = pa.table(
-            {
-                "photo": pa.array(faces.names, pa.string()),
-                "face": pa.array(faces.numbers, pa.int32()),
-                "person": pa.array([row.person for row in rows], pa.string()),
-                "given": pa.array([row.given for row in rows], pa.bool_()),
-            }
-        )
-        archive.database.create_table("people", table, mode="overwrite")
-        if len(rows) > EXACT_ROWS:
-            archive.people().create_index("photo", config=BTree())  # for `nearest`, which asks whose its rows are
-    return len({row.person for row in rows} - {DOUBTFUL})
+    with archive.write_lock():
+        faces, before = read_faces(archive), read_people(archive)
+        clustered = np.flatnonzero(~faces.low_quality)
+        embeddings, photos = faces.embeddings[clustered], faces.photo_indices[clustered]
+        calibration = load_calibration(archive.model_id)
+        distance = calibration.distance_at(fmr or link_fmr(len(clustered)))
+        groups = communities(embeddings, distance, photos)
+        groups = assign_small_groups(embeddings, groups, calibration, photos)
+        keys = faces.keys
+        labels = [PersonLabel(LOW_QUALITY, False)] * len(keys)
+        for i in np.flatnonzero(faces.low_quality):
+            if (label := before.get(keys[i])) and label.given:
+                labels[i] = label
+        for i, label in zip(clustered, assign_names(groups, [before.get(keys[i]) for i in clustered])):
+            labels[i] = label
+        _write_people(archive, faces, labels)
+    return len({label.person for label in labels} - {LOW_QUALITY})
 
 
-def faces_of(archive: Archive) -> FaceRows:
-    """Read from the table."""
-    table = read(archive.faces, "photo", "face", "quality_issue", "vector")
-    size = archive.faces.schema.field("vector").type.list_size
-    vectors = table["vector"].combine_chunks().flatten().to_numpy().reshape(-1, size)
-    photos = table["photo"].combine_chunks().dictionary_encode().indices.to_numpy()
-    doubtful = pc.not_equal(table["quality_issue"], "").to_numpy()
-    names, numbers = table["photo"].to_pylist(), table["face"].to_pylist()
-    return FaceRows(vectors, names, photos, numbers, doubtful)
+def _write_people(archive: Archive, faces: FaceRows, labels: list[PersonLabel]) -> None:
+    table = pa.table(
+        {
+            "photo": pa.array(faces.photos, pa.string()),
+            "face": pa.array(faces.face_indices, pa.int32()),
+            "person": pa.array([label.person for label in labels], pa.string()),
+            "given": pa.array([label.given for label in labels], pa.bool_()),
+        }
+    )
+    archive.database.create_table("people", table, mode="overwrite")
+    if len(labels) > EXACT_ROWS:
+        archive.people().create_index("photo", config=BTree())  # for `Archive.nearest`, which looks photos up
 
 
-def named(groups: np.ndarray, before: Sequence[Row | None]) -> list[Row]:
-    """(n,) rows: what is given stays, the others get the most frequent given name of their group, else the number that
-    most of them had, else one that is free."""
+def read_faces(archive: Archive) -> FaceRows:
+    """All faces of an archive, with their embeddings in memory."""
+    table = read_columns(archive.faces, "photo", "face", "quality_issue", "vector")
+    dim = archive.faces.schema.field("vector").type.list_size
+    return FaceRows(
+        embeddings=table["vector"].combine_chunks().flatten().to_numpy().reshape(-1, dim),
+        photos=table["photo"].to_pylist(),
+        photo_indices=table["photo"].combine_chunks().dictionary_encode().indices.to_numpy(),
+        face_indices=table["face"].to_pylist(),
+        low_quality=pc.not_equal(table["quality_issue"], "").to_numpy(),
+    )
+
+
+def read_people(archive: Archive) -> dict[tuple[str, int], PersonLabel]:
+    """(photo, index of the face in it) -> its person; empty before faces were clustered."""
+    if (people := archive.people()) is None:
+        return {}
+    table = read_columns(people, "photo", "face", "person", "given")
+    labels = map(PersonLabel, table["person"].to_pylist(), table["given"].to_pylist())
+    return dict(zip(zip(table["photo"].to_pylist(), table["face"].to_pylist()), labels))
+
+
+def assign_names(groups: np.ndarray, before: Sequence[PersonLabel | None]) -> list[PersonLabel]:
+    """Labels of n faces after clustering.
+
+    A face keeps the name that a user gave it. Other faces get the most frequent given name of their group, else the
+    "Person 7" that most faces of the group had before, else the next free one, large groups first.
+
+    Args:
+        groups: (n,) int, group of each face. before: (n,) label of each face before, None for a new face.
+    """
     given: dict[int, Counter] = {}
-    numbered: dict[int, Counter] = {}
-    for group, row in zip(groups.tolist(), before):
-        if row and row.person != DOUBTFUL:
-            (given if row.given else numbered).setdefault(group, Counter())[row.person] += 1
+    generated: dict[int, Counter] = {}
+    for group, label in zip(groups.tolist(), before):
+        if label and label.person != LOW_QUALITY:
+            counters = given if label.given else generated
+            counters.setdefault(group, Counter())[label.person] += 1
     names = {group: counts.most_common(1)[0][0] for group, counts in given.items()}
-    wanted = [(count, group, name) for group, counts in numbered.items() for name, count in counts.items()]
     taken = set(names.values())
-    for _, group, name in sorted(wanted, key=lambda one: (-one[0], one[1:])):
+    claims = [(-count, group, name) for group, counts in generated.items() for name, count in counts.items()]
+    for _, group, name in sorted(claims):
         if group not in names and name not in taken:
             names[group] = name
             taken.add(name)
     free = (name for n in range(1, len(groups) + len(taken) + 2) if (name := f"{UNNAMED} {n}") not in taken)
-    sizes = np.bincount(groups)
-    for group in np.argsort(-sizes, kind="stable").tolist():
+    for group in np.argsort(-np.bincount(groups), kind="stable").tolist():
         if group not in names:
             names[group] = next(free)
-    return [row if row and row.given else Row(names[group], False) for group, row in zip(groups.tolist(), before)]
+    return [
+        label if label and label.given else PersonLabel(names[group], False)
+        for group, label in zip(groups.tolist(), before)
+    ]
 
 
-def persons_of(archive: Archive) -> dict[tuple[str, int], Row]:
-    """(photo, face) -> its row, as it was sorted and named; empty before."""
-    if (people := archive.people()) is None:
-        return {}
-    table = read(people, "photo", "face", "person", "given")
-    rows = map(Row, table["person"].to_pylist(), table["given"].to_pylist())
-    return dict(zip(zip(table["photo"].to_pylist(), table["face"].to_pylist()), rows))
-
-
-def name_person(archive: Archive, old: str, new: str) -> int:
-    """Another name for a person; touches the person's rows alone, and gives their number.
+def rename_person(archive: Archive, old: str, new: str) -> int:
+    """Rename a person; changes only the rows of that person, and returns their number.
 
     Raises:
-        ValueError: nobody is called so, or the new name is none.
+        ValueError: there is no person of the old name, or the new name is empty or reserved.
     """
-    if not new.strip() or DOUBTFUL in (old, new):
-        raise ValueError(f"a person needs a name, and {DOUBTFUL!r} is none: too little is seen of those faces")
-    with archive.writing():
+    if not new.strip():
+        raise ValueError(f"the new name of {old!r} is empty: give a name")
+    if LOW_QUALITY in (old, new):
+        raise ValueError(
+            f"{LOW_QUALITY!r} is reserved for faces of low quality, which cannot be named: use another name"
+        )
+    with archive.write_lock():
         people = archive.people()
-        if people is None or not (count := people.count_rows(f"person = {quoted(old)}")):
-            raise ValueError(f"{old!r}: no face of {archive.place} is called so")
-        people.update(where=f"person = {quoted(old)}", values={"person": new, "given": True})
+        condition = f"person = {sql_string(old)}"
+        if people is None or not (count := people.count_rows(condition)):
+            raise ValueError(f"{old!r}: no face of {archive.location} has this name")
+        people.update(where=condition, values={"person": new, "given": True})
     return count
 
 
 def remove_person(archive: Archive, person: str) -> int:
-    """Take the faces of a person out of the archive, see `Archive.forget`; gives their number. Faces that came after
-    the last sorting are nobody's yet.
+    """Delete the faces of a person, see `Archive.remove`; returns their number. Faces that were added after the last
+    clustering belong to nobody yet, and stay.
 
     Raises:
-        ValueError: nobody is called so.
+        ValueError: there is no person of this name, or faces have not been clustered.
     """
-    with archive.writing():
+    with archive.write_lock():
         if (people := archive.people()) is None:
-            raise ValueError(f"{archive.place}: its faces have not been sorted by person yet")
-        rows = people.search().where(f"person = {quoted(person)}").limit(people.count_rows() or 1).to_list()
-        if not rows or person == DOUBTFUL:
-            raise ValueError(f"{person!r}: no face of {archive.place} is called so")
-        each = [f"(photo = {quoted(row['photo'])} AND face = {row['face']})" for row in rows]
-        return archive.remove((" OR ".join(part) for part in chunks(each, 200)), [archive.faces, people])
+            raise ValueError(
+                f"{archive.location}: faces have not been clustered, run `python -m facelib.archive.people "
+                f"{archive.location}` first"
+            )
+        rows = people.search().where(f"person = {sql_string(person)}").limit(people.count_rows() or 1).to_list()
+        if not rows or person == LOW_QUALITY:
+            raise ValueError(f"{person!r}: no face of {archive.location} has this name")
+        faces = [f"(photo = {sql_string(row['photo'])} AND face = {row['face']})" for row in rows]
+        starts = range(0, len(faces), FACES_PER_CONDITION)
+        conditions = (" OR ".join(faces[start : start + FACES_PER_CONDITION]) for start in starts)
+        return archive.remove(conditions, [archive.faces, people])
 
 
 def remove_photos(archive: Archive, photos: Sequence[str]) -> int:
-    """Take photos with their faces out of the archive; they do not come back. Gives the number of faces.
+    """Delete photos with their faces; they are not added again. Returns the number of faces.
 
     Raises:
-        ValueError: a photo that is not there.
+        ValueError: a photo is not in the archive.
     """
-    with archive.writing():
-        deleted_ids = archive.deleted_ids()  # asked for again, perhaps because the first time was cut off
-        if missing := sorted(name for name in set(photos) - archive.done() if digest(name) not in deleted_ids):
-            raise ValueError(f"{missing[0]}: {archive.place} has no photo of that name")
-        each = [quoted(name) for name in sorted(set(photos))]
-        where = [f"photo IN ({', '.join(part)})" for part in chunks(each, 500)]
-        return archive.remove(where, archive.tables(), [name for name in photos if digest(name) not in deleted_ids])
+    with archive.write_lock():
+        # Photos that are removed already are accepted: an earlier removal may have been interrupted.
+        removed = archive.deleted_ids()
+        missing = sorted(name for name in set(photos) - archive.processed() if digest(name) not in removed)
+        if missing:
+            raise ValueError(f"{missing[0]}: {archive.location} has no photo of this name")
+        new = [name for name in photos if digest(name) not in removed]
+        return archive.remove(photo_conditions(sorted(set(photos))), archive.tables(), new)
 
 
 @one_line_errors
 def main() -> None:
     parser = argparse.ArgumentParser("python -m facelib.archive.people", description=__doc__)
-    parser.add_argument("table")
-    parser.add_argument("--name", nargs=2, metavar=("OLD", "NEW"), help="name a person instead")
-    parser.add_argument("--remove", metavar="PERSON", help="take a person out of the archive instead")
-    parser.add_argument("--remove-photo", nargs="+", metavar="PHOTO", help="take photos out of the archive instead")
-    parser.add_argument("--rate", type=float, help="of pairs of strangers within the distance of a tie")
+    parser.add_argument("archive", help="folder or address of the archive")
+    parser.add_argument("--name", nargs=2, metavar=("OLD", "NEW"), help="rename a person, without clustering")
+    parser.add_argument("--remove", metavar="PERSON", help="delete a person's faces, without clustering")
+    parser.add_argument("--remove-photo", nargs="+", metavar="PHOTO", help="delete photos, without clustering")
+    parser.add_argument("--fmr", type=float, help="false match rate at the distance of an edge; default: by size")
+    parser.add_argument("--rate", type=float, dest="fmr", help=argparse.SUPPRESS)  # the option's name in version 0.2
     options = parser.parse_args()
-    archive = Archive(options.table)
+    archive = Archive(options.archive)
     if options.name:
-        print(f"{name_person(archive, *options.name)} faces are now called {options.name[1]}")
+        print(f"{rename_person(archive, *options.name)} faces renamed to {options.name[1]}")
     elif options.remove:
-        unsorted = archive.faces.count_rows() - (archive.people().count_rows() if archive.people() else 0)
-        print(f"{remove_person(archive, options.remove)} faces of {options.remove} are gone")
-        if unsorted > 0:
-            print(f"{unsorted:,} faces have come since the last sorting, and may be {options.remove}'s too: sort first")
+        people = archive.people()
+        unclustered = archive.faces.count_rows() - (people.count_rows() if people is not None else 0)
+        print(f"{remove_person(archive, options.remove)} faces of {options.remove} deleted")
+        if unclustered > 0:
+            print(
+                f"{unclustered:,} faces were added after the last clustering, and may show {options.remove} too: "
+                "cluster again, then remove again"
+            )
     elif options.remove_photo:
-        print(f"{remove_photos(archive, options.remove_photo)} faces of {len(options.remove_photo)} photos are gone")
+        print(f"{remove_photos(archive, options.remove_photo)} faces of {len(options.remove_photo)} photos deleted")
     else:
-        print(f"{cluster_people(archive, options.rate):,} people; `people` in {options.table} says whose face is whose")
+        print(f"{cluster_people(archive, options.fmr):,} people, in the table `people` of {options.archive}")
 
 
 if __name__ == "__main__":

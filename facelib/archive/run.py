@@ -1,5 +1,6 @@
-"""An archive made, or gone on with: what Ray Data is given, and what is written when."""
+"""One run of an archive: reads the source with Ray Data, processes new photos in workers and writes their rows."""
 
+import logging
 import os
 import shutil
 import time
@@ -14,146 +15,162 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import ray
 
-from facelib.alignment.align import SIZE
-from facelib.archive.source import BLOCK, photos_of
+from facelib.alignment.align import SIZE, TEMPLATE
+from facelib.archive.source import BLOCK_SIZE, photo_dataset
 from facelib.archive.table import EXACT_ROWS, Archive
-from facelib.archive.worker import Worker
+from facelib.archive.worker import KnownPhotos, Worker
 from facelib.pipeline import FacePipeline
 
-MOST = 20_000  # photos that are held before they are written
-TIDIED = 50  # parts after which their files are joined and the tables' older versions left behind
+logger = logging.getLogger(__name__)
+
+MAX_BUFFERED = 20_000  # photos whose rows are held in memory before they are written
+COMPACT_EVERY = 50  # parts after which the files of the tables are merged and older versions deleted
 
 
 @dataclass(frozen=True)
 class Job:
-    """What is asked for.
+    """What a run processes, and how."""
 
-    settings: arguments of `FacePipeline.from_pretrained`. marks: a folder that all machines see. workers: None: one for
-    two cores, or for each GPU. batch: photos that a worker looks at together. every: seconds between two writes, each
-    of which makes a version of the table. retry: whether photos that had an error are tried again.
-    """
-
-    source: str
-    out: str
-    settings: dict[str, Any]
-    in_progress_dir: str
-    workers: int | None = None
-    batch: int = 16
-    every: float = 60.0
-    retry: bool = False
+    source: str  # see `photo_dataset`
+    out: str  # location of the archive
+    settings: dict[str, Any]  # arguments of `FacePipeline.from_pretrained`
+    in_progress_dir: str  # a folder that all machines see, see `Worker`
+    workers: int | None = None  # processes; None: one for two cores, or for each GPU
+    batch_size: int = 16  # photos that a worker processes together
+    write_every: float = 60.0  # seconds between two writes, each of which makes a version of the tables
+    retry: bool = False  # whether photos that had an error are processed again
 
 
 @dataclass(frozen=True)
 class Written:
-    """What a write has added; again: photos of a name that was there already."""
+    """What one write added."""
 
     photos: int
     faces: int
-    errors: int
-    again: int
+    errors: int  # photos that could not be read
+    duplicates: int  # photos that were not added, because one of the same name had been
 
 
 def run(job: Job) -> Iterator[Written]:
-    """Look at every photo of the source that the table does not know yet; gives what each write has added.
+    """Process all photos of the source that are not in the archive yet; yields what each write added.
 
     Raises:
-        FileNotFoundError, ValueError: see `photos_of` and `Archive`. OSError: the table cannot be written.
+        FileNotFoundError, ValueError: see `photo_dataset` and `Archive`.
+        OSError: the archive cannot be written.
     """
-    source, lines = photos_of(job.source)
-    print(*lines, sep="\n", end="\n" * bool(lines), flush=True)
+    dataset, messages = photo_dataset(job.source)
+    for message in messages:
+        logger.warning(message)
     pipeline = FacePipeline.from_pretrained(**job.settings | {"device": "cpu"})
-    made, size = pipeline.pipeline_id, vector_size(pipeline)
-    # Every machine has the detector that is here, whatever "auto" would be there.
+    pipeline_id = pipeline.pipeline_id
+    # All machines use the detector of this one, whatever "auto" would choose there.
     settings = job.settings | {"detector": pipeline.detector_name}
-    archive = Archive(job.out, pipeline.model_id, size, f"{made} {pipeline.detector_name}")
-    del pipeline
+    rows_made_by = f"{pipeline_id} {pipeline.detector_name}"
+    archive = Archive(job.out, pipeline.model_id, embedding_dim(pipeline), rows_made_by)
+    del pipeline  # the workers have their own
     in_progress_dir = Path(job.in_progress_dir) / f"facelib-{uuid.uuid4().hex}"
-    with archive.writing():
+    with archive.write_lock():
         archive.repair()
-        seen = archive.done(job.retry)
-        rows = process_photos(source, job, settings, made, str(in_progress_dir), seen, archive.deleted_ids())
+        known = KnownPhotos(archive.processed(without_errors=job.retry), archive.deleted_ids())
+        rows = process_photos(dataset, job, settings, pipeline_id, str(in_progress_dir), known)
+        tables = rows.iter_batches(batch_size=None, batch_format="pyarrow")
         try:
-            yield from written(rows.iter_batches(batch_size=None, batch_format="pyarrow"), archive, seen, job.every)
+            yield from write_tables(tables, archive, known.processed, job.write_every)
         finally:
             shutil.rmtree(in_progress_dir, ignore_errors=True)
         archive.compact()
         if archive.faces.count_rows() > EXACT_ROWS and not archive.faces.list_indices():
-            archive.index()
+            archive.build_index()
 
 
-def vector_size(pipeline: FacePipeline) -> int:
-    """Numbers in the vectors of its embedder."""
-    own = getattr(pipeline.embedder, "align", None)
-    points = np.array([[[40, 50], [70, 50], [55, 70], [42, 90], [68, 90]]], np.float32)
-    blank = np.zeros((SIZE, SIZE, 3), np.uint8)
-    return pipeline.embedder.embed(own(blank, points) if own else blank[None]).shape[1]
+def embedding_dim(pipeline: FacePipeline) -> int:
+    """Dimensions of the embeddings of a pipeline, found by embedding a black image."""
+    align = getattr(pipeline.embedder, "align", None)
+    black = np.zeros((SIZE, SIZE, 3), np.uint8)
+    faces = align(black, TEMPLATE[None]) if align else black[None]
+    return pipeline.embedder.embed(faces).shape[1]
 
 
 def process_photos(
-    source: ray.data.Dataset,
+    dataset: ray.data.Dataset,
     job: Job,
     settings: dict[str, Any],
-    made: str,
+    pipeline_id: str,
     in_progress_dir: str,
-    seen: set[str],
-    deleted_ids: set[str],
+    known: KnownPhotos,
 ) -> ray.data.Dataset:
-    """Rows of `PHOTO` of all whose name is not in `seen`, nor its digest in `deleted_ids`."""
-    kinds = ray.cluster_resources()
-    cores, cards = kinds.get("CPU", os.cpu_count() or 1), int(kinds.get("GPU", 0))
-    device = str(job.settings.get("device") or ("cuda" if cards else "cpu"))
-    on_card = device.startswith("cuda")
-    workers = job.workers or max(1, cards if on_card else int(cores // 2))
-    if on_card and workers > cards:
-        raise ValueError(f"--workers {workers}: one for each GPU that Ray knows of, {cards}")
-    largest = max(node["Resources"].get("CPU", 1) for node in ray.nodes() if node["Alive"])
-    threads = int(max(1, min(cores // workers, largest)))
+    """Rows of `PHOTO_SCHEMA` of all photos that are not known.
+
+    Args:
+        settings, pipeline_id, in_progress_dir, known: arguments of `Worker`.
+    """
+    resources = ray.cluster_resources()
+    cores = resources.get("CPU", os.cpu_count() or 1)
+    gpus = int(resources.get("GPU", 0))
+    device = str(job.settings.get("device") or ("cuda" if gpus else "cpu"))
+    on_gpu = device.startswith("cuda")
+    workers = job.workers or max(1, gpus if on_gpu else int(cores // 2))
+    if on_gpu and workers > gpus:
+        raise ValueError(f"--workers {workers}: at most one for each GPU that Ray has, which are {gpus}")
+    cores_of_largest_node = max(node["Resources"].get("CPU", 1) for node in ray.nodes() if node["Alive"])
+    threads = int(max(1, min(cores // workers, cores_of_largest_node)))
     ray.data.DataContext.get_current().enable_progress_bars = False
-    return source.repartition(target_num_rows_per_block=min(BLOCK, 4 * job.batch)).map_batches(
+    # Small blocks: Ray processes a whole block again when a worker dies.
+    return dataset.repartition(target_num_rows_per_block=min(BLOCK_SIZE, 4 * job.batch_size)).map_batches(
         Worker,
-        fn_constructor_args=(
-            settings | {"device": device},
-            made,
-            in_progress_dir,
-            threads,
-            ray.put((seen, deleted_ids)),
-        ),
+        fn_constructor_args=(settings | {"device": device}, pipeline_id, in_progress_dir, threads, ray.put(known)),
         batch_format="pyarrow",
-        batch_size=job.batch,
+        batch_size=job.batch_size,
         compute=ray.data.ActorPoolStrategy(size=workers),
-        num_cpus=threads * 0.5,  # as Ray counts; the other half is for what brings the photos
-        num_gpus=1 if on_card else None,
+        num_cpus=threads * 0.5,  # half of the cores, in Ray's accounts; its tasks that read photos need the others
+        num_gpus=1 if on_gpu else None,
     )
 
 
-def written(tables: Iterator[pa.Table], archive: Archive, seen: set[str], every: float) -> Iterator[Written]:
-    """Write rows as they come, in large parts; of photos of one name the first alone. What ends it early, but a kill,
-    leaves what has come by then; what was being written then is not tried again, for it may be there."""
-    held: list[pa.Table] = []
-    last, again, parts, seen = time.monotonic(), 0, 0, set(seen)
+def write_tables(
+    tables: Iterator[pa.Table], archive: Archive, processed: set[str], write_every: float
+) -> Iterator[Written]:
+    """Write rows of `PHOTO_SCHEMA` in large parts as they come; yields what each write added.
+
+    Of photos of one name only the first is written. Whatever ends this early, except a kill, the rows that have come
+    are written; a write that was itself interrupted is not repeated, because its rows may be in the archive.
+
+    Args:
+        processed: names of the photos that have a row. write_every: seconds between two writes.
+    """
+    buffered: list[pa.Table] = []
+    seen = set(processed)
+    duplicates = parts = 0
+    last_write = time.monotonic()
     try:
         for table in tables:
-            names = table["photo"].to_pylist()
-            fresh = [i for i, name in enumerate(names) if not (name in seen or seen.add(name))]
-            held.append(table.take(fresh))
-            again += len(names) - len(fresh)
-            if time.monotonic() - last > every or sum(map(len, held)) >= MOST:
-                part, count, held, again = held, again, [], 0
-                yield write(part, archive, count)
-                last, parts = time.monotonic(), parts + 1
-                if parts % TIDIED == 0:
+            new = []
+            for i, name in enumerate(table["photo"].to_pylist()):
+                if name not in seen:
+                    seen.add(name)
+                    new.append(i)
+            buffered.append(table.take(new))
+            duplicates += len(table) - len(new)
+            if time.monotonic() - last_write > write_every or sum(map(len, buffered)) >= MAX_BUFFERED:
+                part, buffered = buffered, []
+                part_duplicates, duplicates = duplicates, 0
+                yield write_part(part, archive, part_duplicates)
+                last_write = time.monotonic()
+                parts += 1
+                if parts % COMPACT_EVERY == 0:
                     archive.compact()
     except BaseException:
-        if any(map(len, held)):
-            write(held, archive, again)
+        if any(map(len, buffered)):
+            write_part(buffered, archive, duplicates)
         raise
-    if any(map(len, held)) or again:
-        yield write(held, archive, again)
+    if any(map(len, buffered)) or duplicates:
+        yield write_part(buffered, archive, duplicates)
 
 
-def write(held: list[pa.Table], archive: Archive, again: int = 0) -> Written:
-    """One part."""
-    rows = pa.concat_tables(held)
+def write_part(tables: list[pa.Table], archive: Archive, duplicates: int = 0) -> Written:
+    """Write tables of `PHOTO_SCHEMA` as one part."""
+    rows = pa.concat_tables(tables)
     archive.write(rows)
     faces = pc.sum(pc.list_value_length(rows["faces"])).as_py() or 0
-    return Written(len(rows), faces, pc.sum(pc.not_equal(rows["error"], "")).as_py() or 0, again)
+    errors = pc.sum(pc.not_equal(rows["error"], "")).as_py() or 0
+    return Written(len(rows), faces, errors, duplicates)

@@ -1,4 +1,4 @@
-"""Who of an archive is nearest to the faces of a photo: `python -m facelib.archive.search TABLE PHOTO`."""
+"""Find the faces of an archive that are nearest to the faces of a photo: `python -m facelib.archive.search`."""
 
 import argparse
 import sys
@@ -9,30 +9,30 @@ from facelib.settings import one_line_errors
 @one_line_errors
 def main() -> None:
     parser = argparse.ArgumentParser("python -m facelib.archive.search", description=__doc__)
-    parser.add_argument("table")
-    parser.add_argument("photo")
-    parser.add_argument("--nearest", type=int, default=5, metavar="K")
-    parser.add_argument("--embedder", help="that the archive was made with; default: the shipped one")
-    parser.add_argument("--index", action="store_true", help="build the index anew first")
+    parser.add_argument("archive", help="folder or address of the archive")
+    parser.add_argument("photo", help="path of the photo")
+    parser.add_argument("--nearest", type=int, default=5, metavar="K", help="faces shown for each face of the photo")
+    parser.add_argument("--embedder", help="embedder that the archive was made with; default: the default embedder")
+    parser.add_argument("--index", action="store_true", help="build the index again first")
     options = parser.parse_args()
-    from facelib.archive.table import Archive
+    from facelib.archive.table import Archive  # takes seconds, which `--help` should not wait for
     from facelib.pipeline import FacePipeline
 
     pipeline = FacePipeline.from_pretrained(embedder=options.embedder)
-    archive = Archive(options.table, pipeline.model_id)
+    archive = Archive(options.archive, pipeline.model_id)
     if options.index:
-        with archive.writing():
-            archive.index()
+        with archive.write_lock():
+            archive.build_index()
     count = archive.faces.count_rows()
     for number, face in enumerate(pipeline(options.photo)):
         print(f"face {number}" + (f" ({face.quality_issue}: do not rely on it)" if face.quality_issue else ""))
         for row in archive.nearest(face.embedding, options.nearest):
-            impostors = count * pipeline.calibration.extrapolated_fmr(row["distance"])
-            who = f", {row['person']}" if row["person"] else ""
-            doubt = f" ({row['quality_issue']})" if row["quality_issue"] else ""
+            false_matches = count * pipeline.calibration.extrapolated_fmr(row["distance"])
+            person = f", {row['person']}" if row["person"] else ""
+            issue = f" ({row['quality_issue']})" if row["quality_issue"] else ""
             print(
-                f"  {row['distance']:.3f}  {row['photo']} face {row['face']}{who}{doubt}; of {count:,} faces of "
-                f"strangers {impostors:.2g} would be as near"
+                f"  {row['distance']:.3f}  {row['photo']} face {row['face']}{person}{issue}; expected false matches "
+                f"as near among {count:,} faces: {false_matches:.2g}"
             )
 
 

@@ -1,4 +1,4 @@
-"""Where an archive's photos come from: a Ray Dataset with the columns `photo`, a name, and `content`, bytes or None."""
+"""Photos of an archive as a Ray Dataset with the columns `photo` (its name) and `content` (its bytes, or None)."""
 
 import glob
 import hashlib
@@ -15,124 +15,139 @@ from ray.data import Dataset
 
 from facelib.io.files import printable
 from facelib.io.inputs import ADDRESS
-from facelib.io.photo_search import CALLED_PHOTOS, search_photos
+from facelib.io.photo_search import PHOTO_SUFFIXES, search_photos
 
-SCHEMA = pa.schema([("photo", pa.string()), ("content", pa.binary())])
-BLOCK = 64  # photos that are lost, and looked at again, when a worker ends
+SOURCE_SCHEMA = pa.schema([("photo", pa.string()), ("content", pa.binary())])
+BLOCK_SIZE = 64  # photos in a block of the dataset, which Ray processes again when a worker dies
 
 
-def photos_of(source: str) -> tuple[Dataset, list[str]]:
-    """The photos of a source, and lines about what of it is left out.
+def photo_dataset(source: str) -> tuple[Dataset, list[str]]:
+    """The photos of a source, and messages about what was skipped.
 
     Args:
-        source: a folder, searched as the command line does; a `.txt` list of paths or addresses, one a line; `.tar`
-            shards whose members are photos, `*` in the name for several; `.parquet` (a file or a folder so called) with
-            a column `path`, or `bytes` and perhaps `name`; or the address of a folder in an object store, such as
-            s3://bucket/photos. Files are opened by the workers, which must see them under the same path.
+        source: one of
+            - a folder, searched as by the command line;
+            - a `.txt` list of paths or addresses, one a line;
+            - `.tar` shards whose members are photos, with `*` in the name for several;
+            - `.parquet` (a file or folder of that name) with a column `path`, or with `bytes` and optionally `name`;
+            - the address of a folder in an object store, such as s3://bucket/photos.
+            Workers open the files, so they must see them under the same path.
 
     Raises:
-        FileNotFoundError: there is no such source. ValueError: Parquet without these columns.
+        FileNotFoundError: there is no such source.
+        ValueError: Parquet without these columns, or an address that pyarrow does not open.
     """
     if source.endswith(".tar"):
         shards = [source] if ADDRESS.match(source) else sorted(map(os.path.abspath, glob.glob(source)))
         if not shards:
-            raise FileNotFoundError(f"{source}: no such archive of photos")
-        return ray.data.from_items([{"shard": shard} for shard in shards]).flat_map(_members), []
+            raise FileNotFoundError(f"{source}: no such tar file; give its path, or a pattern in quotes")
+        return ray.data.from_items([{"shard": shard} for shard in shards]).flat_map(_tar_photos), []
     if source.rstrip("/").endswith(".parquet"):
-        return _of_parquet(source), []
+        return _from_parquet(source), []
     if ADDRESS.match(source):
-        return _of_paths(list(_listed(source)))
+        return _from_paths(list(_list_address(source)))
     path = Path(source)
     if not path.exists():
-        raise FileNotFoundError(f"{source}: no such folder, list, table or archive of photos")
+        raise FileNotFoundError(f"{source}: no such folder, .txt list, .parquet or .tar file")
     if path.suffix == ".txt":
         lines = [line.strip() for line in path.read_text("utf-8").splitlines() if line.strip()]
-        return _of_paths([_absolute(line) for line in lines])
+        return _from_paths([_absolute(line) for line in lines])
     found = search_photos(path)
-    dataset, left_out = _of_paths([os.path.abspath(photo) for photo in found.photos])
-    return dataset, found.summary() + left_out
+    dataset, messages = _from_paths([os.path.abspath(photo) for photo in found.photos])
+    return dataset, found.summary() + messages
 
 
-def content_at(address: str) -> bytes:
+def read_address(address: str) -> bytes:
     """The bytes of a file in an object store."""
-    store, path = _store_of(address)
+    store, path = _open_store(address)
     with store.open_input_stream(path) as file:
         return file.read()
 
 
-def _store_of(address: str) -> tuple[pyarrow.fs.FileSystem, str]:
-    """A file system, and the path in it, of an address with any characters in its path; what follows a ? are options.
+def content_name(content: bytes | None) -> str:
+    """The name of a photo that is given as bytes without a name."""
+    return "sha256:" + hashlib.sha256(content or b"").hexdigest()
+
+
+def _open_store(address: str) -> tuple[pyarrow.fs.FileSystem, str]:
+    """File system of an address, and the path in it, which may have any characters; options follow a `?`.
 
     Raises:
-        ValueError: of a kind that pyarrow does not open.
+        ValueError: an address of a kind that pyarrow does not open.
     """
     scheme, _, rest = address.partition("://")
     path, mark, options = rest.partition("?")
     try:
         return pyarrow.fs.FileSystem.from_uri(f"{scheme.lower()}://{quote(path)}{mark}{options}")
     except pa.ArrowInvalid as error:
-        raise ValueError(f"{printable(address)}: not the address of an object store ({error})") from None
+        raise ValueError(
+            f"{printable(address)}: not the address of an object store, such as s3://bucket/photos ({error})"
+        ) from None
 
 
-def _listed(address: str) -> Iterator[str]:
-    """What is called a photo in a folder of an object store."""
-    store, root = _store_of(address)
-    scheme, mark, options = address.partition("://")[0], *address.partition("?")[1:]
+def _list_address(address: str) -> Iterator[str]:
+    """Addresses of the files in a folder of an object store that have the suffix of a photo."""
+    store, root = _open_store(address)
+    scheme = address.partition("://")[0]
+    _, mark, options = address.partition("?")
     for file in store.get_file_info(pyarrow.fs.FileSelector(root, recursive=True)):
-        if file.is_file and Path(file.path).suffix.lower() in CALLED_PHOTOS:
+        if file.is_file and Path(file.path).suffix.lower() in PHOTO_SUFFIXES:
             yield f"{scheme}://{file.path}{mark}{options}"
 
 
-def _of_paths(paths: list[str]) -> tuple[Dataset, list[str]]:
-    """Names that a table can hold; the others are said."""
+def _from_paths(paths: list[str]) -> tuple[Dataset, list[str]]:
+    """Dataset of the paths that are valid UTF-8, which Arrow requires, and a message about each other path."""
     kept = [path for path in paths if path.isprintable() or path.encode("utf-8", "ignore").decode() == path]
-    lines = [f"left out, its name is no UTF-8: {printable(path)}" for path in set(paths) - set(kept)]
-    parts = [kept[start : start + BLOCK] for start in range(0, len(kept), BLOCK)] or [[]]
-    return ray.data.from_arrow([pa.table([part, pa.nulls(len(part), pa.binary())], SCHEMA) for part in parts]), lines
+    messages = [f"skipped, its name is not valid UTF-8: {printable(path)}" for path in set(paths) - set(kept)]
+    parts = [kept[start : start + BLOCK_SIZE] for start in range(0, len(kept), BLOCK_SIZE)] or [[]]
+    tables = [pa.table([part, pa.nulls(len(part), pa.binary())], SOURCE_SCHEMA) for part in parts]
+    return ray.data.from_arrow(tables), messages
 
 
-def _of_parquet(source: str) -> Dataset:
-    table = ray.data.read_parquet(source)
-    columns = set(table.schema().names)
+def _from_parquet(source: str) -> Dataset:
+    dataset = ray.data.read_parquet(source)
+    columns = set(dataset.schema().names)
     if not columns & {"path", "bytes"}:
         raise ValueError(f"{source}: expected a column path, or bytes (and name), found {', '.join(sorted(columns))}")
-    return table.map_batches(_of_columns, batch_format="pyarrow", batch_size=BLOCK)
+    return dataset.map_batches(_parquet_photos, batch_format="pyarrow", batch_size=BLOCK_SIZE)
 
 
-def _of_columns(table: pa.Table) -> pa.Table:
-    """Parquet's columns as ours; bytes without a name are known by their content."""
-    count = len(table)
-    contents = table["bytes"].cast(pa.binary()) if "bytes" in table.column_names else pa.nulls(count, pa.binary())
-    named, path = (
-        table[key].cast(pa.string()).to_pylist() if key in table.column_names else [None] * count
-        for key in ("name", "path")
-    )
-    names = [
-        (named_so or where or name_of(content)) if content is not None else _absolute(where or "")
-        for named_so, where, content in zip(named, path, contents.to_pylist())
-    ]
-    return pa.table([pa.array(names, pa.string()), contents], SCHEMA)
+def _parquet_photos(table: pa.Table) -> pa.Table:
+    """Rows of Parquet -> rows of `SOURCE_SCHEMA`."""
+    contents = pa.nulls(len(table), pa.binary())
+    if "bytes" in table.column_names:
+        contents = table["bytes"].cast(pa.binary())
+    photos = []
+    for name, path, content in zip(_strings(table, "name"), _strings(table, "path"), contents.to_pylist()):
+        if content is None:
+            photos.append(_absolute(path or ""))
+        else:
+            photos.append(name or path or content_name(content))
+    return pa.table([pa.array(photos, pa.string()), contents], SOURCE_SCHEMA)
+
+
+def _strings(table: pa.Table, column: str) -> list[str | None]:
+    """A column as text; None in each row where there is no such column."""
+    return table[column].cast(pa.string()).to_pylist() if column in table.column_names else [None] * len(table)
 
 
 def _absolute(path: str) -> str:
-    """The same file by the same name, wherever the command runs."""
+    """An address as it is, a path as an absolute one: the name of a photo does not depend on the current folder."""
     return path if ADDRESS.match(path) else os.path.abspath(path)
 
 
-def name_of(content: bytes | None) -> str:
-    """What bytes without a name are known by."""
-    return "sha256:" + hashlib.sha256(content or b"").hexdigest()
+def _tar_photos(row: dict) -> Iterator[dict]:
+    """The photos of a tar file, which is read as a stream. Their names are SHARD/MEMBER.
 
-
-def _members(row: dict) -> Iterator[dict]:
-    """The photos in a tar, read as a stream, under the names of the shard and of the member; a broken tar becomes a
-    broken photo."""
-    name = row["shard"]
+    Of a broken tar file the photos before the damage are returned, and a row with its own name and no valid photo,
+    which becomes an error in the table.
+    """
+    shard = row["shard"]
     try:
-        store, path = _store_of(name) if ADDRESS.match(name) else (pyarrow.fs.LocalFileSystem(), name)
-        with store.open_input_stream(path, compression=None) as file, tarfile.open(fileobj=file, mode="r|") as shard:
-            for member in shard:
-                if member.isfile() and Path(member.name).suffix.lower() in CALLED_PHOTOS:
-                    yield {"photo": f"{name}/{member.name}", "content": shard.extractfile(member).read()}
+        store, path = _open_store(shard) if ADDRESS.match(shard) else (pyarrow.fs.LocalFileSystem(), shard)
+        with store.open_input_stream(path, compression=None) as file, tarfile.open(fileobj=file, mode="r|") as tar:
+            for member in tar:
+                if member.isfile() and Path(member.name).suffix.lower() in PHOTO_SUFFIXES:
+                    yield {"photo": f"{shard}/{member.name}", "content": tar.extractfile(member).read()}
     except (tarfile.TarError, OSError):
-        yield {"photo": name, "content": b"a broken tar"}
+        yield {"photo": shard, "content": b"a broken tar"}

@@ -1,8 +1,8 @@
-"""Faces and photos of an archive: tables of LanceDB in one folder or bucket, which pandas, DuckDB and pyarrow read.
+"""Faces and photos of an archive: LanceDB tables in one folder or bucket, which pandas, DuckDB and pyarrow read too.
 
-`faces` has a row a face, `photos` a row a photo: how many faces were found in it, or why it could not be read. Rows are
-added in large parts, first the faces of a part, then its photos; faces whose part has no photos are of a write that was
-cut off.
+`faces` has one row for each face, `photos` one for each photo: the number of faces found, or why it could not be read.
+Rows are written in large parts, first the faces of a part, then its photos. So faces whose part has no photos belong to
+a write that was interrupted, and `Archive.repair` deletes them.
 """
 
 import contextlib
@@ -19,97 +19,112 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from lancedb.index import IvfPq
 
+from facelib.archive.schema import (
+    FACE_FIELDS,
+    REMOVED_SCHEMA,
+    delete_rows,
+    faces_schema,
+    photo_conditions,
+    photos_schema,
+    read_columns,
+    sql_string,
+)
 from facelib.embedding.similarity import unit_vectors
 from facelib.io.files import digest
 from facelib.io.inputs import ADDRESS
+from facelib.types import ModelMismatchError
 
 try:
     import fcntl
 except ImportError:  # Windows
     fcntl = None
 
-FACE = [
-    pa.field("photo", pa.string()),
-    pa.field("face", pa.int32()),  # number in the photo, the largest first
-    pa.field("box", pa.list_(pa.float32())),  # x1 y1 x2 y2
-    pa.field("score", pa.float32()),
-    pa.field("landmarks", pa.list_(pa.float32())),  # x and y of five points
-    pa.field("landmark_confidence", pa.float32()),
-    pa.field("quality", pa.float32()),
-    pa.field("quality_issue", pa.string()),
-    pa.field("vector", pa.list_(pa.float16())),
-]
-PHOTO = pa.schema(
-    [
-        pa.field("photo", pa.string()),
-        pa.field("width", pa.int32()),
-        pa.field("height", pa.int32()),
-        pa.field("error", pa.string()),
-        pa.field("faces", pa.list_(pa.struct(FACE))),
-    ]
-)
-EXACT_ROWS = 100_000  # up to which vectors are all compared with; beyond through the index
-PROBES = 20  # of the index's partitions, that a search looks into
-REFINED = 20  # times as many candidates of the index as are wanted are compared with exactly
-UNFINISHED = "a removal that has not come to its end"  # a row of `removed` as long as there is one
+EXACT_ROWS = 100_000  # faces up to which a search compares all of them; above, it uses the index
+PROBED_PARTITIONS = 20  # partitions of the index that a search reads
+REFINE_FACTOR = 20  # a search compares exactly this many times as many candidates of the index as are asked for
+KEPT_VERSIONS = timedelta(hours=1)  # age up to which `compact` keeps older versions of the tables
+# A row of the table `removed` as long as a removal is unfinished. Stored in archives: do not change the text.
+UNFINISHED_REMOVAL = "a removal that has not come to its end"
 
 
 class Archive:
-    """The tables at a place.
+    """The tables of an archive, created where they do not exist.
 
     Args:
-        place: folder, or the address of one in an object store.
-        model_id, size: the embedder's model_id and the numbers in its vectors; needed where the tables are made.
-        made: what the rows are made by, see `pipeline_id`; "" for whoever only reads.
+        location: folder, or the address of a folder in an object store.
+        model_id: of the embedder, see `Embedder`; needed to create the tables, None: not checked.
+        dim: dimensions of its embeddings; needed to create the tables.
+        pipeline_id: of the pipeline that makes the rows, see `FacePipeline.pipeline_id`; "": not checked.
 
     Raises:
-        FileNotFoundError: nothing is there, and no size was given. ValueError: it holds vectors of another embedder, or
-            rows that were made otherwise.
+        FileNotFoundError: there is no archive, and no `dim` was given.
+        ModelMismatchError: the archive holds embeddings of another embedder, or rows of another pipeline.
     """
 
-    def __init__(self, place: str, model_id: str | None = None, size: int | None = None, made: str = ""):
-        if size is None and not ADDRESS.match(place) and not Path(place, "faces.lance").is_dir():
-            raise FileNotFoundError(f"{place}: no archive is there; python -m facelib.archive SOURCE --out makes one")
-        # What others have written is seen at once.
-        self.place, self.database = place, lancedb.connect(place, read_consistency_interval=timedelta(0))
-        there = self.database.list_tables().tables
-        if "faces" not in there:
-            vector = pa.field("vector", pa.list_(pa.float16(), size))
-            about = {"embedder": model_id, "pipeline_id": made}
-            self.database.create_table("faces", schema=pa.schema([*FACE[:-1], vector, PART], about))
-        if "photos" not in there:
-            columns = [pa.field("count", pa.int32()) if field.name == "faces" else field for field in PHOTO]
-            self.database.create_table("photos", schema=pa.schema([*columns, PART]))
-        if "removed" not in there:
-            self.database.create_table("removed", schema=pa.schema([pa.field("digest", pa.string())]))
-        self.faces, self.photos, self.removed = map(self.database.open_table, ("faces", "photos", "removed"))
-        if "doubt" in self.faces.schema.names:  # written by version 0.2
+    def __init__(self, location: str, model_id: str | None = None, dim: int | None = None, pipeline_id: str = ""):
+        if dim is None and not ADDRESS.match(location) and not Path(location, "faces.lance").is_dir():
+            raise FileNotFoundError(
+                f"{location}: no archive is there; `python -m facelib.archive SOURCE --out {location}` makes one"
+            )
+        self.location = location
+        # The interval of 0 shows what other processes have written at once.
+        self.database = lancedb.connect(location, read_consistency_interval=timedelta(0))
+        self._create_tables(model_id, dim, pipeline_id)
+        self.faces = self.database.open_table("faces")
+        self.photos = self.database.open_table("photos")
+        self.removed = self.database.open_table("removed")
+        if "doubt" in self.faces.schema.names:  # the column's name in archives of version 0.2
             self.faces.alter_columns({"path": "doubt", "rename": "quality_issue"})
-        about = {name.decode(): value.decode() for name, value in (self.faces.schema.metadata or {}).items()}
-        self.model_id = about.get("embedder", "")
-        for words, own, others in (
-            ("vectors of the embedder", self.model_id, model_id),
-            ("rows by", about.get("pipeline_id", about.get("made_by")), made),
-        ):
-            if others and own != others:
-                raise ValueError(f"{place} holds {words} {own}, not {others}: take another place")
+        self.model_id = self._check_metadata(model_id, pipeline_id)
+
+    def _create_tables(self, model_id: str | None, dim: int | None, pipeline_id: str) -> None:
+        existing = self.database.list_tables().tables
+        if "faces" not in existing:
+            schema = faces_schema(dim, {"embedder": model_id, "pipeline_id": pipeline_id})
+            self.database.create_table("faces", schema=schema)
+        if "photos" not in existing:
+            self.database.create_table("photos", schema=photos_schema())
+        if "removed" not in existing:
+            self.database.create_table("removed", schema=REMOVED_SCHEMA)
+
+    def _check_metadata(self, model_id: str | None, pipeline_id: str) -> str:
+        """The `model_id` that the table `faces` was created with.
+
+        Raises:
+            ModelMismatchError: it, or the `pipeline_id`, is not the given one.
+        """
+        metadata = {name.decode(): value.decode() for name, value in (self.faces.schema.metadata or {}).items()}
+        stored_model = metadata.get("embedder", "")
+        stored_pipeline = metadata.get("pipeline_id", metadata.get("made_by"))  # made_by: of version 0.2
+        if model_id and model_id != stored_model:
+            raise ModelMismatchError(
+                f"{self.location} holds embeddings of the embedder {stored_model}, not of {model_id}: use that "
+                "embedder, or give another folder"
+            )
+        if pipeline_id and pipeline_id != stored_pipeline:
+            raise ModelMismatchError(
+                f"{self.location} holds rows of the pipeline {stored_pipeline}, not of {pipeline_id}: use the same "
+                "version, networks and detector, or give another folder"
+            )
+        return stored_model
 
     @contextlib.contextmanager
-    def writing(self) -> Iterator[None]:
-        """One writer at a time, as far as the system can tell: the lock ends with the process, however that ends. For
-        object stores, and on Windows, there is none. A removal that was cut off is brought to its end first.
+    def write_lock(self) -> Iterator[None]:
+        """Allow one writer at a time, and finish a removal that was interrupted.
+
+        The lock ends with the process, however the process ends. There is none for object stores and on Windows.
 
         Raises:
             OSError: another process is writing.
         """
-        folder = None if fcntl is None or ADDRESS.match(self.place) else os.open(self.place, os.O_RDONLY)
+        folder = None if fcntl is None or ADDRESS.match(self.location) else os.open(self.location, os.O_RDONLY)
         try:
             if folder is not None:
                 try:
                     fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 except BlockingIOError:
-                    raise OSError(f"{self.place}: another process is writing there") from None
-            if self.removed.count_rows(f"digest = {quoted(UNFINISHED)}"):
+                    raise OSError(f"{self.location}: another process is writing there, wait until it ends") from None
+            if self.removed.count_rows(f"digest = {sql_string(UNFINISHED_REMOVAL)}"):
                 self.purge()
             yield
         finally:
@@ -117,141 +132,132 @@ class Archive:
                 os.close(folder)
 
     def repair(self) -> int:
-        """Take out the faces of a write that was cut off; gives their number."""
-        written, whole = (set(read(table, "part")["part"].unique().to_pylist()) for table in (self.faces, self.photos))
+        """Delete the faces of a write that was interrupted; returns their number."""
+        parts_of_faces = set(read_columns(self.faces, "part")["part"].unique().to_pylist())
+        parts_of_photos = set(read_columns(self.photos, "part")["part"].unique().to_pylist())
         before = self.faces.count_rows()
-        for part in written - whole:
+        for part in parts_of_faces - parts_of_photos:
             self.faces.delete(f"part = '{part}'")
         return before - self.faces.count_rows()
 
-    def done(self, without_errors: bool = False) -> set[str]:
-        """The photos that have a row; those whose row is an error left out, if asked for."""
-        rows = read(self.photos, "photo", "error")
-        return set((rows.filter(pc.equal(rows["error"], "")) if without_errors else rows)["photo"].to_pylist())
+    def processed(self, without_errors: bool = False) -> set[str]:
+        """Names of the photos that have a row; with `without_errors` only of those that could be read."""
+        rows = read_columns(self.photos, "photo", "error")
+        if without_errors:
+            rows = rows.filter(pc.equal(rows["error"], ""))
+        return set(rows["photo"].to_pylist())
 
     def deleted_ids(self) -> set[str]:
-        """Digests of the photos that are not to come back."""
-        return set(read(self.removed, "digest")["digest"].to_pylist()) - {UNFINISHED}
+        """Digests of the names of removed photos, which are not added again."""
+        return set(read_columns(self.removed, "digest")["digest"].to_pylist()) - {UNFINISHED_REMOVAL}
 
     def write(self, rows: pa.Table) -> None:
-        """Rows of `PHOTO`, in one part; they take the place of earlier rows that are errors."""
+        """Add rows of `PHOTO_SCHEMA` as one part; they replace earlier rows of the same photos that are errors."""
         part = uuid.uuid4().hex
         faces = rows["faces"].combine_chunks().flatten()
         if len(faces):
             table = pa.Table.from_struct_array(faces)
-            length, flat = self.faces.schema.field("vector").type.list_size, table["vector"].combine_chunks().flatten()
-            vectors = pa.FixedSizeListArray.from_arrays(flat, length)
-            table = table.set_column(len(FACE) - 1, "vector", vectors)
+            dim = self.faces.schema.field("vector").type.list_size
+            values = table["vector"].combine_chunks().flatten()
+            table = table.set_column(len(FACE_FIELDS) - 1, "vector", pa.FixedSizeListArray.from_arrays(values, dim))
             self.faces.add(table.append_column("part", pa.array([part] * len(table))))
         if self.photos.count_rows("error != ''"):
-            for names in chunks(rows["photo"].to_pylist(), 500):
-                delete(self.photos, f"photo IN ({', '.join(map(quoted, names))}) AND error != ''")
+            for condition in photo_conditions(rows["photo"].to_pylist()):
+                delete_rows(self.photos, f"{condition} AND error != ''")
         counts = pa.array(rows["faces"].combine_chunks().value_lengths(), pa.int32())
         photos = rows.drop_columns(["faces"]).append_column("count", counts)
         self.photos.add(photos.append_column("part", pa.array([part] * len(photos))))
 
     def compact(self) -> None:
-        """Join small files, add new rows to the index, and leave behind what the tables were an hour ago."""
+        """Merge small files, add new rows to the index, and delete versions older than `KEPT_VERSIONS`."""
         for table in self.tables():
-            table.optimize(cleanup_older_than=timedelta(hours=1))
+            table.optimize(cleanup_older_than=KEPT_VERSIONS)
 
-    def index(self) -> None:
-        """Build the index (IVF-PQ) anew, for searches among more than `EXACT_ROWS`."""
-        size = self.faces.schema.field("vector").type.list_size
-        part = next(numbers for numbers in (8, 5, 4, 3, 2, 1) if size % numbers == 0)
-        # Learning from a quarter of the vectors in a fifth of the rounds takes a fraction of the time.
-        quick = dict(max_iterations=10, sample_rate=64)
-        self.faces.create_index("vector", config=IvfPq("cosine", num_sub_vectors=size // part, **quick))
+    def build_index(self) -> None:
+        """Build the index (IVF-PQ) for searches among more than `EXACT_ROWS` faces; replaces an earlier one."""
+        dim = self.faces.schema.field("vector").type.list_size
+        subvector = next(size for size in (8, 5, 4, 3, 2, 1) if dim % size == 0)
+        # A quarter of LanceDB's sample and a fifth of its iterations take a fraction of the time.
+        config = IvfPq("cosine", num_sub_vectors=dim // subvector, max_iterations=10, sample_rate=64)
+        self.faces.create_index("vector", config=config)
 
-    def nearest(self, vector: np.ndarray, k: int = 10, exact: bool | None = None) -> list[dict]:
-        """The faces nearest to a vector (d,): their columns but the vector, cosine `distance`, and `person` where they
-        have been sorted.
+    def nearest(self, embedding: np.ndarray, k: int = 10, exact: bool | None = None) -> list[dict]:
+        """The faces nearest to an embedding (d,), nearest first.
 
         Args:
-            exact: compare with all of them; None: up to `EXACT_ROWS`, or where there is no index.
-        """
-        search = self._search(unit_vectors(vector), k, exact)
-        rows = search.select([*(field.name for field in FACE[:-1]), "_distance"]).to_list()
-        persons = {}
-        if rows and (people := self.people()):
-            where = f"photo IN ({', '.join({quoted(row['photo']) for row in rows})})"
-            found = people.search().where(where).limit(max(1, people.count_rows(where))).to_list()
-            persons = {(row["photo"], row["face"]): row["person"] for row in found}
-        return [
-            {**row, "distance": row.pop("_distance"), "person": persons.get((row["photo"], row["face"]), "")}
-            for row in rows
-        ]
+            exact: compare all faces; None: up to `EXACT_ROWS`, or where there is no index.
 
-    def _search(self, query: object, k: int, exact: bool | None) -> lancedb.query.LanceVectorQueryBuilder:
+        Returns:
+            The columns of the table `faces` without the embedding, `distance` (cosine, 0 to 2), and `person`, "" where
+            the face has not been clustered.
+        """
+        columns = [field.name for field in FACE_FIELDS[:-1]]
+        rows = self._search(unit_vectors(embedding), k, exact).select([*columns, "_distance"]).to_list()
+        persons = {}
+        if (people := self.people()) is not None:
+            for condition in photo_conditions(sorted({row["photo"] for row in rows})):
+                count = people.count_rows(condition)
+                found = people.search().where(condition).limit(max(1, count)).to_list()
+                persons.update({(row["photo"], row["face"]): row["person"] for row in found})
+        for row in rows:
+            row["distance"] = row.pop("_distance")
+            row["person"] = persons.get((row["photo"], row["face"]), "")
+        return rows
+
+    def _search(self, query: np.ndarray, k: int, exact: bool | None) -> lancedb.query.LanceVectorQueryBuilder:
         if exact is None:
             exact = self.faces.count_rows() <= EXACT_ROWS or not self.faces.list_indices()
         search = self.faces.search(query, "vector").distance_type("cosine").limit(k)
         if exact:
             return search.bypass_vector_index()
-        return search.nprobes(PROBES).refine_factor(REFINED)
+        return search.nprobes(PROBED_PARTITIONS).refine_factor(REFINE_FACTOR)
 
     def people(self) -> lancedb.table.Table | None:
-        """Which person each face is, once they have been sorted."""
+        """The table `people`, the person of each face; None before faces were clustered."""
         if "people" not in self.database.list_tables().tables:
             return None
         return self.database.open_table("people")
 
     def tables(self) -> list[lancedb.table.Table]:
-        """Those with rows of photos."""
+        """The tables whose rows belong to photos: all but `removed`."""
         return [table for table in (self.faces, self.photos, self.people()) if table is not None]
 
     def remove(self, conditions: Iterable[str], tables: list[lancedb.table.Table], photos: Iterable[str] = ()) -> int:
-        """Take the rows of some SQL conditions out of some of the tables, their index and their older versions; gives
-        the number of faces.
+        """Delete rows from some of the tables, from their index and from their older versions.
 
-        It may be killed anywhere: the next command that writes brings it to its end, as far as it had come; the same
-        removal again does the rest. `photos`: names that are not to come back, noted by their digests.
+        If this is interrupted, the next command that writes purges what was deleted until then; repeating the removal
+        deletes the rest.
+
+        Args:
+            conditions: SQL conditions; rows that meet one of them are deleted.
+            photos: names of photos that are not to be added again; digests of them are stored.
+
+        Returns:
+            The number of faces that were deleted.
         """
         before = self.faces.count_rows()
-        self.removed.add([{"digest": text} for text in (UNFINISHED, *map(digest, photos))])
-        for where in conditions:
+        self.removed.add([{"digest": text} for text in (UNFINISHED_REMOVAL, *map(digest, photos))])
+        for condition in conditions:
             for table in tables:
-                delete(table, where)
-        deleted_ids = before - self.faces.count_rows()
+                delete_rows(table, condition)
+        deleted = before - self.faces.count_rows()
         self.purge()
-        return deleted_ids
+        return deleted
 
     def purge(self) -> None:
-        """Rewrite files without the rows that were removed, and drop older versions that have them. Whoever is reading
-        meanwhile has to open the archive again."""
+        """Rewrite the files without deleted rows, and delete all older versions of the tables.
+
+        A process that is reading meanwhile has to open the archive again.
+        """
         indexed = bool(self.faces.list_indices())
         for table in self.tables():
-            # LanceDB's own way leaves a removed row in its file until a tenth of the file is gone.
+            # By default LanceDB keeps a deleted row in its file until a tenth of the file is deleted.
             table.to_lance().optimize.compact_files(materialize_deletions=True, materialize_deletions_threshold=0.0)
             table.checkout_latest()
         if indexed:
-            self.index()
+            self.build_index()
         for table in self.tables():
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # that older versions go is what is wanted
+                warnings.simplefilter("ignore")  # LanceDB warns that unverified files are deleted, as they should be
                 table.optimize(cleanup_older_than=timedelta(0), delete_unverified=True)
-        delete(self.removed, f"digest = {quoted(UNFINISHED)}")
-
-
-PART = pa.field("part", pa.string())
-
-
-def read(table: lancedb.table.Table, *columns: str) -> pa.Table:
-    """Some columns of a table, all rows."""
-    return table.search().select(list(columns)).limit(max(1, table.count_rows())).to_arrow()
-
-
-def delete(table: lancedb.table.Table, where: str) -> None:
-    """The rows of a condition. One that none meets would be kept in the table's history, names and all."""
-    if table.count_rows(where):
-        table.delete(where)
-
-
-def quoted(text: str) -> str:
-    """As SQL takes it."""
-    return "'" + text.replace("'", "''") + "'"
-
-
-def chunks(items: list, size: int) -> Iterable[list]:
-    """Parts of a list."""
-    return (items[start : start + size] for start in range(0, len(items), size))
+        delete_rows(self.removed, f"digest = {sql_string(UNFINISHED_REMOVAL)}")

@@ -1,116 +1,152 @@
-"""What an actor of the archive does: it holds one pipeline and turns batches of photos into rows."""
+"""What a worker process of the archive does: it holds one pipeline and turns batches of photos into rows."""
 
 import os
+import sys
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pyarrow as pa
 import ray
 
-from facelib.archive.source import content_at
-from facelib.archive.table import PHOTO
+from facelib.archive.schema import PHOTO_SCHEMA
+from facelib.archive.source import read_address
 from facelib.io.files import digest, printable
 from facelib.io.inputs import ADDRESS
 from facelib.pipeline import FacePipeline
-from facelib.types import Faces
+from facelib.types import Faces, ModelMismatchError
 
-MAX_CRASHES = 2  # of processes over a photo that is alone, from which it is left out
+MAX_CRASHES = 2  # crashes while a photo was processed alone, after which it is skipped; the first may have been a kill
+
+
+@dataclass(frozen=True)
+class KnownPhotos:
+    """Photos that workers skip."""
+
+    processed: set[str] = field(default_factory=set)  # names of photos that have a row
+    deleted_ids: set[str] = field(default_factory=set)  # digests of the names of removed photos
+
+    def __contains__(self, name: str) -> bool:
+        return name in self.processed or digest(name) in self.deleted_ids
 
 
 class Worker:
-    """(photo, content) -> rows of `PHOTO`, each with its faces.
+    """Turns tables of (photo, content) into rows of `PHOTO_SCHEMA`, for `ray.data.Dataset.map_batches`.
 
-    A batch that is worked on is noted in the folder `in_progress_dir`. Where a photo takes the whole process with it, Ray starts
-    another and gives it the batch again; it finds the note, takes that batch photo by photo, each with a note of its
-    own, and a photo over which processes ended `MAX_CRASHES` times becomes an error row. (Once may have been a kill.)
+    A batch in progress is marked by a file in `in_progress_dir`. Where a photo crashes the process, Ray starts another
+    one and gives it the same batch. It finds the mark and processes the batch photo by photo, each with a mark of its
+    own. A photo whose mark counts `MAX_CRASHES` becomes an error row.
 
     Args:
-        settings: arguments of `FacePipeline.from_pretrained`. made: what the rows must be made by, see `pipeline_id`.
-        marks: a folder that all workers see.
-        known: names of photos that have their rows, and digests of those that are not to come back; or Ray's reference
-            to both.
+        settings: arguments of `FacePipeline.from_pretrained`.
+        pipeline_id: of the archive's rows; the pipeline of this machine must have the same.
+        in_progress_dir: a folder that all workers see.
+        threads: number of threads of this process.
+        known: photos to skip, or Ray's reference to them.
+
+    Raises:
+        ModelMismatchError: the pipeline of this machine has another `pipeline_id`.
     """
 
     def __init__(
-        self, settings: dict[str, Any], made: str, in_progress_dir: str, threads: int, known: object = (set(), set())
+        self,
+        settings: dict[str, Any],
+        pipeline_id: str,
+        in_progress_dir: str,
+        threads: int,
+        known: KnownPhotos | ray.ObjectRef | None = None,
     ):
         limit_threads(threads)
-        self.seen, self.deleted_ids = ray.get(known) if isinstance(known, ray.ObjectRef) else known
+        self.known = ray.get(known) if isinstance(known, ray.ObjectRef) else known or KnownPhotos()
         self.pipeline = FacePipeline.from_pretrained(**settings)
-        if (own := self.pipeline.pipeline_id) != made:
-            raise ValueError(f"this machine makes rows by {own}, the archive has them by {made}: install the same")
+        if self.pipeline.pipeline_id != pipeline_id:
+            raise ModelMismatchError(
+                f"the pipeline of this machine is {self.pipeline.pipeline_id}, the archive's is {pipeline_id}: install "
+                "the same version and networks on all machines"
+            )
         self.in_progress_dir = Path(in_progress_dir)
         self.in_progress_dir.mkdir(parents=True, exist_ok=True)
 
     def __call__(self, table: pa.Table) -> pa.Table:
         names = table["photo"].to_pylist()
-        new = [i for i, name in enumerate(names) if name not in self.seen and digest(name) not in self.deleted_ids]
-        names, contents = [names[i] for i in new], table["content"].take(pa.array(new, pa.int64())).to_pylist()
-        if not names:
-            return pa.Table.from_pylist([], PHOTO)
+        new = [i for i, name in enumerate(names) if name not in self.known]
+        if not new:
+            return pa.Table.from_pylist([], PHOTO_SCHEMA)
+        names = [names[i] for i in new]
+        contents = table["content"].take(pa.array(new, pa.int64())).to_pylist()
         mark = self.in_progress_dir / digest("\n".join(names))
-        if mark.exists():
-            rows = [self.alone(*one) for one in zip(names, contents)]
+        if mark.exists():  # a process crashed over this batch
+            rows = [self.process_alone(name, content) for name, content in zip(names, contents)]
         else:
             mark.touch()
-            rows = self.rows(names, contents)
+            rows = self.process_batch(names, contents)
         mark.unlink(missing_ok=True)
-        return pa.Table.from_pylist(rows, PHOTO)
+        return pa.Table.from_pylist(rows, PHOTO_SCHEMA)
 
-    def alone(self, name: str, content: bytes | None) -> dict[str, Any]:
-        """One photo of a batch in which something ended the process."""
+    def process_alone(self, name: str, content: bytes | None) -> dict[str, Any]:
+        """The row of one photo of a batch over which a process crashed. The size of its mark counts the crashes."""
         mark = self.in_progress_dir / digest(name)
-        ended = mark.stat().st_size if mark.exists() else 0
-        if ended >= MAX_CRASHES:
-            return row_of(name, None, Faces(error=RuntimeError("the process that looked at it ended, more than once")))
+        crashes = mark.stat().st_size if mark.exists() else 0
+        if crashes >= MAX_CRASHES:
+            error = RuntimeError("the process crashed more than once while it processed this photo")
+            return row_of(name, None, Faces(error=error))
         with open(mark, "ab") as file:
             file.write(b".")
-        (row,) = self.rows([name], [content])
+        (row,) = self.process_batch([name], [content])
         mark.unlink(missing_ok=True)
         return row
 
-    def rows(self, names: list[str], contents: list[bytes | None]) -> list[dict[str, Any]]:
-        """Rows of photos, those with an error too."""
-        photos = [fetched(name) if content is None else content or b"\0" for name, content in zip(names, contents)]
-        found = self.pipeline.stream([photo for photo in photos if not isinstance(photo, OSError)], len(photos))
+    def process_batch(self, names: list[str], contents: list[bytes | None]) -> list[dict[str, Any]]:
+        """Rows of photos, in order; unreadable photos become error rows."""
+        # Empty content becomes one invalid byte, so that it is reported like any other damaged photo.
+        photos = [fetch(name) if content is None else content or b"\0" for name, content in zip(names, contents)]
+        results = self.pipeline.stream([photo for photo in photos if not isinstance(photo, OSError)], len(photos))
         rows = []
         for name, photo in zip(names, photos):
-            image, faces = (None, Faces(error=photo)) if isinstance(photo, OSError) else next(found)
+            image, faces = (None, Faces(error=photo)) if isinstance(photo, OSError) else next(results)
             rows.append(row_of(name, image, faces))
         return rows
 
 
-def fetched(name: str) -> str | bytes | OSError:
-    """A path as it is; what an address leads to, or why nothing came."""
+def fetch(name: str) -> str | bytes | OSError:
+    """A path unchanged; the bytes at an address, or the error why they could not be read."""
     if not ADDRESS.match(name):
         return name
     try:
-        return content_at(name) or b"\0"
+        return read_address(name) or b"\0"
     except (OSError, ValueError) as error:
         return OSError(f"{printable(name)}: cannot be fetched ({error})")
 
 
 def limit_threads(threads: int) -> None:
-    """How many threads this process computes with; Ray sets OMP_NUM_THREADS to 1 unless told otherwise."""
-    import cv2
-    import torch
+    """Set the number of threads that this process computes with.
 
+    Ray sets OMP_NUM_THREADS to 1 by default. ONNX Runtime sessions and PyTorch take their number from it when they are
+    made; a PyTorch that is loaded already has to be told.
+    """
     os.environ["OMP_NUM_THREADS"] = str(threads)
-    torch.set_num_threads(threads)
     cv2.setNumThreads(threads)
+    if torch := sys.modules.get("torch"):
+        torch.set_num_threads(threads)
 
 
 def row_of(name: str, image: np.ndarray | None, faces: Faces) -> dict[str, Any]:
-    """What the archive keeps of a photo."""
+    """The row of `PHOTO_SCHEMA` of one photo.
+
+    Args:
+        image: RGB uint8 (H, W, 3), or None where the photo could not be read.
+    """
     height, width = image.shape[:2] if image is not None else (0, 0)
     error = str(faces.error) if faces.error else ""
-    named = not error or error.startswith(printable(name)[:300])  # bytes do not know their name
+    if error and not error.startswith(printable(name)[:300]):  # of a photo given as bytes
+        error = f"{printable(name)}: {error}"
     return {
         "photo": name,
         "width": width,
         "height": height,
-        "error": error if named else f"{printable(name)}: {error}",
+        "error": error,
         "faces": [
             {
                 "photo": name,

@@ -1,4 +1,4 @@
-"""Label sets do not agree on where a landmark is; these functions measure by how much, and move labels."""
+"""Landmark label sets disagree on where a landmark is: measure by how much, and move labels to one convention."""
 
 from dataclasses import replace
 
@@ -8,70 +8,98 @@ from facelib.alignment.landmarker import HourglassLandmarker
 from facelib.datasets.face_list import FaceList
 from facelib.io.images import read_image
 
+PHOTOS_AT_ONCE = 256  # photos in memory at a time
+
 
 def find_landmarks(landmarker: HourglassLandmarker, faces: FaceList, stack: int = -1) -> np.ndarray:
-    """Landmarks (n, 5, 2) in the pixels of each photo; few photos are in memory at a time."""
+    """Landmarks of a whole list, see `find_with_confidence`: (n, 5, 2) float32 in pixels of each photo."""
     return find_with_confidence(landmarker, faces, stack)[0]
 
 
 def find_with_confidence(
     landmarker: HourglassLandmarker, faces: FaceList, stack: int = -1
 ) -> tuple[np.ndarray, np.ndarray]:
-    """As `find_landmarks`, and how sure each landmark is, (n, 5)."""
-    points, confidence = [np.zeros((0, 5, 2), np.float32)], [np.zeros((0, 5), np.float32)]
-    for start in range(0, len(faces), 256):
-        images = [read_image(file) for file in faces.files[start : start + 256]]
-        found, sure = landmarker.predict_with_confidence(images, list(faces.boxes[start : start + 256, None]), stack)
-        points += found
-        confidence += sure
-    return np.concatenate(points), np.concatenate(confidence)
+    """Landmarks of a whole list, with a bounded number of photos in memory.
+
+    Args:
+        faces: n photos with boxes.
+        stack: see `HourglassLandmarker.predict`.
+
+    Returns:
+        Landmarks (n, 5, 2) float32 in pixels of each photo, and the confidence of each (n, 5) float32, 0 to 1.
+    """
+    points, confidences = [np.zeros((0, 5, 2), np.float32)], [np.zeros((0, 5), np.float32)]
+    for start in range(0, len(faces), PHOTOS_AT_ONCE):
+        part = slice(start, start + PHOTOS_AT_ONCE)
+        images = [read_image(file) for file in faces.files[part]]
+        part_points, part_confidences = landmarker.predict_with_confidence(images, list(faces.boxes[part, None]), stack)
+        points += part_points
+        confidences += part_confidences
+    return np.concatenate(points), np.concatenate(confidences)
 
 
-def face_frame(points: np.ndarray, vectors: np.ndarray, back: bool = False) -> np.ndarray:
-    """Displacements (n, 5, 2) in units of the eye line of `points` (n, 5, 2): along it, and square to it downwards.
+def face_frame(points: np.ndarray, offsets: np.ndarray, inverse: bool = False) -> np.ndarray:
+    """Convert displacements from pixels to the frame of each face, or back.
 
-    With `back`, from those units to pixels.
+    The unit of the frame is the distance between the eyes; its x axis goes from the first eye to the second, its y axis
+    is perpendicular to it, downwards. As complex numbers, the conversion is a division by the vector between the eyes.
+
+    Args:
+        points: (n, 5, 2) landmarks, which define the frames.
+        offsets: (n, 5, 2) displacements.
+        inverse: from the frames to pixels.
+
+    Returns:
+        (n, 5, 2) float32.
     """
     eyes = (points[:, 1] - points[:, 0]) @ [1, 1j]
-    numbers = vectors @ [1, 1j]
-    numbers = numbers * eyes[:, None] if back else numbers / eyes[:, None]
-    return np.stack([numbers.real, numbers.imag], -1).astype(np.float32)
+    values = offsets @ [1, 1j]
+    values = values * eyes[:, None] if inverse else values / eyes[:, None]
+    return np.stack([values.real, values.imag], -1).astype(np.float32)
 
 
 def move_points(points: np.ndarray, offsets: np.ndarray) -> np.ndarray:
-    """(n, 5, 2) points moved by `offsets` (5, 2) of each face's own frame."""
-    return points + face_frame(points, np.broadcast_to(offsets, points.shape), back=True)
+    """Landmarks (n, 5, 2) moved by `offsets` (5, 2) in the frame of each face, see `face_frame`."""
+    return points + face_frame(points, np.broadcast_to(offsets, points.shape), inverse=True)
 
 
 def label_offsets(landmarker: HourglassLandmarker, faces: FaceList) -> np.ndarray:
-    """(5, 2): how far the labels of `faces` lie from the convention of `landmarker`, in the face frame.
+    """Offset of the labels of `faces` from the predictions of `landmarker`, (5, 2) in the frame of a face.
 
-    The median over faces, so that failures do not count. Measure it on faces that are not the test.
+    It is the median over faces, so that failures of the landmarker do not count. To be measured on faces that are not
+    in a test split.
     """
-    found = find_landmarks(landmarker, faces)
-    return np.median(face_frame(found, faces.points - found), axis=0)
+    predicted = find_landmarks(landmarker, faces)
+    return np.median(face_frame(predicted, faces.points - predicted), axis=0)
 
 
 def label_set_offsets(
     landmarker: HourglassLandmarker, faces: FaceList, reference: str = "celeba"
 ) -> dict[str, np.ndarray]:
-    """For each other data set in `faces`, how far its labels lie from where `reference` would have them, (5, 2).
+    """Offset of the labels of each label set in `faces` from those of the set `reference`.
 
-    The landmarker stands between them: what it puts too far to the left in all sets drops out. It should
-    average over mirror images, else it may have learned that the labels of a set lie to one side.
+    Both are measured against the landmarker, whose own bias cancels out. It should average over mirror images,
+    because it may have learned that the labels of one set lie to one side.
+
+    Returns:
+        Name of each other set -> (5, 2) in the frame of a face.
 
     Raises:
-        ValueError: no faces of `reference`.
+        ValueError: there are no faces of `reference`.
     """
     names = sorted(set(faces.sets.tolist()))
     if reference not in names:
-        raise ValueError(f"no faces of {reference!r}, whose labels the others are moved to: only {', '.join(names)}")
-    own = {name: label_offsets(landmarker, faces.select(faces.sets == name)) for name in names}
-    return {name: own[name] - own[reference] for name in names if name != reference}
+        raise ValueError(f"no faces of {reference!r}, the reference of the label offsets: only {', '.join(names)}")
+    offsets = {name: label_offsets(landmarker, faces.select(faces.sets == name)) for name in names}
+    return {name: offsets[name] - offsets[reference] for name in names if name != reference}
 
 
 def move_labels(faces: FaceList, offsets: dict[str, np.ndarray]) -> FaceList:
-    """The labels of each set in `offsets` moved back by them; those of all others as they are."""
+    """Subtract the offset of each label set from its labels; labels of sets without an offset stay unchanged.
+
+    Args:
+        offsets: see `label_set_offsets`.
+    """
     points = faces.points.copy()
     for name, offset in offsets.items():
         rows = faces.sets == name

@@ -1,8 +1,8 @@
-"""Who may be where: every rule about people and photos that are held out.
+"""Held-out people and photos: every rule about who may be in which set.
 
-open_val (60 people) chooses models and thresholds, open_test (150 others) only reports; a twelfth of the families
-of Families in the Wild is for choosing and for the figure of relatives; LFW only reports. None of them is in a
-training. What is left to chance is decided by the hash of a key, so it is the same wherever it is asked.
+open_val (60 people) is for choosing models and thresholds, open_test (150 other people) and LFW only for reporting.
+A twelfth of the families of Families in the Wild is for choosing and for the figure of relatives. Nobody in them is in
+a training set. Random choices are made by the hash of an ID, so that they are the same on every machine.
 """
 
 import csv
@@ -18,183 +18,225 @@ from facelib.datasets.face_list import FaceList, load_faces, photo_key
 from facelib.io.files import printable
 from facelib.settings import LISTS, data_folder
 
-UNSEEN = "faces_unseen"  # the set whose splits are open_val and open_test
-EVALUATION_SETS = (UNSEEN, "lfw")
+OPEN_SET = "faces_unseen"  # the set whose splits are open_val and open_test
+EVALUATION_SETS = (OPEN_SET, "lfw")
 FAMILIES = "faces_more"  # the set with Families in the Wild
+FAMILY_SHARE = 12  # one family in so many is held out
+LANDMARK_VAL_SHARE = 8  # one person in so many becomes the validation split of a landmark set without one
+MANY_PHOTOS, FEW_PHOTOS = 10, 3  # see `hold_out_photos`
 
 
 def open_set_faces(split: str) -> FaceList:
     """The photos of "open_val" or "open_test".
 
     Raises:
-        FileNotFoundError: faces_unseen is not there. ValueError: another split.
+        FileNotFoundError: the set faces_unseen does not exist.
+        ValueError: another split.
     """
     if split not in ("open_val", "open_test"):
         raise ValueError(f"split={split!r}: expected 'open_val' or 'open_test'")
-    faces = load_faces(UNSEEN)
+    faces = load_faces(OPEN_SET)
     return faces.select(faces.splits == split)
 
 
 def open_set_photos() -> dict[str, dict[str, str]]:
-    """Photo of CelebA -> its "split" and "person", of all photos of open_val and open_test."""
+    """File name of a photo of CelebA -> its "split" and "person", for all photos of open_val and open_test."""
     with open(LISTS / "open_set.csv", newline="") as file:
         return {row["photo"]: row for row in csv.DictReader(file)}
 
 
-def open_set_is_here() -> bool:
-    """Whether there are people of open_val to validate on."""
-    return (data_folder() / UNSEEN).is_dir()
+def has_open_set() -> bool:
+    """Whether the photos of open_val and open_test exist."""
+    return (data_folder() / OPEN_SET).is_dir()
 
 
 def stable_hash(key: str) -> bytes:
-    """32 bytes that look random and are always the same."""
+    """32 pseudo-random bytes (SHA-256) that are the same on every machine."""
     return hashlib.sha256(key.encode("utf-8", "surrogatepass")).digest()
 
 
 def hash_order(faces: FaceList) -> np.ndarray:
-    """(n,) indices of the photos, in an order that looks random and is always the same."""
+    """(n,) int, indices of the photos in a pseudo-random order that is the same on every machine."""
     return np.array(sorted(range(len(faces)), key=lambda i: stable_hash(photo_key(faces.files[i]))), int)
 
 
-def assert_people_apart(**groups: FaceList) -> None:
-    """Raise ValueError when a person is in two of the named lists."""
-    names = list(groups)
+def assert_disjoint_people(**lists: FaceList) -> None:
+    """Check that no person is in two of the lists.
+
+    Raises:
+        ValueError: a person is; names the two lists and the person.
+    """
+    names = list(lists)
     for i, a in enumerate(names):
         for b in names[i + 1 :]:
-            both = sorted(set(groups[a].people) & set(groups[b].people))
-            if both:
+            shared = sorted(set(lists[a].people) & set(lists[b].people))
+            if shared:
                 raise ValueError(
-                    f"{a} and {b} share {len(both)} people, e.g. {both[0]}: open-set figures would be wrong"
+                    f"{a} and {b} share {len(shared)} people, e.g. {shared[0]}: open-set figures would be wrong"
                 )
 
 
 def clean_faces(faces: FaceList, lists: Path = LISTS) -> FaceList:
-    """Without the people and photos of the frozen lists, and with one key for each person.
+    """Apply the frozen lists: one ID for each person, and no excluded people and photos.
 
-    `excluded_people.txt`: people who are also in an evaluation set. `same_people.txt`: two keys a line,
-    the second becomes the first. `dropped_photos.txt`: photos that do not show their person.
+    Args:
+        lists: folder with excluded_people.txt (IDs of people who are in an evaluation set too), same_people.txt (two
+            IDs of one person a line; the second becomes the first) and dropped_photos.txt (photos that do not show
+            their person, as `photo_key`).
     """
-    excluded, dropped = ((lists / f"{name}.txt").read_text().split() for name in ("excluded_people", "dropped_photos"))
-    same = dict(line.split()[::-1] for line in (lists / "same_people.txt").read_text().splitlines())
-    keys = np.array([photo_key(file) for file in faces.files])
-    faces = replace(faces, people=np.array([same.get(person, person) for person in faces.people.tolist()]))
-    return faces.select(~np.isin(faces.people, excluded) & ~np.isin(keys, dropped))
+    excluded = (lists / "excluded_people.txt").read_text().split()
+    dropped = (lists / "dropped_photos.txt").read_text().split()
+    main_id = {alias: person for person, alias in _same_people(lists)}
+    photos = np.array([photo_key(file) for file in faces.files])
+    faces = replace(faces, people=np.array([main_id.get(person, person) for person in faces.people.tolist()]))
+    return faces.select(~np.isin(faces.people, excluded) & ~np.isin(photos, dropped))
 
 
-def other_keys(people: set[str], lists: Path = LISTS) -> set[str]:
-    """The keys under which `same_people.txt` knows these people too."""
-    pairs = [line.split() for line in (lists / "same_people.txt").read_text().splitlines()]
+def alias_ids(people: set[str], lists: Path = LISTS) -> set[str]:
+    """The other IDs that these people have in `same_people.txt`."""
+    pairs = _same_people(lists)
     return {a for a, b in pairs if b in people} | {b for a, b in pairs if a in people}
 
 
-def training_list(sets: dict[str, FaceList]) -> FaceList:
-    """What of these sets may be trained on: cleaned by the frozen lists, without the held-out families.
+def _same_people(lists: Path) -> list[list[str]]:
+    """[ID, second ID] of one person, for each line of `same_people.txt`."""
+    return [line.split() for line in (lists / "same_people.txt").read_text().splitlines()]
 
-    A key is one person in all of them: "celeba_00001" may have photos in two.
+
+def training_list(sets: dict[str, FaceList]) -> FaceList:
+    """The faces that may be used for training: cleaned by the frozen lists, without held-out families.
+
+    An ID is one person in all sets: "celeba_00001" may have photos in two.
+
+    Args:
+        sets: name of a set -> its faces.
 
     Raises:
-        ValueError: a person is in an evaluation set that is here.
+        ValueError: a person is in an evaluation set that exists here.
     """
     faces = FaceList.join(list(sets.values()))
     held_out = {person for person in faces.people.tolist() if in_held_out_family(person)}
-    faces = clean_faces(faces.select(~np.isin(faces.people, list(held_out | other_keys(held_out)))))
-    there = [name for name in EVALUATION_SETS if (data_folder() / name).is_dir()]
-    assert_people_apart(training=faces, **{name: load_faces(name) for name in there})
+    faces = clean_faces(faces.select(~np.isin(faces.people, list(held_out | alias_ids(held_out)))))
+    evaluation = {name: load_faces(name) for name in EVALUATION_SETS if (data_folder() / name).is_dir()}
+    assert_disjoint_people(training=faces, **evaluation)
     warn_of_single_photos(faces)
     return faces
 
 
 def family(person: str) -> str:
-    """The family of a person of Families in the Wild; of others the person itself."""
+    """ID of the family of a person of Families in the Wild; of other people the ID of the person."""
     return "_".join(person.split("_")[:2]) if person.startswith("fiw_") else person
 
 
 def in_held_out_family(person: str) -> bool:
-    """Whether a person belongs to the twelfth of the families that no training sees."""
-    return family(person) != person and stable_hash(family(person))[0] % 12 == 0
+    """Whether a person is in one of the held-out families (`FAMILY_SHARE`), which are in no training set."""
+    return family(person) != person and stable_hash(family(person))[0] % FAMILY_SHARE == 0
 
 
 def landmark_splits(rows: list[dict[str, str]]) -> np.ndarray:
-    """(n,) splits of the rows of a table of landmarks: "train", "val" or "test".
+    """Splits of landmark faces; holds out people, or photos where people are unknown, from the training split.
 
-    Of sets without a validation split (all but CelebA) an eighth of the training people, or photos, becomes one.
+    Args:
+        rows: of landmarks.csv. An eighth of the training people becomes the validation split of each data set without
+            one, which are all but CelebA.
+
+    Returns:
+        (n,) str, "train", "val" or "test".
     """
     splits = []
     for row in rows:
-        moves = row["split"] == "train" and row["dataset"] != "celeba"
-        held_out = moves and stable_hash(row["person_or_photo"])[0] % 8 == 0
+        may_move = row["split"] == "train" and row["dataset"] != "celeba"
+        held_out = may_move and stable_hash(row["person_or_photo"])[0] % LANDMARK_VAL_SHARE == 0
         splits.append("val" if held_out else row["split"])
     return np.array(splits)
 
 
 def pseudo_labelled(crops: FaceList, labelled: FaceList, per_person: int = 4) -> FaceList:
-    """Of face crops with a detector's points those that may stand in for labels, as the set "detector": up to
-    `per_person` photos of each person who is in no validation or test of the landmarks.
+    """Face crops whose detector landmarks serve as pseudo-labels, as the label set "detector".
+
+    Args:
+        crops: face crops with the landmarks of a detector.
+        labelled: landmark faces; people of their validation and test splits are skipped.
+        per_person: largest number of photos of each person.
 
     Raises:
-        ValueError: the crops have no points.
+        ValueError: the crops have no landmarks.
     """
     if crops.points is None:
-        raise ValueError(f"{crops.files[0].parent.parent}/faces.csv has no columns left_eye_x ... right_mouth_y")
+        table = crops.files[0].parent.parent / "faces.csv"
+        raise ValueError(f"{table} has no columns left_eye_x ... right_mouth_y: name another set for pseudo-labels")
     held_out = set(labelled.people[labelled.splits != "train"].tolist())
     keep = sample_per_person(crops, per_person) & ~np.isin(crops.people, list(held_out))
     return replace(crops, sets=np.full(len(crops), "detector")).select(keep)
 
 
-def orl_splits(keys: list[tuple[int, int]]) -> np.ndarray:
-    """(n,) splits of the ORL faces (person, photo), counted from 1: people 31 to 40 are "unseen"; of the others
-    photos 1 to 7 are "train" and 8 to 10 "test"."""
-    return np.array(["unseen" if person > 30 else "train" if photo <= 7 else "test" for person, photo in keys])
+def orl_splits(photos: list[tuple[int, int]]) -> np.ndarray:
+    """Splits of the ORL faces: people 31 to 40 are "unseen"; of the others photos 1 to 7 are "train", 8 to 10 "test".
+
+    Args:
+        photos: n pairs (person, photo), both counted from 1.
+
+    Returns:
+        (n,) str.
+    """
+    return np.array(["unseen" if person > 30 else "train" if photo <= 7 else "test" for person, photo in photos])
 
 
 def hold_out_photos(faces: FaceList, held_out: float) -> FaceList:
-    """Of people with ten photos or more, make a share of the photos "val", always the same.
+    """Split photos into "train" and "val", the same on every machine.
 
-    Where nobody has ten, one photo of everyone who has three or more, so that there is an accuracy to see.
+    Holds out a share of the photos of people with ten photos or more. Where nobody has ten, it holds out one photo of
+    each person who has three or more, so that an accuracy can be computed.
+
+    Args:
+        held_out: share of the photos, 0 to 1.
     """
-    _, who, counts = np.unique(faces.people, return_inverse=True, return_counts=True)
-    place = np.argsort(hash_order(faces))
+    _, person_of_photo, counts = np.unique(faces.people, return_inverse=True, return_counts=True)
+    rank = np.argsort(hash_order(faces))  # position of each photo in the hash order
     splits = np.full(len(faces), "train")
-    least = 10 if (counts >= 10).any() else 3
-    for person in np.flatnonzero(counts >= least):
-        photos = np.flatnonzero(who == person)
-        number = round(held_out * len(photos)) if least == 10 else min(1, math.ceil(held_out))
-        splits[photos[np.argsort(place[photos])][:number]] = "val"
+    min_photos = MANY_PHOTOS if (counts >= MANY_PHOTOS).any() else FEW_PHOTOS
+    for person in np.flatnonzero(counts >= min_photos):
+        photos = np.flatnonzero(person_of_photo == person)
+        count = round(held_out * len(photos)) if min_photos == MANY_PHOTOS else min(1, math.ceil(held_out))
+        splits[photos[np.argsort(rank[photos])][:count]] = "val"
     warn_of_single_photos(faces)
     return replace(faces, splits=splits)
 
 
 def warn_of_single_photos(faces: FaceList) -> None:
-    """Say how many people have one photo only: nothing shows the training what their photos share."""
-    names, counts = np.unique(faces.people, return_counts=True)
-    if (counts == 1).any():
-        single = names[counts == 1]
+    """Warn of people with a single photo, from which no training can learn what photos of a person share."""
+    people, counts = np.unique(faces.people, return_counts=True)
+    single = people[counts == 1]
+    if len(single):
         example = printable(single[0])
-        warnings.warn(f"{len(single)} people have a single photo, e.g. {example}: they teach little", stacklevel=3)
+        warnings.warn(
+            f"{len(single)} people have a single photo, e.g. {example}: they contribute little to training",
+            stacklevel=3,
+        )
 
 
 def sample_per_person(faces: FaceList, per_person: int) -> np.ndarray:
-    """(n,) bool: up to `per_person` photos of each person, always the same ones."""
-    taken: dict[str, int] = {}
+    """(n,) bool, True for up to `per_person` photos of each person, the same on every machine."""
+    counts: dict[str, int] = {}
     keep = np.zeros(len(faces), bool)
     for i in hash_order(faces):
         person = faces.people[i]
-        taken[person] = taken.get(person, 0) + 1
-        keep[i] = taken[person] <= per_person
+        counts[person] = counts.get(person, 0) + 1
+        keep[i] = counts[person] <= per_person
     return keep
 
 
 def balanced_subset(faces: FaceList, people: int, photos: int) -> np.ndarray:
-    """Rows of `photos` photos, equally many of each of `people` people, always the same ones.
+    """Indices of `photos` photos, the same number of each of `people` people, the same on every machine.
 
     Raises:
         ValueError: fewer people have as many photos.
     """
-    each = photos // people
-    mine: dict[str, list[int]] = {}
+    per_person = photos // people
+    by_person: dict[str, list[int]] = {}
     for i in hash_order(faces):
-        mine.setdefault(str(faces.people[i]), []).append(i)
-    rows = [own[:each] for own in mine.values() if len(own) >= each][:people]
-    if len(rows) < people:
-        raise ValueError(f"only {len(rows)} people have {each} photos or more, {people} are asked for")
-    return np.sort(np.concatenate(rows))
+        by_person.setdefault(str(faces.people[i]), []).append(i)
+    chosen = [indices[:per_person] for indices in by_person.values() if len(indices) >= per_person][:people]
+    if len(chosen) < people:
+        raise ValueError(f"only {len(chosen)} people have {per_person} photos or more, {people} are asked for")
+    return np.sort(np.concatenate(chosen))

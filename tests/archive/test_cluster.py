@@ -1,4 +1,4 @@
-"""An archive made by Ray: from every source, through kills, with the same rows as an undisturbed run."""
+"""Runs with Ray: from every kind of source, and interrupted, with the same rows as an undisturbed run."""
 
 import os
 import shutil
@@ -14,7 +14,8 @@ import pyarrow.parquet
 import pytest
 
 from facelib.archive import people
-from facelib.archive.table import Archive, read
+from facelib.archive.schema import read_columns
+from facelib.archive.table import Archive
 from facelib.datasets.sources import load_orl
 
 pytestmark = pytest.mark.cluster
@@ -39,10 +40,10 @@ def command(source, out, *more):
 
 
 def rows(place):
-    """Everything but in which write it came."""
+    """Faces and photos, without the column `part`."""
     archive = Archive(str(place))
-    faces = read(archive.faces, "photo", "face", "box", "vector").to_pylist()
-    photos = read(archive.photos, "photo", "count", "error").to_pylist()
+    faces = read_columns(archive.faces, "photo", "face", "box", "vector").to_pylist()
+    photos = read_columns(archive.photos, "photo", "count", "error").to_pylist()
     photos = sorted((row["photo"], row["count"], row["error"] != "") for row in photos)
     return sorted(faces, key=lambda row: (row["photo"], row["face"])), photos
 
@@ -65,7 +66,7 @@ def undisturbed(folder, tmp_path_factory):
     return place
 
 
-def test_a_second_call_adds_nothing(undisturbed, folder):
+def test_a_second_run_adds_nothing(undisturbed, folder):
     before = rows(undisturbed)
     done = subprocess.run(command(folder, undisturbed), capture_output=True, text=True, timeout=300)
     assert "0 photos (0 with an error) and 0 faces added" in done.stdout
@@ -73,7 +74,7 @@ def test_a_second_call_adds_nothing(undisturbed, folder):
     assert_same(undisturbed, undisturbed)
 
 
-def test_what_was_removed_does_not_come_back_and_errors_are_tried_again(undisturbed, folder, tmp_path):
+def test_removed_photos_stay_removed_and_errors_are_retried(undisturbed, folder, tmp_path):
     photos, out = tmp_path / "photos", tmp_path / "archive"
     photos.mkdir()
     for name in ("00.png", "01.png", "03.png"):
@@ -87,35 +88,35 @@ def test_what_was_removed_does_not_come_back_and_errors_are_tried_again(undistur
     assert [(name[-6:], error) for name, _, error in rows(out)[1]] == [("00.png", False), ("03.png", False)]
 
 
-DEADLY = """
+CRASHING = """
 import os, sys
 import ray
 from facelib.archive import run, worker
 
-class Ends(worker.Worker):
-    def rows(self, names, contents):
+class CrashingWorker(worker.Worker):
+    def process_batch(self, names, contents):
         if any(name.endswith("07.png") for name in names):
             os.abort()
-        return super().rows(names, contents)
+        return super().process_batch(names, contents)
 
-run.Worker = Ends
-source, out, marks = sys.argv[1:]
+run.Worker = CrashingWorker
+source, out, in_progress_dir = sys.argv[1:]
 ray.init("local", include_dashboard=False, log_to_driver=False)
 settings = {"detector": "retinaface", "embedder": None, "device": "cpu"}
-for part in run.run(run.Job(source, out, settings, marks, batch=4, every=1)):
+for part in run.run(run.Job(source, out, settings, in_progress_dir, batch_size=4, write_every=1)):
     print(part)
 """
 
 
 def test_a_photo_that_crashes_its_process_becomes_an_error(undisturbed, folder, tmp_path):
     arguments = [str(folder), str(tmp_path / "archive"), str(tmp_path)]
-    done = subprocess.run([sys.executable, "-c", DEADLY, *arguments], capture_output=True, text=True, timeout=500)
+    done = subprocess.run([sys.executable, "-c", CRASHING, *arguments], capture_output=True, text=True, timeout=500)
     assert done.returncode == 0, done.stderr[-2000:]
     faces, photos = rows(tmp_path / "archive")
     _, others = rows(undisturbed)
-    [deadly] = [photo for photo in photos if photo[0].endswith("07.png")]
-    assert deadly[1:] == (0, True)
-    assert [photo for photo in photos if photo != deadly] == [p for p in others if p[0] != deadly[0]]
+    [crashing] = [photo for photo in photos if photo[0].endswith("07.png")]
+    assert crashing[1:] == (0, True)
+    assert [photo for photo in photos if photo != crashing] == [p for p in others if p[0] != crashing[0]]
     assert len(faces) == sum(count for _, count, _ in photos)
 
 
@@ -125,14 +126,14 @@ import ray
 from ray.cluster_utils import Cluster
 from facelib.archive import run
 
-source, out, marks = sys.argv[1:]
+source, out, in_progress_dir = sys.argv[1:]
 cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 2, "include_dashboard": False})
 second = cluster.add_node(num_cpus=2)
 ray.init(cluster.address, log_to_driver=False)
 assert len(ray.nodes()) == 2
 
 settings = {"detector": "retinaface", "embedder": None, "device": "cpu"}
-parts = run.run(run.Job(source, out, settings, marks, workers=2, batch=2, every=1))
+parts = run.run(run.Job(source, out, settings, in_progress_dir, workers=2, batch_size=2, write_every=1))
 next(parts)
 cluster.remove_node(second, allow_graceful=False)
 for part in parts:
@@ -141,7 +142,7 @@ for part in parts:
 
 
 def test_a_node_that_leaves_loses_nothing(undisturbed, folder, tmp_path):
-    """The run goes on without it, or, where what was lost cannot be made again, the next one does."""
+    """The run continues without it, or, where Ray cannot recover the lost blocks, the next run completes it."""
     out = tmp_path / "archive"
     subprocess.run([sys.executable, "-c", NODE_LEAVES, folder, out, tmp_path], capture_output=True, timeout=500)
     assert Archive(str(out)).photos.count_rows() > 0
@@ -150,8 +151,8 @@ def test_a_node_that_leaves_loses_nothing(undisturbed, folder, tmp_path):
     assert_same(out, undisturbed)
 
 
-def called(process):
-    """Its command line; nothing of one that has just ended."""
+def command_line(process):
+    """Command line of a process; empty where it has just ended."""
     import psutil
 
     try:
@@ -161,7 +162,7 @@ def called(process):
 
 
 def test_kills_lose_nothing(undisturbed, folder, tmp_path):
-    """A worker is killed, then the whole run; the second call ends where the undisturbed one did."""
+    """A worker is killed, then the whole run; a second run completes it."""
     import psutil
 
     out = tmp_path / "archive"
@@ -170,7 +171,7 @@ def test_kills_lose_nothing(undisturbed, folder, tmp_path):
     while not workers and time.time() < deadline:
         time.sleep(0.2)
         tree = [running, *psutil.Process(running.pid).children(recursive=True)][1:]
-        workers = [p for p in tree if "MapWorker" in called(p)]
+        workers = [p for p in tree if "MapWorker" in command_line(p)]
     assert workers
     os.kill(workers[0].pid, signal.SIGKILL)
     while time.time() < deadline and not (out.exists() and Archive(str(out)).photos.count_rows() > 5):
@@ -183,7 +184,7 @@ def test_kills_lose_nothing(undisturbed, folder, tmp_path):
     assert_same(out, undisturbed)
 
 
-def test_other_sources_give_the_same(undisturbed, folder, tmp_path):
+def test_all_kinds_of_sources_give_the_same_rows(undisturbed, folder, tmp_path):
     photos = sorted(folder.iterdir())
     (tmp_path / "list.txt").write_text("\n".join(map(str, photos)))
     table = pa.table({"name": [str(p) for p in photos], "bytes": [p.read_bytes() for p in photos]})
@@ -201,7 +202,7 @@ def test_other_sources_give_the_same(undisturbed, folder, tmp_path):
     assert {name for name, *_ in rows(out)[1]} == {f"{tmp_path}/shard.tar/{photo.name}" for photo in photos}
 
 
-def test_what_is_no_source_is_said(tmp_path):
+def test_a_missing_source_is_reported(tmp_path):
     done = subprocess.run(command(tmp_path / "nowhere", tmp_path / "out"), capture_output=True, text=True, timeout=120)
     assert done.returncode == 1
     assert "error: " in done.stderr and "nowhere" in done.stderr

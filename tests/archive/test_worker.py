@@ -1,4 +1,4 @@
-"""A photo that ends the process, and what is left out of what."""
+"""Workers: rows, crashes of the process, skipped photos; and the names of photos in a source."""
 
 import os
 
@@ -7,45 +7,48 @@ import pyarrow as pa
 import pytest
 
 from facelib.archive import worker
-from facelib.archive.source import _of_columns, _store_of, name_of
-from facelib.archive.worker import Worker
+from facelib.archive.source import _open_store, _parquet_photos, content_name
+from facelib.archive.worker import KnownPhotos, Worker
 from facelib.io.files import digest
 from facelib.io.sample import sample_photo
+from facelib.types import ModelMismatchError
 
 
-class Ends(BaseException):
-    """The process is gone."""
+class Crash(BaseException):
+    """Stands for the end of the process."""
 
 
 @pytest.fixture
-def at_work(pipeline, tmp_path, monkeypatch):
-    """make() -> a worker as Ray would start it anew; .deadly: names that end the process."""
+def start_worker(pipeline, tmp_path, monkeypatch):
+    """start_worker(crashing) -> a new worker, as Ray would start it; `crashing`: names that crash the process."""
     monkeypatch.setattr(worker, "limit_threads", lambda threads: None)
     monkeypatch.setattr(worker.FacePipeline, "from_pretrained", lambda **_: pipeline)
     (tmp_path / "marks").mkdir()
 
-    def make(deadly=()):
+    def start(crashing=()):
         started = Worker({}, pipeline.pipeline_id, str(tmp_path / "marks"), 1)
-        whole = started.rows
+        process_batch = started.process_batch
 
-        def rows(names, contents):
-            if set(names) & set(deadly):
-                raise Ends
-            return whole(names, contents)
+        def process_or_crash(names, contents):
+            if set(names) & set(crashing):
+                raise Crash
+            return process_batch(names, contents)
 
-        started.rows = rows
+        started.process_batch = process_or_crash
         return started
 
-    return make
+    return start
 
 
 def table_of(names, contents):
     return pa.table({"photo": names, "content": pa.array(contents, pa.binary())})
 
 
-def test_rows_are_those_of_the_pipeline(at_work, pipeline, photo, tmp_path):
+def test_rows_are_those_of_the_pipeline(start_worker, pipeline, photo, tmp_path):
     content = sample_photo().read_bytes()
-    found = at_work()(table_of(["a", "b", str(sample_photo()), "d"], [content, b"no photo", None, b""])).to_pylist()
+    found = start_worker()(
+        table_of(["a", "b", str(sample_photo()), "d"], [content, b"no photo", None, b""])
+    ).to_pylist()
     assert [len(row["faces"]) for row in found] == [6, 0, 6, 0]
     assert found[0]["error"] == found[2]["error"] == ""
     assert found[1]["error"].startswith("b: ") and "not an image" in found[1]["error"] and found[3]["error"]
@@ -56,32 +59,32 @@ def test_rows_are_those_of_the_pipeline(at_work, pipeline, photo, tmp_path):
     assert not list((tmp_path / "marks").iterdir())
 
 
-def test_a_photo_that_ends_the_process_costs_only_itself(at_work, tmp_path):
+def test_a_photo_that_crashes_the_process_is_skipped(start_worker, tmp_path):
     content = sample_photo().read_bytes()
-    table = table_of(["a", "deadly", "c"], [content] * 3)
-    for _ in range(3):  # over the batch, then twice over the photo alone
-        with pytest.raises(Ends):
-            at_work({"deadly"})(table)
-    rows = at_work({"deadly"})(table).to_pylist()
+    table = table_of(["a", "crash", "c"], [content] * 3)
+    for _ in range(3):  # once with the batch, then twice with the photo alone
+        with pytest.raises(Crash):
+            start_worker({"crash"})(table)
+    rows = start_worker({"crash"})(table).to_pylist()
     assert [len(row["faces"]) for row in rows] == [6, 0, 6]
-    assert "ended, more than once" in rows[1]["error"]
+    assert "crashed more than once" in rows[1]["error"]
 
 
-def test_a_worker_that_was_killed_once_loses_nothing(at_work, tmp_path):
+def test_a_worker_that_was_killed_once_loses_nothing(start_worker, tmp_path):
     table = table_of(["a", "b"], [sample_photo().read_bytes()] * 2)
     (tmp_path / "marks" / digest("a\nb")).touch()
     (tmp_path / "marks" / digest("a")).write_bytes(b".")
-    assert [len(row["faces"]) for row in at_work()(table).to_pylist()] == [6, 6]
+    assert [len(row["faces"]) for row in start_worker()(table).to_pylist()] == [6, 6]
     assert not (tmp_path / "marks" / digest("a\nb")).exists()
 
 
-def test_another_embedder_on_a_machine_is_refused(at_work, tmp_path):
-    with pytest.raises(ValueError, match="this machine makes rows by"):
+def test_another_pipeline_on_a_machine_is_refused(start_worker, tmp_path):
+    with pytest.raises(ModelMismatchError, match="the pipeline of this machine"):
         Worker({}, "other", str(tmp_path / "marks"), 1)
 
 
-def test_what_is_known_is_not_looked_at_again(at_work, pipeline, tmp_path):
-    started = Worker({}, pipeline.pipeline_id, str(tmp_path / "marks"), 1, ({"a"}, {digest("b")}))
+def test_known_photos_are_skipped(start_worker, pipeline, tmp_path):
+    started = Worker({}, pipeline.pipeline_id, str(tmp_path / "marks"), 1, KnownPhotos({"a"}, {digest("b")}))
     content = sample_photo().read_bytes()
     rows = started(table_of(["a", "b", "c"], [content] * 3)).to_pylist()
     assert [row["photo"] for row in rows] == ["c"]
@@ -89,23 +92,23 @@ def test_what_is_known_is_not_looked_at_again(at_work, pipeline, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["https://example.invalid/y.jpg", "ftp://x/a b.jpg"])
-def test_an_address_that_cannot_be_fetched_costs_only_itself(at_work, name):
-    rows = at_work()(table_of([name, "b"], [None, sample_photo().read_bytes()])).to_pylist()
+def test_an_address_that_cannot_be_fetched_is_reported(start_worker, name):
+    rows = start_worker()(table_of([name, "b"], [None, sample_photo().read_bytes()])).to_pylist()
     assert [len(row["faces"]) for row in rows] == [0, 6]
     assert rows[0]["error"].startswith(f"{name}: cannot be fetched") and "object store" in rows[0]["error"]
 
 
 def test_addresses_may_have_any_characters():
-    _, path = _store_of("s3://bucket/a b/é.jpg?region=eu-west-1")
+    _, path = _open_store("s3://bucket/a b/é.jpg?region=eu-west-1")
     assert path == "bucket/a b/é.jpg"
 
 
 def test_columns_of_parquet():
-    by_path = _of_columns(pa.table({"path": ["a.jpg"], "more": [1]}))
+    by_path = _parquet_photos(pa.table({"path": ["a.jpg"], "more": [1]}))
     assert by_path.to_pylist() == [{"photo": os.path.abspath("a.jpg"), "content": None}]
-    both = _of_columns(pa.table({"path": ["/1.jpg", "s3://b/2.jpg"], "name": ["Ann", "Ann"]}))
+    both = _parquet_photos(pa.table({"path": ["/1.jpg", "s3://b/2.jpg"], "name": ["Ann", "Ann"]}))
     assert both["photo"].to_pylist() == ["/1.jpg", "s3://b/2.jpg"]
-    named = _of_columns(pa.table({"name": ["x"], "bytes": [b"1"]}))
+    named = _parquet_photos(pa.table({"name": ["x"], "bytes": [b"1"]}))
     assert named.to_pylist() == [{"photo": "x", "content": b"1"}]
-    unnamed = _of_columns(pa.table({"bytes": [b"1", b"1", b"2"]}))["photo"].to_pylist()
-    assert unnamed[0] == unnamed[1] == name_of(b"1") != unnamed[2]
+    unnamed = _parquet_photos(pa.table({"bytes": [b"1", b"1", b"2"]}))["photo"].to_pylist()
+    assert unnamed[0] == unnamed[1] == content_name(b"1") != unnamed[2]

@@ -11,16 +11,16 @@ from facelib.datasets.sources import load_people_folder
 from facelib.datasets.splits import open_set_faces, open_set_photos
 
 
-def test_a_crop_shows_what_the_photo_would(people, detector, pipeline, tmp_path, monkeypatch):
+def test_landmarks_in_a_crop_are_those_in_the_photo(people, detector, pipeline, tmp_path, monkeypatch):
     monkeypatch.setenv("FACELIB_DATA", str(tmp_path))
-    with pytest.warns(UserWarning, match=r"1 of 7 photos left out.*broken\.jpg"):
+    with pytest.warns(UserWarning, match=r"1 of 7 photos skipped.*broken\.jpg"):
         folder = prepare_crops(load_people_folder(people), "own", detector)
     assert folder == tmp_path / "own"
     faces = load_faces("own")
     assert sorted(set(faces.people)) == ["person0", "person1", "person2"]
     assert len(faces) == 6
     assert read_image(faces.files[0]).shape == (144, 144, 3)
-    # The crop shows to the landmarker what the photo itself would: the points agree.
+    # The landmarker finds the same points in the crop and in the photo.
     original = read_image(people / "person0" / "one.png")
     boxes, _ = detector.detect(original)
     direct = pipeline.landmarker.predict([original], [boxes[:1]])[0][0]
@@ -31,10 +31,10 @@ def test_a_crop_shows_what_the_photo_would(people, detector, pipeline, tmp_path,
     assert np.linalg.norm(in_crop - expected, axis=1).mean() < 1.5
 
 
-def test_photos_of_one_stem_become_two_crops(people, detector, tmp_path, monkeypatch):
+def test_photos_that_differ_in_their_suffix_become_two_crops(people, detector, tmp_path, monkeypatch):
     monkeypatch.setenv("FACELIB_DATA", str(tmp_path))
-    picture = Image.open(people / "person0" / "two.jpg")
-    picture.save(people / "person0" / "one.jpg")
+    photo = Image.open(people / "person0" / "two.jpg")
+    photo.save(people / "person0" / "one.jpg")
     (people / "person0" / "broken.jpg").unlink()
     prepare_crops(load_people_folder(people), "own", detector)
     names = sorted(file.name for file in (tmp_path / "own" / "person0").iterdir())
@@ -44,8 +44,8 @@ def test_photos_of_one_stem_become_two_crops(people, detector, tmp_path, monkeyp
         prepare_crops(load_people_folder(people), "../own", detector)
 
 
-def test_of_celeba_the_open_set_and_the_training_share_nobody(people, tmp_path, monkeypatch):
-    """Two photos of people of the open set, one of somebody else, under CelebA's names."""
+def test_celeba_for_training_and_the_open_set_are_disjoint(people, tmp_path, monkeypatch):
+    """Two photos of people of the open set and one of another person, with the names that CelebA has."""
     monkeypatch.setenv("FACELIB_DATA", str(tmp_path))
     listed = open_set_photos()
     chosen = [

@@ -9,7 +9,7 @@ from facelib.datasets.label_conventions import label_offsets, label_set_offsets,
 
 
 def test_label_offsets_are_measured_and_removed(pipeline, photo, tmp_path):
-    """Labels that lie a tenth of the eye distance below what the landmarker finds, on turned faces too."""
+    """Labels a tenth of the eye distance below the predictions, on rotated faces too."""
     path = tmp_path / "photo.png"
     Image.fromarray(photo).save(path)
     faces = pipeline(photo)

@@ -5,7 +5,7 @@ import pytest
 from facelib import read_image
 from facelib.datasets.face_list import load_faces
 from facelib.datasets.sources import load_celeba, load_landmark_list, load_lfw_pairs, load_orl, load_people_folder
-from facelib.datasets.splits import assert_people_apart
+from facelib.datasets.splits import assert_disjoint_people
 
 
 def test_orl():
@@ -16,11 +16,11 @@ def test_orl():
         "test": 90,
         "unseen": 100,
     }
-    assert_people_apart(train=faces.select(faces.splits == "train"), unseen=faces.select(faces.splits == "unseen"))
+    assert_disjoint_people(train=faces.select(faces.splits == "train"), unseen=faces.select(faces.splits == "unseen"))
     assert read_image(faces.files[123]).shape == (112, 92, 3)
 
 
-def test_sets_that_are_not_there(tmp_path, monkeypatch):
+def test_missing_sets_are_reported(tmp_path, monkeypatch):
     monkeypatch.setenv("FACELIB_DATA", str(tmp_path))
     with pytest.raises(FileNotFoundError, match=r"nowhere.*FACELIB_DATA"):
         load_faces("nowhere")
@@ -36,7 +36,7 @@ def test_sets_that_are_not_there(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     "file", ["../secret.webp", "/etc/secret.webp", "a/../../b.webp", "C:\\b.webp", "..\\b.webp", ""]
 )
-def test_tables_that_lead_elsewhere_are_refused(tmp_path, file):
+def test_paths_out_of_the_folder_are_refused(tmp_path, file):
     (tmp_path / "some").mkdir()
     (tmp_path / "some/faces.csv").write_text(f"file,person,split\ngood/1.webp,a,train\n{file},b,train\n")
     with pytest.raises(ValueError, match=r"faces\.csv, line 3"):
@@ -60,7 +60,7 @@ def test_lfw_pairs(tmp_path):
     assert same.tolist() == [True, False, True, False]
     assert fold.tolist() == [0, 0, 1, 1]
     (folder / "pairs.txt").write_text("2\t1\nAnn_Lee\t1\t2\n")
-    with pytest.raises(ValueError, match="cut short"):
+    with pytest.raises(ValueError, match="truncated"):
         load_lfw_pairs(tmp_path)
     (folder / "pairs.txt").write_text("1\t1\nAnn_Lee\t1\t7\n")
     with pytest.raises(ValueError, match="Ann_Lee_0007"):
@@ -83,7 +83,7 @@ def test_celeba_layout(tmp_path):
     assert faces.points[0].tolist() == [[69, 109], [106, 113], [77, 142], [73, 152], [108, 154]]
 
 
-def test_landmark_list_holds_out_whole_people(tmp_path):
+def test_landmark_list_holds_out_people(tmp_path):
     folder = tmp_path / "landmarks"
     folder.mkdir()
     points = [

@@ -1,4 +1,4 @@
-"""Who may be where."""
+"""Held-out people and photos, and the frozen lists."""
 
 from pathlib import Path
 
@@ -8,7 +8,8 @@ import pytest
 from facelib.datasets.face_list import FaceList, load_faces
 from facelib.datasets.sources import load_orl, load_people_folder
 from facelib.datasets.splits import (
-    assert_people_apart,
+    alias_ids,
+    assert_disjoint_people,
     balanced_subset,
     clean_faces,
     family,
@@ -16,14 +17,13 @@ from facelib.datasets.splits import (
     in_held_out_family,
     landmark_splits,
     open_set_faces,
-    other_keys,
     pseudo_labelled,
     training_list,
 )
 from facelib.settings import LISTS
 
 
-def faces_of(*keys):
+def make_face_list(*keys):
     files = [Path("crops") / key for key in keys]
     return FaceList(files, np.array([f.parent.name for f in files]), np.full(len(files), "train"))
 
@@ -32,24 +32,24 @@ def test_frozen_lists_are_applied(tmp_path):
     (tmp_path / "excluded_people.txt").write_text("bad\n")
     (tmp_path / "same_people.txt").write_text("anna anna_again\n")
     (tmp_path / "dropped_photos.txt").write_text("anna/2.webp\n")
-    faces = faces_of("anna/1.webp", "anna/2.webp", "bad/1.webp", "anna_again/2.webp", "zoe/2.webp")
+    faces = make_face_list("anna/1.webp", "anna/2.webp", "bad/1.webp", "anna_again/2.webp", "zoe/2.webp")
     clean = clean_faces(faces, tmp_path)
     assert [f"{f.parent.name}/{f.name}" for f in clean.files] == ["anna/1.webp", "anna_again/2.webp", "zoe/2.webp"]
     assert clean.people.tolist() == ["anna", "anna", "zoe"]
 
 
-def test_the_shipped_lists_are_whole():
-    """Every line has its form, nobody is merged with somebody excluded, and no chain of merges is left."""
+def test_the_shipped_lists_are_valid():
+    """Every line is well formed, excluded people are in no pair, and pairs form no chains."""
     excluded = (LISTS / "excluded_people.txt").read_text().split()
     same = [line.split() for line in (LISTS / "same_people.txt").read_text().splitlines()]
     dropped = (LISTS / "dropped_photos.txt").read_text().split()
     assert len(excluded) == len(set(excluded))
     assert len(excluded) >= 14
     assert all(len(pair) == 2 and pair[0] != pair[1] for pair in same)
-    kept, gone = {a for a, _ in same}, {b for _, b in same}
-    assert len(gone) == len(same)
-    assert not kept & gone
-    assert not (kept | gone) & set(excluded)
+    main_ids, aliases = {a for a, _ in same}, {b for _, b in same}
+    assert len(aliases) == len(same)
+    assert not main_ids & aliases
+    assert not (main_ids | aliases) & set(excluded)
     assert all(key.count("/") == 1 for key in dropped)
     assert len(dropped) == len(set(dropped))
 
@@ -62,7 +62,7 @@ def test_family():
     assert not in_held_out_family("pins_0008_1")
 
 
-def test_a_photo_a_person_is_held_out_where_nobody_has_ten(tmp_path):
+def test_one_photo_of_each_person_is_held_out_where_nobody_has_ten(tmp_path):
     for person, count in (("a", 5), ("b", 3), ("c", 2)):
         (tmp_path / person).mkdir()
         for i in range(count):
@@ -71,7 +71,7 @@ def test_a_photo_a_person_is_held_out_where_nobody_has_ten(tmp_path):
     assert sorted(faces.people[faces.splits == "val"]) == ["a", "b"]
 
 
-def test_hold_out_photos_is_stable_and_spares_small_classes(tmp_path):
+def test_hold_out_photos_is_stable_and_keeps_small_classes(tmp_path):
     for person, count in (("many", 20), ("few", 9), ("one", 1)):
         (tmp_path / person).mkdir()
         for i in range(count):
@@ -83,15 +83,14 @@ def test_hold_out_photos_is_stable_and_spares_small_classes(tmp_path):
     assert set(held_out.people) == {"many"}
 
 
-def test_people_must_not_meet(tmp_path):
+def test_shared_people_are_refused(tmp_path):
     faces = load_orl()
     with pytest.raises(ValueError, match=r"training and unseen share 40 people, e.g. s1"):
-        assert_people_apart(training=faces, unseen=faces)
+        assert_disjoint_people(training=faces, unseen=faces)
 
 
-def test_training_people_are_cleaned_and_kept_apart(prepared, tmp_path):
-    """A person of an evaluation set stops the training; a held-out family is left out; a key is one person in all
-    sets."""
+def test_training_list_is_clean_and_disjoint(prepared, tmp_path):
+    """A person of an evaluation set is an error, a held-out family is skipped, an ID is one person in all sets."""
     prepared("some", {"s1": ("s1", 2), "s2": ("s2", 1), "fiw_0008_1": ("s5", 2)})
     prepared("more", {"s3": ("s3", 2)})
     sets = {name: load_faces(name) for name in ("some", "more")}
@@ -105,27 +104,27 @@ def test_training_people_are_cleaned_and_kept_apart(prepared, tmp_path):
         training_list(sets)
 
 
-def test_nobody_of_a_held_out_family_is_trained_on_under_another_key(prepared, tmp_path, monkeypatch):
-    """A person of a held-out family has a second key of another source: both are left out."""
+def test_held_out_families_are_skipped_under_all_their_ids(prepared, tmp_path, monkeypatch):
+    """A person of a held-out family has a second ID of another source: both are skipped."""
     (family_member,) = [f"fiw_{n:04d}_1" for n in range(99) if in_held_out_family(f"fiw_{n:04d}_1")][:1]
     for name, text in (("same_people", f"s1 {family_member}"), ("excluded_people", ""), ("dropped_photos", "")):
         (tmp_path / f"{name}.txt").write_text(text)
     monkeypatch.setattr(clean_faces, "__defaults__", (tmp_path,))
-    monkeypatch.setattr(other_keys, "__defaults__", (tmp_path,))
+    monkeypatch.setattr(alias_ids, "__defaults__", (tmp_path,))
     prepared("some", {"s1": ("s1", 2), "s2": ("s2", 2), family_member: ("s1", 3)})
     assert set(training_list({"some": load_faces("some")}).people) == {"s2"}
 
 
-def test_no_shipped_pair_names_a_held_out_person_only_once():
-    """Whoever is in a held-out family and under another key is known to `other_keys`."""
+def test_aliases_of_held_out_people_are_known():
+    """`alias_ids` finds the second ID of each person of a held-out family in the shipped list."""
     pairs = [line.split() for line in (LISTS / "same_people.txt").read_text().splitlines()]
     split = [(a, b) for a, b in pairs if in_held_out_family(a) != in_held_out_family(b)]
     for a, b in split:
         member = a if in_held_out_family(a) else b
-        assert other_keys({member}) == {a, b} - {member}
+        assert alias_ids({member}) == {a, b} - {member}
 
 
-def test_open_sets_have_one_door(prepared):
+def test_open_set_faces(prepared):
     with pytest.raises(FileNotFoundError, match="faces_unseen"):
         open_set_faces("open_val")
     prepared("faces_unseen", {"s31": ("s31", 4)}, "open_val")
@@ -149,8 +148,8 @@ def test_landmark_faces_are_held_out_by_person():
             assert split == "train"
 
 
-def test_pseudo_labels_leave_out_held_out_people():
-    crops = faces_of(*(f"{person}/{i}.webp" for person in "abc" for i in range(6)))
+def test_pseudo_labels_skip_held_out_people():
+    crops = make_face_list(*(f"{person}/{i}.webp" for person in "abc" for i in range(6)))
     points = np.zeros((18, 5, 2), np.float32)
     labelled = FaceList([Path("x"), Path("y")], np.array(["b", "c"]), np.array(["test", "train"]))
     with pytest.raises(ValueError, match="no columns left_eye_x"):
@@ -161,8 +160,8 @@ def test_pseudo_labels_leave_out_held_out_people():
     assert set(chosen.sets) == {"detector"}
 
 
-def test_equal_photos_for_any_number_of_people():
-    faces = faces_of(*(f"p{i % 8}/{i}.webp" for i in range(52)))
+def test_balanced_subset_has_equally_many_photos_of_each_person():
+    faces = make_face_list(*(f"p{i % 8}/{i}.webp" for i in range(52)))
     for count in (2, 4, 6):
         rows = balanced_subset(faces, count, 12)
         assert np.unique(faces.people[rows], return_counts=True)[1].tolist() == [12 // count] * count

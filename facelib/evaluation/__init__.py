@@ -1,13 +1,13 @@
-"""Weights in, results out: `python -m facelib.evaluation [NAME ...]` writes models/results
+"""Evaluation: weights in, results out. `python -m facelib.evaluation [NAME ...]` writes models/results.
 
-verification    embedders on identities not seen in training, LFW, relatives, degraded photos
-identification  galleries with unknown people, clustering, quality
-calibration     false match rates by distance
-same_photo      impostors within one photo
-closed_set      embedders on held-out photos of training identities
-landmarks       the hourglass on labelled faces
+verification    embedders on identities not seen in training: open_test, LFW, relatives, robustness
+identification  open-set identification, clustering by person, quality
+calibration     false and true match rates by distance
+same_photo      impostor pairs within one photo
+closed_set      held-out photos of training identities
+landmarks       landmark error of the hourglass
 detection       true and false positives of the detectors
-speed           milliseconds of each step on this machine
-benchmarks/     other libraries, crowds, archives (not installed)
-readme/         the tables in README.md and models/README.md (not installed)
+speed, timing   time per face and per step on this machine
+benchmarks/     other libraries, crowds, archives, the whole pipeline (not installed)
+readme/         the tables in README.md, models/README.md and facelib/archive/README.md (not installed)
 """

@@ -2,16 +2,17 @@
 
 import argparse
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from facelib.alignment.landmarker import SHIPPED, HourglassLandmarker, load_landmarker
 from facelib.datasets.splits import EVALUATION_SETS, FAMILIES
-from facelib.embedding.embedder import NetworkEmbedder, load_embedder
+from facelib.embedding.embedder import load_embedder
 from facelib.evaluation import calibration, closed_set, identification, landmarks, same_photo, verification
-from facelib.io.records import results_folder, write_record, write_table
-from facelib.recognition.calibration import FOLDER, Calibration, own_folder, save_calibration
+from facelib.io.records import RESULTS, results_folder, write_record, write_table
+from facelib.recognition.calibration import Calibration, save_calibration, user_calibrations_folder
 from facelib.runtime.manifest import (
     embedder_networks,
     embedder_uses_flip,
@@ -22,190 +23,218 @@ from facelib.runtime.manifest import (
     write_manifest,
 )
 from facelib.settings import LISTS, MODELS, data_folder, one_line_errors
+from facelib.types import NamedEmbedder
 
-TRAINED_ON = [
-    "faces_train",
-    "faces_more",
-    "faces_celeba",
-    "faces_celebrities",
-]  # what the shipped networks learned from, for the closed set
-ASKED_FOR = ("closed_set", "dlib")  # what is measured only when it is named
-TABLES = {"landmarks": "landmarks.csv"}  # of the other sets it is faces.csv
+TRAIN_SETS = ["faces_train", "faces_more", "faces_celeba", "faces_celebrities"]  # of the shipped networks
+ON_REQUEST = ("closed_set", "dlib")  # measured only when named
+TABLES = {"landmarks": "landmarks.csv"}  # table of a data set, where it is not faces.csv
+THRESHOLD_FMR = 0.001  # of the threshold in the manifest
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The weights in a folder, measured with the landmarks of its own hourglass, or of the shipped one."""
+    """Measures the weights of a folder."""
 
-    models: Path
-    device: str | None = None
+    models: Path  # folder of the weights and their manifest
+    device: str | None = None  # see `resolve_device`
 
     @property
     def hourglass(self) -> Path:
-        """Whose landmarks align the faces."""
+        """Landmark network that aligns the faces: the folder's own, or the shipped one."""
         own = self.models / SHIPPED
         return own if own.exists() else MODELS / SHIPPED
 
     @property
-    def networks(self) -> list[str]:
-        """The embedding networks that the manifest lists."""
-        return self._of("EmbeddingNetwork")
-
-    def _of(self, architecture: str) -> list[str]:
-        entries = read_manifest(self.models).items()
-        return [name for name, entry in entries if str(entry.get("architecture")).endswith(architecture)]
+    def is_shipped(self) -> bool:
+        """Whether these are the weights of the repository."""
+        return self.models.resolve() == MODELS.resolve()
 
     @property
     def names(self) -> list[str]:
-        """What can be measured; `ASKED_FOR` not by default."""
-        named = named_embedders(self.models)
-        alone = [embedder_networks(self.models, name) for name in named]
-        alone = {networks[0].name for networks in alone if len(networks) == 1}  # measured under that name
-        there = self._of("StackedHourglass") + [name for name in self.networks if name not in alone] + named
-        there += ["identification"] * ("default" in there)
-        return there + list(ASKED_FOR) * (self.models.resolve() == MODELS.resolve())
+        """What can be measured: weights and embedders of the manifest, "identification", and `ON_REQUEST`."""
+        embedders = named_embedders(self.models)
+        by_embedder = [embedder_networks(self.models, name) for name in embedders]
+        # A network that alone is a named embedder is measured under the embedder's name.
+        measured_as_embedder = {networks[0].name for networks in by_embedder if len(networks) == 1}
+        names = self._weights_of("StackedHourglass")
+        names += [name for name in self._weights_of("EmbeddingNetwork") if name not in measured_as_embedder]
+        names += embedders
+        if "default" in embedders:
+            names.append("identification")
+        if self.is_shipped:
+            names += ON_REQUEST
+        return names
+
+    def _weights_of(self, architecture: str) -> list[str]:
+        entries = read_manifest(self.models).items()
+        return [name for name, entry in entries if str(entry.get("architecture")).endswith(architecture)]
 
     def run(self, name: str) -> None:
-        """Measure one of `names`, and write what comes out."""
-        if name in self._of("StackedHourglass"):
-            plain, flipped = (
-                load_landmarker(self.models / name, self.device, flip=flip, runtime="auto") for flip in (False, True)
-            )
-            self.write(name, landmarks.test_set_metrics(plain, flipped), [name], ["landmarks"])
+        """Measure one of `names` and write its results."""
+        if name in self._weights_of("StackedHourglass"):
+            self.measure_landmarks(name)
         elif name == "closed_set":
-            self.closed_set()
+            self.measure_closed_set()
         elif name == "identification":
-            self.identification()
+            self.measure_identification()
         else:
-            self.embedder(name)
-
-    def embedder(self, name: str) -> None:
-        """Threshold and metrics of one network, of an embedder that the manifest names, or of dlib's network."""
-        networks, landmarker, embedder = self.loaded(name)
-        meaning = self.calibrated(embedder, landmarker)
-        distance = meaning.distance_at(max(0.001, 1 / meaning.pairs))
-        metrics = verification.embedder_metrics(embedder, landmarker, 1 - distance)
-        metrics["calibration"] = calibration.check(meaning, embedder, landmarker)
-        if (data_folder() / "photos").is_dir():
-            metrics["same_photo"] = same_photo.same_photo_metrics(embedder, landmarker, meaning)
-        if networks:
-            manifest = read_manifest(self.models)  # only now: a training may have ended since
-            chosen = {"cosine_distance": distance, "chosen": f"FPR 0.001 on {meaning.data}"}
-            manifest[name]["threshold"] = chosen | {"weights": short_hashes(manifest, networks)}
-            write_manifest(manifest, self.models)
-        self.write(name, metrics, [SHIPPED, *networks], [*EVALUATION_SETS, FAMILIES])
+            self.measure_embedder(name)
         if name == "default":
-            rows = verification.choice_rows(self.candidates(), landmarker)
-            self.write_rows("embedder_choice.csv", rows, [*EVALUATION_SETS[:1], FAMILIES])
+            self.compare_candidates()
 
-    def loaded(self, name: str) -> tuple[list[str], HourglassLandmarker, NetworkEmbedder]:
-        """The networks of an embedder (none for dlib's), and what measures them."""
-        landmarker = load_landmarker(self.hourglass, self.device, runtime="auto")
-        if name == "dlib":
-            return [], landmarker, load_embedder(name, self.device)
-        named = name in named_embedders(self.models)
-        networks = [path.name for path in embedder_networks(self.models, name)] if named else [name]
-        flip = embedder_uses_flip(self.models, name)
-        embedder = load_embedder([self.models / file for file in networks], self.device, flip=flip, runtime="auto")
-        return networks, landmarker, embedder
+    def measure_landmarks(self, name: str) -> None:
+        """Landmark errors of a hourglass."""
+        plain = load_landmarker(self.models / name, self.device, flip=False, runtime="auto")
+        flipped = load_landmarker(self.models / name, self.device, flip=True, runtime="auto")
+        self.write(name, landmarks.test_set_metrics(plain, flipped), [name], ["landmarks"])
 
-    def calibrated(self, embedder: NetworkEmbedder, landmarker: HourglassLandmarker) -> Calibration:
-        """What distances of an embedder mean, measured and kept."""
-        measured = calibration.measure(embedder, landmarker)
-        save_calibration(measured, FOLDER if self.models.resolve() == MODELS.resolve() else own_folder())
-        return measured
+    def measure_embedder(self, name: str) -> None:
+        """Calibration, threshold and metrics of a network, of an embedder of the manifest, or of dlib's network."""
+        networks, embedder = self.load(name)
+        landmarker = self.landmarker()
+        calibrated = self.calibrate(embedder, landmarker)
+        distance = calibrated.distance_at(max(THRESHOLD_FMR, 1 / calibrated.pairs))
+        metrics = verification.embedder_metrics(embedder, landmarker, 1 - distance)
+        metrics["calibration"] = calibration.check(calibrated, embedder, landmarker)
+        if (data_folder() / "photos").is_dir():
+            metrics["same_photo"] = same_photo.same_photo_metrics(embedder, landmarker, calibrated)
+        if networks:
+            self.write_threshold(name, networks, distance, calibrated.data)
+        self.write(name, metrics, [SHIPPED, *networks], [*EVALUATION_SETS, FAMILIES])
 
-    def identification(self) -> None:
-        """Naming, sorting and quality with the embedder that the pipeline uses."""
-        networks, landmarker, embedder = self.loaded("default")
-        metrics = identification.identification_metrics(embedder, landmarker, self.calibrated(embedder, landmarker))
+    def write_threshold(self, name: str, networks: list[str], distance: float, data: str) -> None:
+        """Write the threshold of an embedder or network into the manifest, with the weights that it is valid for."""
+        manifest = read_manifest(self.models)  # read again: a training may have written it meanwhile
+        threshold = {"cosine_distance": distance, "chosen": f"FPR {THRESHOLD_FMR:g} on {data}"}
+        manifest[name]["threshold"] = threshold | {"weights": short_hashes(manifest, networks)}
+        write_manifest(manifest, self.models)
+
+    def measure_identification(self) -> None:
+        """Identification, clustering and quality with the default embedder."""
+        networks, embedder = self.load("default")
+        landmarker = self.landmarker()
+        calibrated = self.calibrate(embedder, landmarker)
+        metrics = identification.identification_metrics(embedder, landmarker, calibrated)
         self.write("identification", metrics, [SHIPPED, *networks], [*EVALUATION_SETS, FAMILIES])
 
-    def closed_set(self) -> None:
-        """The networks of the named embedders, on held-out photos of training people."""
-        landmarker = load_landmarker(self.hourglass, self.device, runtime="auto")
-        each = {path.name: load_embedder(path, self.device, runtime="auto") for path in self.named_networks()}
-        rows = closed_set.closed_set_rows(each, TRAINED_ON, landmarker)
-        self.write_rows("closed_set.csv", rows, TRAINED_ON)
-
-    def candidates(self) -> dict[str, NetworkEmbedder]:
-        """What the embedders are chosen among: the networks of the named ones, each alone and all together, with and
-        without mirror images."""
-        files = self.named_networks()
-        choices = [[path] for path in files] + [files] * (len(files) > 1)
-        return {
-            " + ".join(path.name for path in chosen) + ", mirror images" * flip: load_embedder(
-                chosen, self.device, flip=flip, runtime="auto"
-            )
-            for chosen in choices
-            for flip in (False, True)
+    def measure_closed_set(self) -> None:
+        """Closed-set accuracy of the networks of the manifest's embedders."""
+        embedders: dict[str, NamedEmbedder] = {
+            path.name: load_embedder(path, self.device, runtime="auto") for path in self.embedder_files()
         }
+        rows = closed_set.closed_set_rows(embedders, TRAIN_SETS, self.landmarker())
+        self.write_rows("closed_set.csv", rows, TRAIN_SETS)
 
-    def named_networks(self) -> list[Path]:
-        """The networks of all named embedders."""
-        named = [embedder_networks(self.models, name) for name in named_embedders(self.models)]
-        return list(dict.fromkeys(path for networks in named for path in networks))
+    def compare_candidates(self) -> None:
+        """The figures by which the default embedder is chosen."""
+        rows = verification.choice_rows(self.candidates(), self.landmarker())
+        self.write_rows("embedder_choice.csv", rows, [*EVALUATION_SETS[:1], FAMILIES])
 
-    def measured(self, weights: list[str], sets: list[str]) -> dict[str, Any]:
-        """How a result came about, for `write_record`."""
+    def landmarker(self) -> HourglassLandmarker:
+        """Loads `hourglass`."""
+        return load_landmarker(self.hourglass, self.device, runtime="auto")
+
+    def load(self, name: str) -> tuple[list[str], NamedEmbedder]:
+        """The network files of an embedder (none for dlib's), and the embedder."""
+        if name == "dlib":
+            return [], load_embedder(name, self.device)
+        networks = [name]
+        if name in named_embedders(self.models):
+            networks = [path.name for path in embedder_networks(self.models, name)]
+        files = [self.models / network for network in networks]
+        flip = embedder_uses_flip(self.models, name)
+        return networks, load_embedder(files, self.device, flip=flip, runtime="auto")
+
+    def calibrate(self, embedder: NamedEmbedder, landmarker: HourglassLandmarker) -> Calibration:
+        """Calibrate an embedder and save the calibration."""
+        measured = calibration.measure(embedder, landmarker)
+        save_calibration(measured, RESULTS if self.is_shipped else user_calibrations_folder())
+        return measured
+
+    def candidates(self) -> Mapping[str, NamedEmbedder]:
+        """Candidates for the default embedder: each network of the manifest's embedders, and their ensemble, with and
+        without flip averaging."""
+        files = self.embedder_files()
+        choices = [[path] for path in files]
+        if len(files) > 1:
+            choices.append(files)
+        candidates = {}
+        for chosen in choices:
+            label = " + ".join(path.name for path in chosen)
+            for flip in (False, True):
+                embedder = load_embedder(chosen, self.device, flip=flip, runtime="auto")
+                candidates[f"{label}, flip averaging" if flip else label] = embedder
+        return candidates
+
+    def embedder_files(self) -> list[Path]:
+        """The networks of all embedders of the manifest, each once."""
+        by_embedder = [embedder_networks(self.models, name) for name in named_embedders(self.models)]
+        return list(dict.fromkeys(path for networks in by_embedder for path in networks))
+
+    def provenance(self, weights: list[str], sets: list[str]) -> dict[str, Any]:
+        """Command, weights and data of a result, for `write_record`."""
         files = {file: self.hourglass if file == SHIPPED else self.models / file for file in weights}
         return {
             "command": " ".join(["python -m facelib.evaluation", *sys.argv[1:]]),
-            "weights": {file: file_hash(place)[:8] for file, place in files.items()},
-            "data": {name: described(name) for name in sets} | {"lists": frozen_lists()},
+            "weights": {file: file_hash(path)[:8] for file, path in files.items()},
+            "data": {name: describe_set(name) for name in sets} | {"lists": hash_of_lists()},
         }
 
     def write(self, name: str, metrics: dict[str, Any], weights: list[str], sets: list[str]) -> None:
-        """The record of one of `names`."""
+        """Write the record of one of `names`."""
         path = results_folder(self.models) / f"{Path(name).stem}.json"
-        write_record(path, metrics, **self.measured(weights, sets))
+        write_record(path, metrics, **self.provenance(weights, sets))
         print(f"{path}: written", flush=True)
 
-    def write_rows(self, name: str, rows: list[dict[str, Any]], sets: list[str]) -> None:
-        """A table of embedders, and beside it how it was measured."""
-        path = results_folder(self.models) / name
+    def write_rows(self, file: str, rows: list[dict[str, Any]], sets: list[str]) -> None:
+        """Write a CSV table of embedders, and a JSON file beside it with its provenance."""
+        path = results_folder(self.models) / file
+        weights = [SHIPPED, *(network.name for network in self.embedder_files())]
         write_table(path, rows)
-        write_record(
-            path.with_suffix(".json"),
-            {},
-            **self.measured([SHIPPED, *(path.name for path in self.named_networks())], sets),
-        )
+        write_record(path.with_suffix(".json"), {}, **self.provenance(weights, sets))
         print(f"{path}: written", flush=True)
 
 
-def described(name: str) -> str:
-    """How much there is of a set, and the hash of its table."""
+def describe_set(name: str) -> str:
+    """Number of photos of a data set, and the hash of its table."""
     table = data_folder() / name / TABLES.get(name, "faces.csv")
     rows = len(table.read_text().splitlines()) - 1
     return f"{rows} photos, {table.name} {file_hash(table)[:8]}"
 
 
-def frozen_lists() -> str:
-    """The hash of who is left out of the training sets."""
+def hash_of_lists() -> str:
+    """Hashes of the lists that keep identities out of the training sets."""
     return " ".join(file_hash(path)[:8] for path in sorted(LISTS.glob("*.txt")))
 
 
-@one_line_errors
-def main() -> int:
+def parse_arguments() -> tuple[Evaluation, list[str]]:
+    """The evaluation, and the names to measure."""
     parser = argparse.ArgumentParser("python -m facelib.evaluation", description=__doc__)
     parser.add_argument(
         "names",
         nargs="*",
         metavar="NAME",
-        help="weights of the manifest; default: the embedder that the pipeline uses; identification: naming and sorting with it; "
-        "closed_set: held-out photos of training people, which aligns all their photos first; dlib: dlib's network, "
-        "with the extra teacher; default: all but the last two",
+        help="weights of the manifest; an embedder: default, arcface, triplet or accurate; identification: open-set "
+        "identification and clustering with the default embedder; closed_set: held-out photos of training identities, "
+        "for which all photos of the training sets are aligned first; dlib: the teacher, needs the extra `teacher`. "
+        "Without a name: all but closed_set and dlib",
     )
     parser.add_argument("--models", type=Path, default=MODELS, help="folder of the weights and their manifest")
-    parser.add_argument("--device")
+    parser.add_argument("--device", help="cpu, cuda or mps (default: the best available)")
     options = parser.parse_args()
     evaluation = Evaluation(options.models, options.device)
+    manifest = options.models / "manifest.json"
     if not evaluation.names:
-        parser.error(f"{options.models / 'manifest.json'} lists no weights")
+        parser.error(f"{manifest} lists no weights")
     if unknown := [name for name in options.names if name not in evaluation.names]:
-        manifest = options.models / "manifest.json"
-        parser.error(f"{' '.join(unknown)}: {manifest} has {', '.join(evaluation.names) or 'nothing'}")
-    for name in options.names or [name for name in evaluation.names if name not in ASKED_FOR]:
+        parser.error(f"{' '.join(unknown)}: {manifest} has {', '.join(evaluation.names)}")
+    return evaluation, options.names or [name for name in evaluation.names if name not in ON_REQUEST]
+
+
+@one_line_errors
+def main() -> int:
+    evaluation, names = parse_arguments()
+    for name in names:
         evaluation.run(name)
     return 0
 

@@ -1,8 +1,10 @@
-"""Embedders on held-out photos of people whom the training has seen: `python -m facelib.evaluation closed_set`.
+"""Closed-set accuracy on held-out photos of the training identities: `python -m facelib.evaluation closed_set`.
 
-Trainings measure the closed set by their own logits; class vectors are not shipped, so of shipped weights it is
-measured by class centres: a photo gets the name of the nearest mean vector of some of a person's training photos.
+Trainings measure it with their own logits. Class weights are not shipped, so the shipped networks are measured by class
+centres: a photo is assigned to the identity whose mean embedding, of a few training photos, is the nearest.
 """
+
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -10,35 +12,43 @@ from facelib.alignment.landmarker import HourglassLandmarker
 from facelib.datasets.aligned_faces import align_photos, cache_file
 from facelib.datasets.face_list import load_faces
 from facelib.datasets.splits import sample_per_person, training_list
-from facelib.embedding.embedder import NetworkEmbedder
+from facelib.embedding.similarity import group_sums
 from facelib.metrics import top_k_accuracy
+from facelib.types import NamedEmbedder
 
-CENTRE_PHOTOS = 5  # of a person's training photos, of which a centre is the mean
+CENTRE_PHOTOS = 5  # training photos per class centre
 
 
 def closed_set_rows(
-    embedders: dict[str, NetworkEmbedder], sets: list[str], landmarker: HourglassLandmarker
+    embedders: Mapping[str, NamedEmbedder], sets: list[str], landmarker: HourglassLandmarker
 ) -> list[dict]:
-    """For each embedder: "networks", what it is called; "top1", "top5", and of how many photos and people.
+    """Closed-set accuracy of each embedder.
 
     Args:
-        sets: what they were trained on; the photos of the split "test" are named.
+        embedders: label -> embedder.
+        sets: names of the training sets, whose photos of the split "test" are classified.
+
+    Returns:
+        For each embedder "networks" (its label), "top1", "top5", "photos" and "people" (counts).
     """
     listed = training_list({name: load_faces(name) for name in sets})
     train = listed.splits == "train"
-    few = np.flatnonzero(train)[sample_per_person(listed.select(train), CENTRE_PHOTOS)]
-    chosen = listed.select(np.union1d(few, np.flatnonzero(listed.splits == "test")))
+    centre_photos = np.flatnonzero(train)[sample_per_person(listed.select(train), CENTRE_PHOTOS)]
+    chosen = listed.select(np.union1d(centre_photos, np.flatnonzero(listed.splits == "test")))
     rows = []
-    for name, embedder in embedders.items():
+    for label, embedder in embedders.items():
         cache = cache_file("closed_set", embedder.crop_mode)
         aligned, faces = align_photos(chosen, landmarker, method=embedder.crop_mode, cache=cache)
-        names, labels = np.unique(faces.people, return_inverse=True)
+        people, classes = np.unique(faces.people, return_inverse=True)
         train, test = (np.flatnonzero(faces.splits == split) for split in ("train", "test"))
-        vectors = embedder.embed(aligned[train])
-        centres = np.zeros((len(names), vectors.shape[1]), np.float32)
-        np.add.at(centres, labels[train], vectors)
-        centres /= np.maximum(np.linalg.norm(centres, axis=1, keepdims=True), 1e-9)
+        centres = class_centres(embedder.embed(aligned[train]), classes[train], len(people))
         cosines = embedder.embed(aligned[test]) @ centres.T
-        ranks = {f"top{k}": top_k_accuracy(cosines, labels[test], k) for k in (1, 5)}
-        rows.append({"networks": name, **ranks, "photos": len(test), "people": len(names)})
+        accuracy = {f"top{k}": top_k_accuracy(cosines, classes[test], k) for k in (1, 5)}
+        rows.append({"networks": label, **accuracy, "photos": len(test), "people": len(people)})
     return rows
+
+
+def class_centres(embeddings: np.ndarray, classes: np.ndarray, count: int) -> np.ndarray:
+    """Sum of the embeddings (n, d) of each of `count` classes, scaled to unit length: (count, d) float32."""
+    centres = group_sums(embeddings, classes, count)
+    return centres / np.maximum(np.linalg.norm(centres, axis=1, keepdims=True), 1e-9)

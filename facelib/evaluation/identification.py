@@ -1,4 +1,4 @@
-"""What the pipeline makes of vectors: naming, sorting and quality, `python -m facelib.evaluation who`."""
+"""Open-set identification, clustering and quality: `python -m facelib.evaluation identification`."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -9,110 +9,128 @@ from facelib.alignment.landmarker import HourglassLandmarker
 from facelib.datasets.aligned_faces import aligned_open_set, aligned_set
 from facelib.datasets.face_list import FaceList
 from facelib.datasets.label_conventions import find_with_confidence
-from facelib.embedding.embedder import NetworkEmbedder
 from facelib.embedding.similarity import mean_embedding
-from facelib.metrics import bcubed, head_turn, rejection_curve
+from facelib.landmark_metrics import head_turn
+from facelib.metrics import bcubed, rejection_curve
 from facelib.recognition.calibration import Calibration
 from facelib.recognition.clustering import cluster_faces, clustering_fmr
 from facelib.recognition.quality import face_quality, lighting, sharpness
+from facelib.types import NamedEmbedder
 
-ENROLLED = (1, 3, 5)  # photos of each known person
-FPIRS = (0.1, 0.01, 0.001)  # of faces of unknown people that are given a name
-DRAWS = 10  # of who is known, and by which photos
-RATES = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02)  # at which faces are sorted, for the choice on open_val
-KEPT = (1, 0.95, 0.9, 0.8, 0.7)  # shares of the faces that are kept
+ENROLLED_PHOTOS = (1, 3, 5)  # photos per enrolled person
+FPIRS = (0.1, 0.01, 0.001)  # false positive identification rates: share of non-mated probes that get a name
+DRAWS = 10  # random choices of the enrolled people and their photos
+CLUSTERING_FMRS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02)  # tried on open_val, where the default was chosen
+KEPT_SHARES = (1, 0.95, 0.9, 0.8, 0.7)  # of the faces, by quality
 
 
 def identification(
-    vectors: np.ndarray, people: np.ndarray, photos: int, calibration: Calibration | None = None
+    embeddings: np.ndarray, people: np.ndarray, photos: int, calibration: Calibration | None = None
 ) -> dict[str, Any]:
-    """Half of the people are known by `photos` photos each, the other half is not; averages over `DRAWS` draws.
+    """Open-set identification with half of the people enrolled, averaged over `DRAWS` random draws.
+
+    Args:
+        embeddings: (n, d), unit length; people: (n,) names.
+        photos: enrolled photos per person.
+        calibration: converts distances to FMR; without it no FPIR is measured.
 
     Returns:
-        "rank_1": of the other photos of known people, the share whose nearest person is the right one. "dir": false
-        alarm rate -> share that is nearest to the right person and nearer than the threshold of that rate, which lets
-        so many photos of unknown people be given a name. "nearest_photo": the same where the nearest photo counts, not
-        the mean of a person's. "fpir_...": target rate -> found, for a gallery that decides by the calibration.
+        "rank_1": share of mated probes whose nearest enrolled person is the right one. "dir_<FPIR>": detection and
+        identification rate, the share that is also closer than the threshold of that FPIR. "nearest_photo_...": the
+        same with the nearest photo of a person instead of the mean embedding. "fpir_<target>": FPIR found when the
+        gallery decides by the calibration. "enrolled": number of people.
     """
-    rows = []
-    for draw in range(DRAWS):
-        rng, names = np.random.default_rng(draw), np.unique(people)
-        known = rng.permutation(names)[: len(names) // 2]
-        enrolled = [rng.permutation(np.flatnonzero(people == name))[:photos] for name in known]
-        probes = np.setdiff1d(np.arange(len(vectors)), np.concatenate(enrolled))
-        place = {name: number for number, name in enumerate(known)}
-        truth = np.array([place.get(name, -1) for name in people[probes]])
-        means = np.stack([mean_embedding(vectors[own], np.ones(len(own))) for own in enrolled])
-        cosines = vectors[probes] @ means.T
-        row = _rates(cosines, truth)
-        nearest = np.stack([(vectors[probes] @ vectors[own].T).max(1) for own in enrolled], 1)
-        row |= {f"nearest_photo_{key}": value for key, value in _rates(nearest, truth).items()}
-        if calibration:
-            closest = 1 - cosines[truth < 0].max(1)
-            found = np.array([calibration.false_match_rate(float(d), photos) for d in closest])
-            alarm = 1 - (1 - found) ** len(known)
-            row |= {f"fpir_{target:g}": float((alarm <= target).mean()) for target in FPIRS}
-        rows.append(row)
-    return {name: float(np.mean([row[name] for row in rows])) for name in rows[0]} | {
-        "dir_0.01_deviation": float(np.std([row["dir_0.01"] for row in rows])),
-        "known": len(known),
-    }
+    rows = [_identify(embeddings, people, photos, calibration, seed) for seed in range(DRAWS)]
+    means = {name: float(np.mean([row[name] for row in rows])) for name in rows[0]}
+    deviation = float(np.std([row["dir_0.01"] for row in rows]))
+    return means | {"dir_0.01_deviation": deviation, "enrolled": len(np.unique(people)) // 2}
 
 
-def _rates(cosines: np.ndarray, truth: np.ndarray) -> dict[str, float]:
-    best, right = cosines.max(1), cosines.argmax(1) == truth
-    rates = {"rank_1": float(right[truth >= 0].mean())}
-    for alarm in FPIRS:
-        threshold = np.quantile(best[truth < 0], 1 - alarm)
-        rates[f"dir_{alarm:g}"] = float((right & (best > threshold))[truth >= 0].mean())
+def _identify(
+    embeddings: np.ndarray, people: np.ndarray, photos: int, calibration: Calibration | None, seed: int
+) -> dict[str, float]:
+    """One draw of `identification`."""
+    rng, names = np.random.default_rng(seed), np.unique(people)
+    enrolled = rng.permutation(names)[: len(names) // 2]
+    gallery = [rng.permutation(np.flatnonzero(people == name))[:photos] for name in enrolled]
+    probes = np.setdiff1d(np.arange(len(embeddings)), np.concatenate(gallery))
+    index = {name: number for number, name in enumerate(enrolled)}
+    truth = np.array([index.get(name, -1) for name in people[probes]])
+    means = np.stack([mean_embedding(embeddings[rows], np.ones(len(rows))) for rows in gallery])
+    to_mean = embeddings[probes] @ means.T
+    to_nearest = np.stack([(embeddings[probes] @ embeddings[rows].T).max(1) for rows in gallery], 1)
+    result = _identification_rates(to_mean, truth)
+    result |= {f"nearest_photo_{key}": value for key, value in _identification_rates(to_nearest, truth).items()}
+    if calibration:
+        closest = 1 - to_mean[truth < 0].max(1)
+        fmr = np.array([calibration.false_match_rate(float(distance), photos) for distance in closest])
+        expected = 1 - (1 - fmr) ** len(enrolled)  # FPIR of a gallery of this size
+        result |= {f"fpir_{target:g}": float((expected <= target).mean()) for target in FPIRS}
+    return result
+
+
+def _identification_rates(cosines: np.ndarray, truth: np.ndarray) -> dict[str, float]:
+    """Rank-1 and DIR at each FPIR of probes x enrolled cosines (m, k); truth (m,): index, -1 if not enrolled."""
+    best, correct = cosines.max(1), cosines.argmax(1) == truth
+    rates = {"rank_1": float(correct[truth >= 0].mean())}
+    for fpir in FPIRS:
+        threshold = np.quantile(best[truth < 0], 1 - fpir)
+        rates[f"dir_{fpir:g}"] = float((correct & (best > threshold))[truth >= 0].mean())
     return rates
 
 
-def sorting(vectors: np.ndarray, people: np.ndarray, calibration: Calibration, rates: Sequence[float]) -> dict:
-    """Rate at which faces are sorted -> `bcubed`, and how many "groups" came of how many "people"."""
+def clustering_metrics(
+    embeddings: np.ndarray, people: np.ndarray, calibration: Calibration, fmrs: Sequence[float]
+) -> dict:
+    """Clustering by person at the distance of each FMR: FMR -> `bcubed` metrics, "groups" and "people" (counts)."""
     result = {}
-    for rate in rates:
-        groups = cluster_faces(vectors, calibration.distance_at(rate))
-        result[f"{rate:g}"] = bcubed(people, groups) | {"groups": int(groups.max()) + 1, "people": len(set(people))}
+    for fmr in fmrs:
+        groups = cluster_faces(embeddings, calibration.distance_at(fmr))
+        result[f"{fmr:g}"] = bcubed(people, groups) | {"groups": int(groups.max()) + 1, "people": len(set(people))}
     return result
 
 
 def quality_measures(aligned: np.ndarray, faces: FaceList, landmarker: HourglassLandmarker) -> dict[str, np.ndarray]:
-    """What may foretell that a face is not found again, higher is better: for each face (n,)."""
+    """Candidate quality measures that may predict missed matches, higher is better: name -> (n,) float."""
     points, confidence = find_with_confidence(landmarker, faces)
-    found = {
-        "quality": [face_quality(face, sure) for face, sure in zip(aligned, confidence)],
+    measures = {
+        "quality": [face_quality(face, of_landmarks) for face, of_landmarks in zip(aligned, confidence)],
         "sharpness": [sharpness(face) for face in aligned],
         "contrast": [lighting(face) for face in aligned],
-        "landmark confidence, least": confidence.min(1),
+        "landmark confidence, minimum": confidence.min(1),
         "landmark confidence, mean": confidence.mean(1),
-        "eyes apart, pixels": np.linalg.norm(points[:, 1] - points[:, 0], axis=1),
-        "little turned": -np.abs(head_turn(points)),
+        "inter-ocular distance, pixels": np.linalg.norm(points[:, 1] - points[:, 0], axis=1),
+        "frontal pose": -np.abs(head_turn(points)),
     }
-    return {name: np.asarray(values, float) for name, values in found.items()}
+    return {name: np.asarray(values, float) for name, values in measures.items()}
 
 
 def identification_metrics(
-    embedder: NetworkEmbedder, landmarker: HourglassLandmarker, calibration: Calibration
+    embedder: NamedEmbedder, landmarker: HourglassLandmarker, calibration: Calibration
 ) -> dict[str, Any]:
-    """Everything: "identification" by photos enrolled, on open_test; "sorting" of open_val (for the choice of the
-    rate), open_test and LFW; "rejection": sign -> `rejection_curve` on open_val and open_test."""
+    """All identification metrics of an embedder.
+
+    Returns:
+        "identification": split -> enrolled photos -> `identification`. "clustering": split -> FMR ->
+        `clustering_metrics`, at several FMRs on open_val, at the default on open_test and LFW. "rejection": split ->
+        quality measure -> `rejection_curve` of the genuine pairs missed at FMR 0.001.
+    """
     threshold = 1 - calibration.distance_at(0.001)
-    metrics: dict[str, Any] = {"identification": {}, "sorting": {}, "rejection": {}}
+    metrics: dict[str, Any] = {"identification": {}, "clustering": {}, "rejection": {}}
     for split in ("open_val", "open_test"):
         aligned, faces = aligned_open_set(split, landmarker, embedder.crop_mode)
-        vectors = embedder.embed(aligned)
-        given = calibration if split == "open_test" else None
+        embeddings = embedder.embed(aligned)
+        used = calibration if split == "open_test" else None  # it was measured on open_val
         metrics["identification"][split] = {
-            str(photos): identification(vectors, faces.people, photos, given) for photos in ENROLLED
+            str(photos): identification(embeddings, faces.people, photos, used) for photos in ENROLLED_PHOTOS
         }
-        rates = RATES if split == "open_val" else (clustering_fmr(len(vectors)),)
-        metrics["sorting"][split] = sorting(vectors, faces.people, calibration, rates)
+        fmrs = CLUSTERING_FMRS if split == "open_val" else (clustering_fmr(len(embeddings)),)
+        metrics["clustering"][split] = clustering_metrics(embeddings, faces.people, calibration, fmrs)
         metrics["rejection"][split] = {
-            sign: rejection_curve(vectors, faces.people, values, threshold, KEPT)
-            for sign, values in quality_measures(aligned, faces, landmarker).items()
+            name: rejection_curve(embeddings, faces.people, values, threshold, KEPT_SHARES)
+            for name, values in quality_measures(aligned, faces, landmarker).items()
         }
     aligned, faces = aligned_set("lfw", landmarker, embedder.crop_mode)
-    rates = (clustering_fmr(len(aligned)),)
-    metrics["sorting"]["lfw"] = sorting(embedder.embed(aligned), faces.people, calibration, rates)
+    fmrs = (clustering_fmr(len(aligned)),)
+    metrics["clustering"]["lfw"] = clustering_metrics(embedder.embed(aligned), faces.people, calibration, fmrs)
     return metrics

@@ -1,4 +1,4 @@
-"""Strangers in one photo share its light and its camera: how much nearer are they?"""
+"""Impostor pairs within one photo share its lighting and camera, and are closer: by how much?"""
 
 from typing import Any
 
@@ -6,41 +6,48 @@ import numpy as np
 
 from facelib.alignment.landmarker import HourglassLandmarker
 from facelib.datasets.aligned_faces import CROP_MODES
-from facelib.embedding.embedder import NetworkEmbedder
+from facelib.evaluation.calibration import TARGET_FMRS
 from facelib.evaluation.detection import load_photo_faces
 from facelib.io.images import read_image
 from facelib.recognition.calibration import Calibration
 from facelib.settings import LISTS, data_folder
-
-TARGET_FMRS = (0.01, 0.001)
+from facelib.types import NamedEmbedder
 
 
 def same_photo_metrics(
-    embedder: NetworkEmbedder, landmarker: HourglassLandmarker, calibration: Calibration
+    embedder: NamedEmbedder, landmarker: HourglassLandmarker, calibration: Calibration
 ) -> dict[str, Any]:
-    """Distances between the faces of each whole photo of <FACELIB_DATA>/photos, checked by eye: two faces of one photo
-    are two people, but in the photos of `data/one_person_photos.txt`, which are collages of one.
+    """FMR among the faces of each photo of <FACELIB_DATA>/photos, whose faces were labelled by hand.
+
+    Two faces of one photo are an impostor pair, except in the photos of `data/one_person_photos.txt`, which are
+    collages of one person.
 
     Returns:
-        "pairs" of strangers; promised false positive rate -> the rate that was found among them; "distance_at_0.01":
-        what one in a hundred of them is nearer than; "collage_pairs" of one person, and the share of them that is found
-        at each promised rate.
+        "pairs": number of impostor pairs; target FMR -> FMR found among them; "distance_at_0.01": distance that
+        accepts 1 % of them; "collage_pairs": number of genuine pairs; "collage_<target FMR>": share of them accepted.
     """
+    distances = _distances(embedder, landmarker)
+    impostor, genuine = np.array(distances["impostor"]), np.array(distances["genuine"])
+    limits = {target: calibration.distance_at(target) for target in TARGET_FMRS}
+    return {
+        "pairs": len(impostor),
+        **{f"{target:g}": float((impostor <= limit).mean()) for target, limit in limits.items()},
+        "distance_at_0.01": float(np.quantile(impostor, 0.01)),
+        "collage_pairs": len(genuine),
+        **{f"collage_{target:g}": float((genuine <= limit).mean()) for target, limit in limits.items()},
+    }
+
+
+def _distances(embedder: NamedEmbedder, landmarker: HourglassLandmarker) -> dict[str, list[float]]:
+    """Cosine distances of all pairs within a photo, "genuine" and "impostor"."""
     collages = (LISTS / "one_person_photos.txt").read_text().split()
     files = {file.name: file for file in (data_folder() / "photos").rglob("*.jpg")}
-    distances: dict[bool, list[float]] = {False: [], True: []}
-    for photo, (boxes, sure) in load_photo_faces().items():
+    distances: dict[str, list[float]] = {"genuine": [], "impostor": []}
+    for photo, (boxes, is_face) in load_photo_faces().items():
         image = read_image(files[photo])
-        landmarks = landmarker.predict([image], [boxes[sure]])[0]
-        vectors = embedder.embed(CROP_MODES[embedder.crop_mode](image, landmarks))
-        i, j = np.triu_indices(len(vectors), 1)
-        distances[photo in collages] += (1 - (vectors @ vectors.T)[i, j]).tolist()
-    impostors, same = np.array(distances[False]), np.array(distances[True])
-    close = {target: calibration.distance_at(target) for target in TARGET_FMRS}
-    return {
-        "pairs": len(impostors),
-        **{f"{target:g}": float((impostors <= distance).mean()) for target, distance in close.items()},
-        "distance_at_0.01": float(np.quantile(impostors, 0.01)),
-        "collage_pairs": len(same),
-        **{f"collage_{target:g}": float((same <= distance).mean()) for target, distance in close.items()},
-    }
+        landmarks = landmarker.predict([image], [boxes[is_face]])[0]
+        embeddings = embedder.embed(CROP_MODES[embedder.crop_mode](image, landmarks))
+        i, j = np.triu_indices(len(embeddings), 1)
+        kind = "genuine" if photo in collages else "impostor"
+        distances[kind] += (1 - (embeddings @ embeddings.T)[i, j]).tolist()
+    return distances

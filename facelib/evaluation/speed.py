@@ -1,94 +1,101 @@
-"""How quick it is here: `python -m facelib.evaluation.speed landmarks | embedder | pipeline`."""
+"""Time per face and per step on this machine: `python -m facelib.evaluation.speed landmarks | embedder`.
+
+`facelib.evaluation.benchmarks.pipeline_speed` compares the whole pipeline with others.
+"""
 
 import argparse
 import functools
 import json
 import sys
-import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
 
+from facelib.alignment.align import warp_faces
 from facelib.alignment.landmarker import HourglassLandmarker, load_landmarker
 from facelib.embedding.embedder import NetworkEmbedder, load_embedder
-from facelib.evaluation.benchmarks.pipeline_speed import benchmark_pipeline
+from facelib.evaluation.timing import milliseconds, rate, repeated
 from facelib.io.images import read_image
 from facelib.io.sample import sample_photo
-from facelib.runtime.batching import network_cost
-from facelib.runtime.onnx import RUNTIMES
+from facelib.pipeline import FacePipeline
+from facelib.runtime.network_cost import network_cost
+from facelib.runtime.networks import RUNTIMES
 from facelib.settings import one_line_errors
-
-SECONDS = 3.0  # of a measurement
-
-
-def rate(work: Callable[[], object], device: str, seconds: float | None = None) -> float:
-    """Calls per second, the best of three rounds of a third of `seconds` (None: `SECONDS`), after a warm-up."""
-    seconds = SECONDS if seconds is None else seconds
-    rates = []
-    for _ in range(4):
-        count, start = 0, time.perf_counter()
-        while count == 0 or time.perf_counter() - start < seconds / 3:
-            work()
-            count += 1
-        if device == "cuda":
-            torch.cuda.synchronize()
-        rates.append(count / (time.perf_counter() - start))
-    return max(rates[1:])
+from facelib.types import NamedEmbedder
 
 
-def milliseconds_a_face(work: Callable[[int], object], device: str, batch_size: int) -> dict[str, float]:
-    """Number of faces at a time -> milliseconds for each of them; `work` takes the number."""
+def milliseconds_per_face(work: Callable[[int], object], device: str, batch_size: int) -> dict[str, float]:
+    """Batch size, 1 and `batch_size` -> milliseconds per face; `work` takes the number of faces."""
     return {
         str(count): 1000 / rate(functools.partial(work, count), device) / count for count in sorted({1, batch_size})
     }
 
 
 def benchmark_landmarks(device: str, batch_size: int = 6) -> dict[str, Any]:
-    """The whole step from box to landmarks, cropping and decoding included, on a face of the sample photo."""
-    image, box = read_image(sample_photo()), np.array([[400, 150, 500, 280]], np.float32)
+    """Time of the landmark step, from box to points with cropping and decoding, on a face of the sample photo."""
+    image = read_image(sample_photo())
+    box = np.array([[400, 150, 500, 280]], np.float32)
     times = {}
-    for runtime in RUNTIMES if device == "cpu" else ("torch",):
+    for runtime in _runtimes(device):
         landmarker = load_landmarker(device=device, batch_size=batch_size, runtime=runtime)
-        work = functools.partial(_find_landmarks, landmarker, image, box)
-        times[runtime] = milliseconds_a_face(work, device, batch_size)
+        work = functools.partial(_predict_landmarks, landmarker, image, box)
+        times[runtime] = milliseconds_per_face(work, device, batch_size)
+    model = load_landmarker(device="cpu", runtime="torch").model
     return {
         "device": device,
         "threads": torch.get_num_threads(),
-        "milliseconds_a_face": times,
+        "milliseconds_per_face": times,
         "input_size": landmarker.input_size,
-        **network_cost(landmarker.model, landmarker.input_size),
+        **network_cost(model, landmarker.input_size),
     }
 
 
-def _find_landmarks(landmarker: HourglassLandmarker, image: np.ndarray, box: np.ndarray, count: int) -> None:
+def _runtimes(device: str) -> tuple[str, ...]:
+    return RUNTIMES if device == "cpu" else ("torch",)
+
+
+def _predict_landmarks(landmarker: HourglassLandmarker, image: np.ndarray, box: np.ndarray, count: int) -> None:
     landmarker.predict([image], [box.repeat(count, 0)])
 
 
-def _embed(embedder: NetworkEmbedder, faces: np.ndarray, count: int) -> None:
+def _embed(embedder: NamedEmbedder, faces: np.ndarray, count: int) -> None:
     embedder.embed(faces[:count])
 
 
 def benchmark_embedder(device: str, batch_size: int = 6) -> dict[str, Any]:
-    """From aligned faces to vectors of the shipped embedder, mirror images included."""
+    """Time of the default embedder, from aligned faces to embeddings."""
     faces = np.random.default_rng(0).integers(0, 255, (batch_size, 112, 112, 3), dtype=np.uint8)
     times = {}
-    for runtime in RUNTIMES if device == "cpu" else ("torch",):
+    for runtime in _runtimes(device):
         embedder = load_embedder(device=device, batch_size=batch_size, runtime=runtime)
         work = functools.partial(_embed, embedder, faces)
-        times[runtime] = milliseconds_a_face(work, device, batch_size)
+        times[runtime] = milliseconds_per_face(work, device, batch_size)
+    networks = cast(NetworkEmbedder, load_embedder(device="cpu", runtime="torch")).networks
     return {
         "device": device,
         "threads": torch.get_num_threads(),
-        "milliseconds_a_face": times,
-        "networks": [
-            {"input_size": one.input_size, **network_cost(one.model, one.input_size)} for one in embedder.networks
-        ],
+        "milliseconds_per_face": times,
+        "networks": [{"input_size": one.input_size, **network_cost(one.model, one.input_size)} for one in networks],
     }
 
 
-BENCHMARKS = {"landmarks": benchmark_landmarks, "embedder": benchmark_embedder, "pipeline": benchmark_pipeline}
+def stages(pipeline: FacePipeline, image: np.ndarray) -> dict[str, float]:
+    """Milliseconds of each step of the pipeline with all faces of a photo (H, W, 3) RGB uint8."""
+    boxes, _ = pipeline.detector.detect(image)
+    landmarks = pipeline.landmarker.predict([image], [boxes])[0]
+    aligned = warp_faces(image, landmarks, pipeline.align)
+    steps: dict[str, Callable[[], object]] = {
+        "detection": lambda: pipeline.detector.detect(image),
+        "landmarks": lambda: pipeline.landmarker.predict([image], [boxes]),
+        "alignment": lambda: warp_faces(image, landmarks, pipeline.align),
+        "embedding": lambda: pipeline.embedder.embed(aligned),
+    }
+    return {name: milliseconds(repeated(step)) for name, step in steps.items()}
+
+
+BENCHMARKS = {"landmarks": benchmark_landmarks, "embedder": benchmark_embedder}
 
 
 @one_line_errors

@@ -1,11 +1,11 @@
-"""Naming and sorting, on made-up people whose answer is known."""
+"""Open-set identification and clustering of synthetic people."""
 
 import numpy as np
 import pytest
-from people import made_up
+from people import synthetic_embeddings
 
-from facelib.evaluation.calibration import calibrate, pairs_of
-from facelib.evaluation.identification import identification, sorting
+from facelib.evaluation.calibration import all_pairs, calibrate
+from facelib.evaluation.identification import clustering_metrics, identification
 from facelib.metrics import bcubed, rejection_curve
 
 
@@ -17,27 +17,27 @@ def test_bcubed_by_hand():
 
 
 def test_rejection_by_hand():
-    """Two people with two photos each; the pair of the second is missed, and its faces are of low quality."""
-    vectors = np.array([[1, 0], [1, 0], [1, 0], [0, 1]], float)
+    """Two people with two photos each; the genuine pair of the second is missed, and its faces are of low quality."""
+    embeddings = np.array([[1, 0], [1, 0], [1, 0], [0, 1]], float)
     people, quality = np.array(["a", "a", "b", "b"]), np.array([0.9, 0.8, 0.2, 0.1])
-    assert rejection_curve(vectors, people, quality, 0.5, (1, 0.5)) == {"1": 0.5, "0.5": 0.0}
+    assert rejection_curve(embeddings, people, quality, 0.5, (1, 0.5)) == {"1": 0.5, "0.5": 0.0}
 
 
-def test_people_far_apart_are_named_and_sorted():
-    vectors, people = made_up(spread=0.1)
-    calibration = calibrate(pairs_of(vectors, people), vectors, people, "abc", "made up")
-    found = identification(vectors, people, 3, calibration)
+def test_people_far_apart_are_identified_and_clustered():
+    embeddings, people = synthetic_embeddings(spread=0.1)
+    calibration = calibrate(all_pairs(embeddings, people), embeddings, people, "abc", "synthetic")
+    found = identification(embeddings, people, 3, calibration)
     assert found["rank_1"] == found["dir_0.01"] == found["nearest_photo_dir_0.01"] == 1
-    assert found["known"] == 20
-    assert sorting(vectors, people, calibration, [0.0005])["0.0005"] == {
+    assert found["enrolled"] == 20
+    assert clustering_metrics(embeddings, people, calibration, [0.0005])["0.0005"] == {
         "precision": 1, "recall": 1, "f": 1, "groups": 40, "people": 40
     }  # fmt: skip
 
 
-def test_a_gallery_keeps_its_promise():
-    vectors, people = made_up(people=60, spread=0.7)
-    calibration = calibrate(pairs_of(vectors, people), vectors, people, "abc", "made up")
+def test_a_gallery_keeps_its_target_fpir():
+    embeddings, people = synthetic_embeddings(people=60, spread=0.7)
+    calibration = calibrate(all_pairs(embeddings, people), embeddings, people, "abc", "synthetic")
     for photos in (1, 3):
-        found = identification(*made_up(people=60, spread=0.7, seed=3), photos, calibration)
+        found = identification(*synthetic_embeddings(people=60, spread=0.7, seed=3), photos, calibration)
         assert 0.03 < found["fpir_0.1"] < 0.25
         assert found["rank_1"] > 0.3

@@ -1,67 +1,71 @@
-"""What README and model cards say is what was measured, with the weights that are there."""
+"""Tables of README and model cards agree with models/results, and those with the shipped weights."""
 
 import json
 import re
 import shutil
+import tomllib
 
 import pytest
 
-import facelib.evaluation.readme.__main__ as documents
-from facelib.evaluation.readme.__main__ import PAGES, ROOT, TABLES, filled
+import facelib.evaluation.readme.__main__ as readme
+from facelib.evaluation.readme import project_url
+from facelib.evaluation.readme.__main__ import PAGES, ROOT, TABLES, update_tables
 from facelib.io import records
 from facelib.io.records import RESULTS
-from facelib.runtime.manifest import embedder_networks, named_embedders, read_manifest, short_hashes, threshold_of
+from facelib.runtime.manifest import embedder_networks, named_embedders, read_manifest, short_hashes
+from facelib.settings import PROJECT_URL
 
+THRESHOLD = read_manifest()["default"]["threshold"]["cosine_distance"]
 CARD = ("Intended use", "How to load it", "Training data", "Recipe", "Results", "Limits", "Terms", "Citation")
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.parent.name)
-def test_pages_say_what_was_measured(page):
-    assert filled(page.read_text()) == page.read_text(), "python -m facelib.evaluation.readme writes the pages anew"
-    assert re.findall(r"<!-- (\w+) -->\n\|", page.read_text()), "no table at all"
+def test_pages_are_up_to_date(page):
+    assert update_tables(page.read_text()) == page.read_text(), "run python -m facelib.evaluation.readme"
+    assert re.findall(r"<!-- (\w+) -->\n\|", page.read_text()), "no table"
 
 
-def test_a_changed_figure_is_noticed(tmp_path, monkeypatch):
-    """Another figure in a record changes the page; what is outside the marks stays."""
+def test_a_changed_figure_changes_the_page(tmp_path, monkeypatch):
+    """Only the text between the marks changes."""
     shutil.copytree(RESULTS, tmp_path / "results")
     record = json.loads((RESULTS / "default.json").read_text())
     record["lfw"]["accuracy"] = 0.1234
     (tmp_path / "results/default.json").write_text(json.dumps(record))
     monkeypatch.setattr(records, "RESULTS", tmp_path / "results")
     text = PAGES[1].read_text()
-    changed = filled(text)
+    changed = update_tables(text)
     assert "LFW View 2: 12.34 %" in changed
     assert "LFW View 2: 12.34 %" not in text
     assert changed.split("<!--")[0] == text.split("<!--")[0]
-    with pytest.raises(ValueError, match="<!-- nothing -->: no such part; there are systems"):
-        filled("<!-- nothing -->\n<!-- end -->")
+    with pytest.raises(ValueError, match="<!-- nothing -->: unknown table; expected one of systems"):
+        update_tables("<!-- nothing -->\n<!-- end -->")
 
 
 def test_the_command_writes_and_checks(tmp_path, monkeypatch, capsys):
     page = tmp_path / "page.md"
     page.write_text("before\n<!-- threshold -->\nold\n<!-- end -->\nafter\n")
-    monkeypatch.setattr(documents, "PAGES", (page,))
+    monkeypatch.setattr(readme, "PAGES", (page,))
     for arguments, code in ((["--check"], 1), ([], 0), (["--check"], 0)):
-        monkeypatch.setattr("sys.argv", ["documents", *arguments])
-        assert documents.main() == code
-    assert f"**{threshold_of():.3f}**" in page.read_text()
+        monkeypatch.setattr("sys.argv", ["readme", *arguments])
+        assert readme.main() == code
+    assert f"**{THRESHOLD:.3f}**" in page.read_text()
     assert page.read_text().startswith("before\n") and page.read_text().endswith("after\n")
 
 
-def test_every_part_is_on_a_page():
-    there = {name for page in PAGES for name in re.findall(r"<!-- (\w+) -->", page.read_text())}
-    assert set(TABLES) == there - {"end", "command"}
+def test_every_table_is_on_a_page():
+    marks = {name for page in PAGES for name in re.findall(r"<!-- (\w+) -->", page.read_text())}
+    assert set(TABLES) == marks - {"end", "command"}
 
 
-def test_the_threshold_under_the_picture():
-    assert f"the threshold of the manifest ({threshold_of():.3f})" in PAGES[0].read_text()
+def test_the_threshold_in_the_caption():
+    assert f"the threshold of the manifest ({THRESHOLD:.3f})" in PAGES[0].read_text()
 
 
-def test_records_are_of_the_weights_that_are_shipped():
+def test_records_are_of_the_shipped_weights():
     manifest = read_manifest()
     named = {name: [path.name for path in embedder_networks(name=name)] for name in named_embedders()}
     alone = {files[0] for files in named.values() if len(files) == 1}  # measured under the embedder's name
-    for name in set(manifest) - alone:
+    for name in (name for name in set(manifest) - alone if not name.endswith(".onnx")):
         stem = name.removesuffix(".pt")
         measured = json.loads((RESULTS / f"{stem}.json").read_text())["measured"]
         assert {"date", "command", "weights", "data"} == set(measured)
@@ -70,7 +74,7 @@ def test_records_are_of_the_weights_that_are_shipped():
 
 
 @pytest.mark.parametrize("name", [name for name in read_manifest() if name.endswith(".pt")])
-def test_cards_have_one_shape(name):
+def test_cards_have_the_same_labels(name):
     card = PAGES[1].read_text().split(f"\n## {name}\n")[1].split("\n## ")[0]
     labels = " ".join(re.findall(r"\*\*([\w ,]+)\*\*", card)).lower()
     places = [labels.find(part.lower()) for part in CARD]
@@ -78,8 +82,12 @@ def test_cards_have_one_shape(name):
     assert places == sorted(places)
 
 
-@pytest.mark.parametrize("page", [*PAGES, ROOT / "data/README.md"], ids=lambda page: page.parent.name)
-def test_links_lead_somewhere(page):
+@pytest.mark.parametrize(
+    "page",
+    [*PAGES, ROOT / "data/README.md", ROOT / "facelib/cli/README.md", ROOT / "CONTRIBUTING.md"],
+    ids=lambda page: page.parent.name,
+)
+def test_links_and_commands_exist(page):
     targets = re.findall(r"\]\(([^)#]+)\)", page.read_text())
     assert targets or page.parent.name == "data"
     for target in targets:
@@ -88,3 +96,24 @@ def test_links_lead_somewhere(page):
     for module in modules:
         path = ROOT / module.replace(".", "/")
         assert path.with_suffix(".py").is_file() or (path / "__main__.py").is_file(), module
+
+
+def test_the_address_of_the_repository_is_one_setting():
+    """It is written to pages, package and notebooks, taken away again, and left out everywhere while it is empty."""
+    url = "https://example.org/somebody/facelib"
+    package = (ROOT / "pyproject.toml").read_text()
+    notebook = next((ROOT / "notebooks").glob("*.ipynb")).read_text()
+    assert project_url.pyproject(package, "") == package
+    assert project_url.notebook(notebook, "") == notebook
+    named = project_url.pyproject(package, url)
+    assert tomllib.loads(named)["project"]["urls"]["Homepage"] == url
+    assert tomllib.loads(named)["project"]["scripts"] == tomllib.loads(package)["project"]["scripts"]
+    assert project_url.pyproject(named, "") == package
+    assert f'REPOSITORY = \\"{url}\\"' in project_url.notebook(notebook, url)
+    assert url in project_url.badge(url) and url in project_url.clone(url)
+    assert not PROJECT_URL or PROJECT_URL in package
+    assert project_url.badge("") == "" and "ADDRESS" in project_url.clone("")
+
+
+def test_the_front_page_is_short():
+    assert len(PAGES[0].read_text().split()) <= 1200

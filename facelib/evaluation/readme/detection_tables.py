@@ -1,0 +1,58 @@
+"""The tables of landmarks and detectors in models/README.md."""
+
+from collections.abc import Callable
+
+from facelib.evaluation.detection import DEFAULT_RULE
+from facelib.evaluation.readme.formatting import percent, table
+from facelib.io.records import read_record, read_table
+
+LANDMARK_SETS = {"celeba": "CelebA in the wild", "helen": "HELEN", "ytf": "YouTube Faces", "aflw": "AFLW (MTFL test)"}
+
+
+def landmarks() -> str:
+    """Landmark errors of the hourglass and of other systems."""
+    metrics = read_record("hourglass_keypoints.json")
+    peers = read_table("peers_landmarks.csv")
+    head = ["test set", "faces", "NME", "faces above 10 %", "label offset removed", "with flip averaging", "both"]
+    rows = [head + [peer["system"] for peer in peers]]
+    for key, name in LANDMARK_SETS.items():
+        ours = metrics[key]
+        row = [name, f"{ours['faces']:,}", f"**{percent(ours['nme'])}**", percent(ours["above_10"], 1)]
+        row += [percent(ours.get(column)) for column in ("nme_offset", "nme_flip", "nme_flip_offset")]
+        rows.append(row + [percent(peer.get(key), 2) for peer in peers])
+    sources = "; ".join(f"{peer['system']}: {peer['source']}" for peer in peers)
+    return f"{table(rows)}\n\nOther systems: {sources}."
+
+
+def detection() -> str:
+    """True and false positives of both detectors."""
+    counts = {
+        (row["detector"], row["rule"], row["version"]): f"{row['true_positives']} / {row['false_positives']}"
+        for row in read_table("detection.csv")
+    }
+    rows = [["photos", "RetinaFace, threshold 0.8", "threshold 0.5", "**default**"]]
+    rows[0] += ["SCRFD, threshold 0.5", "**default**"]
+    for version in dict.fromkeys(version for _, _, version in counts):
+        retinaface = [counts["retinaface", f"score from {threshold}", version] for threshold in (0.8, 0.5)]
+        scrfd = counts["insightface", "score from 0.5", version]
+        defaults = [f"**{counts[detector, DEFAULT_RULE, version]}**" for detector in ("retinaface", "insightface")]
+        rows.append([version, *retinaface, defaults[0], scrfd, defaults[1]])
+    return table(rows)
+
+
+def crowds() -> str:
+    """Detection on large photos, with and without tiling, and its cost."""
+    by_run = {(row["picture"], row["detector"], row["rule"]): row for row in read_table("crowds.csv")}
+    runs = [(detector, rule) for detector in ("insightface", "retinaface") for rule in ("whole", "tiled")]
+    titles = {"insightface": "SCRFD", "retinaface": "RetinaFace"}
+    rows = [["picture", "faces", *(f"{titles[detector]}, {rule}" for detector, rule in runs), "peak memory"]]
+    for picture in dict.fromkeys(picture for picture, _, _ in by_run):
+        measured = [by_run[picture, detector, rule] for detector, rule in runs]
+        cells = [f"{row['true_positives']} / {row['false_positives']}, {row['seconds']:.2f} s" for row in measured]
+        title = f"{picture} ({measured[0]['width']:,} x {measured[0]['height']:,})"
+        memory = max(row["peak_memory_mb"] for row in measured)
+        rows.append([title, str(measured[0]["faces"]), *cells, f"{memory:,.0f} MB"])
+    return f"{table(rows)}\n\nTrue / false positives, and the detector's time."
+
+
+TABLES: dict[str, Callable[[], str]] = {"landmarks": landmarks, "detection": detection, "crowds": crowds}

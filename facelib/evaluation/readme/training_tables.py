@@ -1,0 +1,70 @@
+"""The tables of single networks, their training, and comparisons of losses and hyperparameters in models/README.md."""
+
+from collections.abc import Callable
+
+from facelib.evaluation.readme.formatting import percent, rate, table
+from facelib.io.records import read_record, read_table
+
+
+def network(name: str) -> str:
+    """Open-set, LFW and closed-set figures of a network in one paragraph."""
+    metrics = read_record(f"{name}.json")
+    training_record = read_record(f"{name}_training.json")
+    test, lfw = metrics["open_test"], metrics["lfw"]
+    tpr = {row["fpr"]: rate(row["tpr"]) for row in test["identification_rate"]}
+    return (
+        f"open_test: TPR {tpr[0.1]}, {tpr[0.01]}, {tpr[0.001]} at FPR 0.1, 0.01, 0.001; "
+        f"AUC {rate(test['auc'])}, EER {rate(test['eer'])}, rank-1 {rate(test['rank_1'])}. "
+        f"LFW View 2: {percent(lfw['accuracy'])} ± {percent(lfw['standard_error'])}. "
+        "Closed set, held-out photos of the training identities, at the end of training: "
+        f"top-1 {rate(training_record['closed_set_top1'])}, top-5 {rate(training_record['closed_set_top5'])}."
+    )
+
+
+def training(name: str) -> str:
+    """Training data, epochs and closed-set accuracy of a network."""
+    record = read_record(f"{name}_training.json")
+    history = read_table(f"{name}_history.csv")
+    input_sizes = [row["input_size"] for row in history]
+    epochs = ", ".join(f"{input_sizes.count(size)} at {size} px" for size in dict.fromkeys(input_sizes))
+    accuracy = []
+    if "closed_set_top1" in record:  # absent after a triplet loss, which has no class weights
+        accuracy.append(f"{_top_1_and_5(record, 'closed_set_top')} by its own class weights")
+    by_centres = {row["networks"]: row for row in read_table("closed_set.csv")}.get(f"{name}.pt")
+    if by_centres:
+        accuracy.append(f"{_top_1_and_5(by_centres, 'top')} by the nearest class centre")
+    return (
+        f"{record['measured']['data']}; {len(history)} epochs ({epochs}, by the size at the end of each). Closed set, "
+        f"held-out photos of these people: {'; '.join(accuracy)}."
+    )
+
+
+def _top_1_and_5(row: dict, prefix: str) -> str:
+    return f"top-1 {rate(row[f'{prefix}1'])}, top-5 {rate(row[f'{prefix}5'])}"
+
+
+def comparison(name: str) -> str:
+    """Runs that are equal except for one hyperparameter."""
+    runs = read_table(f"comparison_{name}.csv")
+    head = ["run", "TPR at FPR 0.1", "0.01", "95 % interval", "0.001", "families, 0.01"]
+    rows = [head + ["closed-set top-1", "triplet accuracy"]]
+    for run in runs:
+        low, high = (rate(run[f"open_val_flip_0.01_{end}"]) for end in ("low", "high"))
+        row = [str(run["what"]), *(rate(run[f"open_val_flip_{fpr}"]) for fpr in ("0.1", "0.01"))]
+        row += [f"{low} to {high}", rate(run["open_val_flip_0.001"]), rate(run.get("families_0.01"))]
+        rows.append([*row, rate(run.get("top1") or None), rate(run["triplets"])])
+    return f"{table(rows)}\n\nEach run saw {int(runs[0]['photos_seen']):,} photos."
+
+
+TABLES: dict[str, Callable[[], str]] = {
+    "training_distilled": lambda: training("model_distilled"),
+    "training_arcface": lambda: training("model_arcface"),
+    "training_triplet": lambda: training("model_triplet"),
+    "model_arcface_all_sources": lambda: network("model_arcface_all_sources"),
+    "model_cross_entropy": lambda: network("model_cross_entropy"),
+    "comparison_distilled": lambda: comparison("embedder_distilled"),
+    "comparison_go_on": lambda: comparison("embedder_go_on"),
+    "comparison_margins": lambda: comparison("embedder_margins"),
+    "comparison_teacher": lambda: comparison("embedder_teacher"),
+    "comparison_imagenet": lambda: comparison("embedder_from_imagenet"),
+}

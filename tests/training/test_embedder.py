@@ -157,9 +157,7 @@ def test_a_recipe_written_by_hand_is_never_overwritten(own_folder, tmp_path):
     assert load_config(tmp_path / "my.toml") == changed
     mine = (tmp_path / "my.toml").read_text().replace("# Written by", "# By me, not by")
     (tmp_path / "my.toml").write_text(mine)
-    with pytest.raises(
-        ValueError, match=r"my\.toml exists and says something else \(augmentation_strength\)"
-    ):
+    with pytest.raises(ValueError, match=r"my\.toml exists and says something else \(augmentation_strength\)"):
         run(config, tmp_path / "my.pt", device="cpu", progress=False)
     assert (tmp_path / "my.toml").read_text() == mine
 

@@ -2,9 +2,12 @@
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from facelib import FacePipeline
 from facelib.alignment.align import SIZE, TEMPLATE
+from facelib.cli import runs
+from facelib.cli.main import main
 from facelib.types import CalibrationMissingError, Detector, Embedder, EmbeddingError, Landmarker
 
 
@@ -86,6 +89,20 @@ def test_unknown_models_have_no_calibration(pipeline, photos):
         pipeline.compare(*faces)
     with pytest.raises(CalibrationMissingError, match="PixelEmbedder"):
         pipeline.cluster(faces)
+
+
+def test_command_line(pipeline, photos, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(runs, "make_pipeline", lambda networks: pipeline)
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for number, photo in enumerate(photos):
+        Image.fromarray(photo).save(folder / f"{number}.png")
+    assert main(["detect", str(folder), "--out", str(tmp_path / "faces")]) == 0
+    assert "2 faces in 3 of 3 photos" in capsys.readouterr().out
+    assert main(["album", str(folder), "--out", str(tmp_path / "album")]) == 2
+    assert "PixelEmbedder" in capsys.readouterr().err  # no calibration: what threshold to use is for the user to say
+    assert main(["album", str(folder), "--out", str(tmp_path / "album"), "--threshold", "0.5"]) == 0
+    assert (tmp_path / "album/people.csv").is_file()
 
 
 WRONG = {

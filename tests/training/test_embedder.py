@@ -176,6 +176,10 @@ def test_what_could_not_be_saved_is_refused_before_the_first_step(own_folder, tm
     ):
         with pytest.raises(error, match=says):
             run(small_config(own_folder, f"initial_weights={initial}"), tmp_path / out, device="cpu")
+    shipped = (MODELS / "model_arcface.pt").read_bytes()
+    with pytest.raises(ValueError, match="shipped with the repository: --force"):
+        run(small_config(own_folder), MODELS / "model_arcface.pt", device="cpu")
+    assert (MODELS / "model_arcface.pt").read_bytes() == shipped
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")

@@ -1,4 +1,4 @@
-"""Each way to spoil a picture does what it says."""
+"""Each augmentation of an image does what it says."""
 
 import io
 

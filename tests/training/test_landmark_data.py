@@ -33,15 +33,15 @@ def test_augmentation_moves_image_and_points_together(tmp_path):
     assert dataset[5][0].equal(dataset[5][0])
 
 
-def test_spoiling_moves_nothing(photo):
+def test_degrading_moves_nothing(photo):
     """What is meant to change no landmark keeps the picture where it is."""
-    spoil = degradation()
+    degrade = degradation()
     face = np.ascontiguousarray(photo[:128, :128])
     before = cv2.cvtColor(cv2.resize(face, (16, 16), interpolation=cv2.INTER_AREA), cv2.COLOR_RGB2GRAY).ravel()
     alike = []
     for seed in range(30):
-        spoil.set_random_seed(seed)
-        after = cv2.resize(spoil(image=face)["image"], (16, 16), interpolation=cv2.INTER_AREA)
+        degrade.set_random_seed(seed)
+        after = cv2.resize(degrade(image=face)["image"], (16, 16), interpolation=cv2.INTER_AREA)
         alike.append(np.corrcoef(before, cv2.cvtColor(after, cv2.COLOR_RGB2GRAY).ravel())[0, 1])
     assert np.median(alike) > 0.9
 

@@ -71,7 +71,7 @@ def test_a_configuration_becomes_weights(labelled, photo, tmp_path, capsys):
     assert "pseudo-labelled faces of some" in record["measured"]["data"]
     assert record["measured"]["weights"] == {"out.pt": entry["sha256"][:8]}
     assert list(record["label_offsets"]) == ["helen"]
-    assert list((tmp_path / "checkpoints").iterdir()) == []  # the next time it begins anew
+    assert list((tmp_path / "checkpoints").iterdir()) == []  # the next time it starts from the beginning
     found = load_landmarker(folder / "out.pt", "cpu").predict([photo], [labelled[0].box[None]])
     assert found[0].shape == (1, 5, 2)
     assert "use it with load_landmarker(" in capsys.readouterr().out
@@ -96,7 +96,7 @@ def test_fine_tuning_of_weights_named_by_their_hash(labelled, tmp_path):
 
 
 def test_stopped_anywhere_it_ends_as_if_it_had_not(labelled, tmp_path):
-    """A stage that was cut off, also one whose labels the network makes anew, continues with its labels and seeds."""
+    """A stage that was cut off, also one whose labels the network computes again, continues with its labels and seeds."""
     models = []
     for name, stops in (("whole", [None]), ("parts", [1, 2, 3, None])):
         long, out = small_config("stages.0.epochs=2", "stages.1.epochs=2"), tmp_path / f"{name}.pt"

@@ -189,7 +189,7 @@ def test_too_few_photos_for_a_batch(noise):
 
 
 def test_class_vectors_learn(noise):
-    """The mistake that spoils many ArcFace trainings: class vectors that no optimizer holds."""
+    """The mistake that breaks many ArcFace trainings: class vectors that no optimizer holds."""
     model = small_model()
     held = [p for group in model.parameter_groups() for p in group["params"]]
     assert {id(p) for p in held} == {id(p) for p in model.parameters()}

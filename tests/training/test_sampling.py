@@ -14,7 +14,7 @@ def test_sampler():
 
 
 def test_what_is_shown_twice_has_two_indices():
-    """Index modulo items is the item; so an epoch that shows it again augments it anew."""
+    """Index modulo items is the item; so an epoch that shows it again augments it again."""
     indices = list(EpochSampler(3, length=8))
     assert len(set(indices)) == 8
     assert sorted(index % 3 for index in indices) in (

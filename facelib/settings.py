@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import glob
+import hashlib
 import os
 import sys
 from collections.abc import Callable
@@ -58,6 +60,20 @@ def data_folder() -> Path:
 def cache_folder() -> Path:
     """Folder of files that can be computed again: the environment variable FACELIB_CACHE, else ~/.cache/facelib."""
     return Path(os.environ.get("FACELIB_CACHE") or Path.home() / ".cache" / "facelib").expanduser()
+
+
+def own_cache_name(folder: Path) -> str:
+    """How the names of the files begin in which training caches the faces of a folder of one's own.
+
+    The hash of the path keeps folders of one name from sharing a cache.
+    """
+    path_hash = hashlib.sha256(os.fsencode(folder.resolve())).hexdigest()[:8]
+    return f"own_{folder.resolve().name}_{path_hash}"
+
+
+def own_caches(folder: Path) -> list[Path]:
+    """The files in which faces of a folder of one's own, and their embeddings, are cached."""
+    return sorted((data_folder() / "cache").glob(f"{glob.escape(own_cache_name(folder))}*"))
 
 
 def select_torch_device(device: str | int | torch.device | None = None) -> torch.device:

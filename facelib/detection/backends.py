@@ -5,7 +5,8 @@ from collections.abc import Callable
 import numpy as np
 
 from facelib.io.downloads import find_or_download
-from facelib.runtime.onnx import import_onnxruntime, make_session
+from facelib.runtime.onnx import make_session
+from facelib.telemetry import import_onnxruntime, telemetry_disabled
 
 SCRFD_PACKAGE = "buffalo_sc"
 SCRFD_FILE = "det_500m.onnx"
@@ -23,8 +24,9 @@ def scrfd(device: str | None) -> Find:
         DownloadError: its file is neither there nor can be downloaded, or has another hash.
         Exception: whatever insightface or ONNX Runtime raise.
     """
-    import_onnxruntime()  # before insightface does, so that its telemetry is disabled
-    from insightface.model_zoo.scrfd import DEFAULT_DET_SIZES, SCRFD
+    import_onnxruntime()
+    with telemetry_disabled():
+        from insightface.model_zoo.scrfd import DEFAULT_DET_SIZES, SCRFD
 
     hint = "The package has 14 MB; the detector 'retinaface' needs no download."
     path = str(find_or_download(SCRFD_PACKAGE, SCRFD_FILE, SCRFD_HASH, hint))

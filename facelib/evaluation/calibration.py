@@ -136,8 +136,13 @@ def calibrate(pairs: Pairs, embeddings: np.ndarray, people: np.ndarray, model_id
         pairs: their impostor distances choose the distances at which rates are measured.
         embeddings: (n, d), unit length; people: (n,) names.
         model_id: `Embedder.model_id`; data: description of the data.
+
+    Raises:
+        ValueError: all photos are of one person.
     """
     impostors = pairs.distances[~pairs.genuine]
+    if not len(impostors):
+        raise ValueError("no impostor pairs: a calibration needs photos of at least two people")
     quantiles = np.geomspace(1 / len(impostors), 1, STEPS)
     distances = np.unique(np.quantile(impostors, quantiles).astype(np.float64))
     false_match, true_match = match_rates(pairs, distances)

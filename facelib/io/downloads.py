@@ -17,6 +17,7 @@ from pathlib import Path
 
 from facelib.io.files import atomic_write, file_hash
 from facelib.settings import data_folder
+from facelib.telemetry import import_onnxruntime, telemetry_disabled
 from facelib.types import DownloadError
 
 logger = logging.getLogger(__name__)
@@ -81,7 +82,9 @@ def _download_package(package: str, hashes: Mapping[str, str | None], folders: l
     Raises:
         DownloadError: names the files to get by hand, and `folders`.
     """
-    from insightface.utils.storage import MODEL_ZOO_RELEASE_DOWNLOAD_URL
+    import_onnxruntime()
+    with telemetry_disabled():
+        from insightface.utils.storage import MODEL_ZOO_RELEASE_DOWNLOAD_URL
 
     url = f"{MODEL_ZOO_RELEASE_DOWNLOAD_URL}{package}.zip"
     seconds = timeout()

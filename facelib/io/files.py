@@ -1,4 +1,4 @@
-"""Atomic writes, hashes of files, and file names that can be printed and do not collide."""
+"""Atomic writes, private files, hashes of files, and file names that can be printed and do not collide."""
 
 import functools
 import hashlib
@@ -129,6 +129,22 @@ def files_key(files: Sequence[Path], *settings: object) -> str:
     for file in files:
         key.update(repr(file_state(file)).encode("utf-8", "surrogatepass"))
     return key.hexdigest()
+
+
+@contextmanager
+def private_files(private: bool = True) -> Iterator[None]:
+    """Context manager: files that are made in the block belong to the user alone (0600), folders too (0700).
+
+    Args:
+        private: False: the rights are those that the process gives to any file (its umask).
+    """
+    before = os.umask(0o077)
+    try:
+        if not private:
+            os.umask(before)
+        yield
+    finally:
+        os.umask(before)
 
 
 def prepare_folder(folder: Path) -> None:

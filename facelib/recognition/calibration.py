@@ -5,6 +5,7 @@ rate the share of genuine pairs. Both are measured once for each embedder and ke
 """
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from facelib.io.files import atomic_write
+from facelib.io.files import atomic_write, printable
 from facelib.io.records import RESULTS, significant
 from facelib.settings import DIFFERENT, SAME, cache_folder
 from facelib.types import CalibrationMissingError
@@ -61,7 +62,8 @@ class Calibration:
     data: name of the data they were measured on.
 
     Raises:
-        ValueError: rates or distances that cannot be (not increasing, below 0, above 1, of different lengths).
+        ValueError: rates or distances that cannot be (not increasing, below 0, above 1, of different lengths, without
+            impostor pairs, as of one person).
     """
 
     model_id: str
@@ -74,13 +76,17 @@ class Calibration:
     data: str
 
     def __post_init__(self) -> None:
-        if not self.pairs >= 1:
-            raise ValueError(f"pairs is {self.pairs}, expected at least 1")
+        if not 1 <= self.pairs < math.inf:
+            raise ValueError(f"pairs is {self.pairs}, expected at least 1: impostor pairs need two people")
         _check_increasing("distances", self.distances, len(self.distances), MAX_DISTANCE)
         curves = {"false_match_rates": self.false_match_rates, "true_match_rates": self.true_match_rates}
         curves |= {f"fmr_of_means of {photos} photos": rates for photos, rates in self.fmr_of_means.items()}
         for name, rates in curves.items():
             _check_increasing(name, rates, len(self.distances), 1.0)
+        if self.false_match_rates[-1] < DIFFERENT:
+            raise ValueError(f"false_match_rates never reach {DIFFERENT}: at no distance two faces would be different")
+        if not all(photos.isdecimal() and int(photos) > 1 for photos in self.fmr_of_means):
+            raise ValueError(f"fmr_of_means has the keys {list(self.fmr_of_means)}, expected numbers of photos above 1")
 
     def false_match_rate(self, distance: float, photos: int = 1) -> float:
         """FMR of a distance: share of impostor pairs that are as close or closer, at least 1 / `pairs`.
@@ -146,6 +152,8 @@ class Calibration:
         """
         if not 0 < same <= different < 1:
             raise ValueError(f"same={same}, different={different}: expected rates with 0 < same <= different < 1")
+        if math.isnan(distance):
+            return Decision(distance, 1.0, 1.0, "unsure", "the distance is not a number")
         fmr = self.false_match_rate(distance, photos)
         tmr = self.true_match_rate(distance)
         verdict = "same" if fmr <= same else "different"
@@ -197,13 +205,14 @@ def load_calibration(model_id: str, folders: Sequence[Path] | None = None) -> Ca
         )
     try:
         calibration = Calibration(**_current_names(json.loads(path.read_text())))
-    except (ValueError, TypeError, AttributeError) as error:
+    except (ValueError, TypeError, AttributeError, ArithmeticError, RecursionError) as error:
         raise ValueError(
             f"{path} is not a valid calibration ({str(error)[:120]}): restore it from the repository, or measure it "
             "again with `python -m facelib.evaluation.calibration`"
         ) from None
     if calibration.model_id != model_id:
-        raise ValueError(f"{path} is of the embedder {calibration.model_id}, not of {model_id}: restore the file")
+        other = printable(calibration.model_id)[:60]
+        raise ValueError(f"{path} is of the embedder {other}, not of {model_id}: restore the file")
     return calibration
 
 

@@ -37,6 +37,8 @@ def find_quality_issue(aligned: np.ndarray, confidence: np.ndarray, landmarks: n
         confidence: (5,) confidence of its landmarks, 0 to 1.
         landmarks: (5, 2) in pixels of the photo.
     """
+    if not (np.isfinite(landmarks).all() and np.isfinite(confidence).all()):
+        return "without usable landmarks"
     if np.linalg.norm(landmarks[1] - landmarks[0]) < MIN_EYE_DISTANCE:
         return "too small"
     if lighting(aligned) < MIN_LIGHTING:
@@ -61,4 +63,5 @@ def face_quality(aligned: np.ndarray, confidence: np.ndarray) -> float:
         aligned: (112, 112, 3) RGB uint8.
         confidence: (5,) confidence of its landmarks, 0 to 1.
     """
-    return sharpness(aligned) * lighting(aligned) * float(np.clip(confidence.min(), 0, 1))
+    certainty = float(np.nan_to_num(confidence.min()).clip(0, 1))
+    return sharpness(aligned) * lighting(aligned) * certainty

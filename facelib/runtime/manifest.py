@@ -26,8 +26,8 @@ def read_manifest(folder: str | Path = MODELS) -> Manifest:
     if not path.exists():
         return {}
     try:
-        manifest = json.loads(path.read_text())
-    except ValueError as error:
+        manifest = json.loads(path.read_text(), parse_constant=_refuse_constant)
+    except (ValueError, RecursionError) as error:
         raise WeightsError(f"{path} is not valid JSON ({error}): restore it from the repository") from None
     if not isinstance(manifest, dict) or not all(isinstance(entry, dict) for entry in manifest.values()):
         raise WeightsError(
@@ -35,6 +35,10 @@ def read_manifest(folder: str | Path = MODELS) -> Manifest:
             "or use another folder"
         )
     return manifest
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"it holds {name}")
 
 
 def write_manifest(manifest: Manifest, folder: str | Path = MODELS) -> None:
@@ -76,23 +80,40 @@ def find_onnx(path: Path) -> Path | None:
     """The ONNX file of a weights file, checked against the manifest; None where there is none.
 
     Raises:
-        WeightsError: the file is damaged, or was exported from other weights.
+        WeightsError: one of the two files is not the one that the manifest describes, or the ONNX file was exported
+            from other weights.
     """
     manifest = read_manifest(path.parent)
     for name, entry in manifest.items():
-        file = path.with_name(name)
-        if entry.get("from") != path.name or not file.exists():
+        file = path.parent / name
+        if entry.get("from") != path.name or not _is_file_name(name) or not file.exists():
             continue
         again = f"write it again with: python -m facelib.training.export {path}"
         if entry.get("from_sha256") != manifest.get(path.name, {}).get("sha256"):
             raise WeightsError(f"{file} was exported from other weights than {path.name} has now; {again}")
-        if file_hash(file) != entry.get("sha256"):
-            raise WeightsError(
-                f"{file} is not the file that {path.parent / 'manifest.json'} describes (SHA-256 differs): it is "
-                f"truncated or replaced; restore it, or {again}"
-            )
+        check_hash(file, entry, again)
+        if path.exists():
+            check_hash(path, manifest.get(path.name, {}), "train again, which writes both")
         return file
     return None
+
+
+def check_hash(path: Path, entry: dict[str, Any], otherwise: str) -> None:
+    """Raise WeightsError unless a file is the one that its manifest entry describes.
+
+    Args:
+        otherwise: what to do about it, beside restoring the file.
+    """
+    if file_hash(path) != manifest_value(path, entry, "sha256", among=str):
+        raise WeightsError(
+            f"{path} is not the file that {path.parent / 'manifest.json'} describes (SHA-256 differs): it is truncated "
+            f"or replaced; restore it, or {otherwise}"
+        )
+
+
+def _is_file_name(name: str) -> bool:
+    """Whether a name of a manifest is that of a file beside it, and no path that leads elsewhere."""
+    return name not in ("", ".", "..") and not set(name) & set("/\\\0")
 
 
 def manifest_value(path: Path, entry: dict[str, Any], *names: str, among: type | range | tuple = dict) -> Any:
@@ -152,7 +173,7 @@ def embedder_networks(folder: str | Path = MODELS, name: str = "default") -> lis
         WeightsError: the manifest names no files.
     """
     names = read_manifest(folder).get(name, {}).get("networks")
-    if not isinstance(names, list) or not names or not all(isinstance(name, str) for name in names):
+    if not isinstance(names, list) or not names or not all(isinstance(n, str) and _is_file_name(n) for n in names):
         raise WeightsError(
             f"{Path(folder) / 'manifest.json'}: {name} > networks is {str(names)[:60]!r}, expected a list of files"
         )

@@ -6,13 +6,13 @@ import functools
 import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from facelib.io.files import file_hash
+from facelib.io.files import file_hash, printable
 from facelib.runtime.batching import forbid_fork
+from facelib.telemetry import import_onnxruntime
 from facelib.types import WeightsError
 
 if TYPE_CHECKING:
@@ -24,20 +24,6 @@ PROVIDERS = {
     "cpu": "CPUExecutionProvider",
     "mps": "CoreMLExecutionProvider",
 }
-
-
-def import_onnxruntime() -> ModuleType:
-    """The module `onnxruntime`, imported at first use with its telemetry disabled; the environment stays unchanged."""
-    before = os.environ.get("ORT_DISABLE_TELEMETRY")
-    os.environ["ORT_DISABLE_TELEMETRY"] = "1"
-    try:
-        import onnxruntime
-    finally:
-        if before is None:
-            del os.environ["ORT_DISABLE_TELEMETRY"]
-        else:
-            os.environ["ORT_DISABLE_TELEMETRY"] = before
-    return onnxruntime
 
 
 def resolve_device(device: Any = None) -> str:
@@ -92,6 +78,7 @@ def make_session(model: str | bytes, device: Any = None, threads: int = 0) -> In
 
     Raises:
         ValueError: the device is not available.
+        WeightsError: not a valid ONNX file.
     """
     runtime = import_onnxruntime()
     name = resolve_device(device)
@@ -103,7 +90,13 @@ def make_session(model: str | bytes, device: Any = None, threads: int = 0) -> In
     providers: list = ["CPUExecutionProvider"]
     if kind != "cpu":
         providers.insert(0, (PROVIDERS[kind], {"device_id": number} if number else {}))
-    session = runtime.InferenceSession(model, options, providers=providers)
+    # Without another provider to fall back to it would only try again, and print that on standard output.
+    more = {"enable_fallback": 0} if kind == "cpu" else {}
+    try:
+        session = runtime.InferenceSession(model, options, providers=providers, **more)
+    except Exception as error:  # ONNX Runtime raises many kinds
+        name = model if isinstance(model, str) else "the content"
+        raise WeightsError(f"{name} is not a valid ONNX file ({printable(error)[:100]}): restore it") from None
     used = session.get_providers()
     if device is not None and PROVIDERS[kind] not in used:  # ONNX Runtime falls back to the CPU where a GPU fails
         available = [other for other, provider in PROVIDERS.items() if provider in used]
@@ -191,10 +184,13 @@ def _run(session: InferenceSession, images: np.ndarray) -> np.ndarray:
     """The first output of a session for images (n, 3, s, s) float32.
 
     Raises:
-        WeightsError: the images have another size than the network's input.
+        WeightsError: the images have another size than the network's input, or the network fails.
     """
     expected = session.get_inputs()[0].shape[1:]
     if list(images.shape[1:]) != expected:
         sizes = ", ".join(map(str, expected))
         raise WeightsError(f"images of shape {images.shape}: the ONNX network expects (n, {sizes})")
-    return session.run(None, {"images": images})[0]
+    try:
+        return session.run(None, {"images": images})[0]
+    except Exception as error:  # ONNX Runtime raises many kinds
+        raise WeightsError(f"the ONNX network fails ({printable(error)[:150]}): export it again") from None

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import datetime
-import pickle
 import textwrap
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from facelib.io.files import atomic_write, file_hash
+from facelib.io.files import atomic_write, file_hash, printable
 from facelib.runtime.batching import forbid_fork
-from facelib.runtime.manifest import manifest_value, missing_weights, read_manifest, weights_entry, write_manifest
+from facelib.runtime.manifest import (
+    check_hash,
+    manifest_value,
+    missing_weights,
+    read_manifest,
+    weights_entry,
+    write_manifest,
+)
 from facelib.settings import select_torch_device
 from facelib.types import WeightsError
 
@@ -80,6 +86,8 @@ def load_weights(
     path = Path(path)
     entry, state = _read_checked(path)
     arguments = manifest_value(path, entry, "arguments")
+    if "pretrained" in arguments:  # it would ask a hub for weights that the file replaces
+        raise WeightsError(f"{path.parent / 'manifest.json'}: {path.name} > arguments > pretrained: remove it")
     arguments = {RENAMED_ARGUMENTS.get(name, name): value for name, value in arguments.items()}
     try:
         with torch.device("meta"):  # allocates no memory for sizes that may be absurd
@@ -104,13 +112,12 @@ def _read_checked(path: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
     if not path.exists():
         raise missing_weights(path)
     entry = weights_entry(path)
-    if file_hash(path) != manifest_value(path, entry, "sha256", among=str):
-        raise WeightsError(
-            f"{path} is not the file that {path.parent / 'manifest.json'} describes (SHA-256 differs): it is "
-            "truncated or replaced; restore it, or train again, which writes both"
-        )
+    check_hash(path, entry, "train again, which writes both")
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError) as error:
-        raise WeightsError(f"{path} is not a state dict that PyTorch can read: {error}") from None
-    return entry, {RENAMED_TENSORS.get(name, name): value for name, value in state.items()}
+    except Exception as error:  # PyTorch raises many kinds
+        reason = textwrap.shorten(printable(error), 200, placeholder=" ...")
+        raise WeightsError(f"{path} is not a state dict that PyTorch can read: {reason}") from None
+    if not isinstance(state, dict):
+        raise WeightsError(f"{path} is not a state dict, but {type(state).__name__}")
+    return entry, {RENAMED_TENSORS.get(str(name), str(name)): value for name, value in state.items()}

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from facelib.io.files import atomic_write, files_key, printable, unique_names
+from facelib.io.files import atomic_write, files_key, printable, private_files, unique_names
 
 
 def test_atomic_write_replaces_completely_or_not_at_all(tmp_path):
@@ -93,3 +93,17 @@ def test_files_key_changes_with_content_path_and_settings(tmp_path):
     assert files_key([tmp_path / "a"], "setting") != longer
     (tmp_path / "a").unlink()
     assert files_key([tmp_path / "a"], "setting") != longer
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has other rights")
+def test_private_files(tmp_path):
+    before = os.umask(0o022)
+    try:
+        for private, expected in ((True, 0o600), (False, 0o644)):
+            with pytest.raises(ZeroDivisionError), private_files(private):
+                (tmp_path / str(private)).touch()
+                raise ZeroDivisionError
+            assert (tmp_path / str(private)).stat().st_mode & 0o777 == expected
+            assert os.umask(0o022) == 0o022
+    finally:
+        os.umask(before)

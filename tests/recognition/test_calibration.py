@@ -47,6 +47,8 @@ def test_mean_embeddings_have_their_own_rates(calibration):
 def test_verdicts(calibration):
     assert calibration.decide(0.3).verdict == "same"
     assert calibration.decide(0.41).verdict == "different"
+    assert calibration.decide(float("nan")).verdict == "unsure"
+    assert calibration.decide(float("nan")).reason == "the distance is not a number"
     unsure = calibration.decide(0.407)
     assert unsure.verdict == "unsure"
     assert unsure.reason == "0.29% of impostor pairs are as close, 49% of genuine pairs are farther apart"
@@ -112,7 +114,11 @@ def test_files_of_version_0_2_can_be_loaded(calibration, tmp_path):
         ("fmr_of_means", {"3": [0.1, 0.3, 0.2]}, "fmr_of_means of 3 photos decreases"),
         ("false_match_rates", [0.1, 0.3], "false_match_rates has the shape"),
         ("distances", [], "distances has the shape"),
-        ("pairs", 0, "pairs is 0"),
+        ("pairs", 0, "pairs is 0, expected at least 1: impostor pairs need two people"),
+        ("pairs", float("inf"), "pairs is inf"),
+        ("pairs", float("nan"), "pairs is nan"),
+        ("false_match_rates", [0, 0, 0.001], "false_match_rates never reach 0.01"),  # of one person
+        ("fmr_of_means", {"few": [0.1, 0.2, 0.3]}, r"fmr_of_means has the keys \['few'\]"),
     ],
 )
 def test_impossible_rates_are_refused(field, values, problem, tmp_path):

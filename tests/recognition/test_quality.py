@@ -1,9 +1,12 @@
 """The quality of a face falls with what makes recognition harder."""
 
+from dataclasses import replace
+
 import cv2
 import numpy as np
 import pytest
 
+from facelib.pipeline import FacePipeline
 from facelib.recognition.quality import face_quality, find_quality_issue
 
 
@@ -32,6 +35,26 @@ def test_quality_falls_with_blur_darkness_and_low_resolution(pipeline, photo):
     low_confidence = [face_quality(face.aligned, np.array([1, 1, 0.3, 1, 1])) for face in faces]
     assert (np.array(low_confidence) < 0.5 * original).all()
     assert face_quality(np.full((112, 112, 3), 80, np.uint8), np.ones(5)) == 0
+
+
+def test_nan_is_an_issue_and_never_the_same_person(pipeline, photo):
+    """NaN from a landmarker, or in an embedding."""
+    face = pipeline(photo)[0]
+    for confidence, landmarks in ((np.full(5, np.nan), face.landmarks), (np.ones(5), face.landmarks * np.nan)):
+        assert find_quality_issue(face.aligned, confidence, landmarks) == "without usable landmarks"
+    assert face_quality(face.aligned, np.array([1, 1, np.nan, 1, 1])) == 0
+
+    class Unsure:
+        def predict_with_confidence(self, images, boxes):
+            landmarks, confidence = pipeline.landmarker.predict_with_confidence(images, boxes)
+            return landmarks, [values * np.nan for values in confidence]
+
+    faces = FacePipeline(pipeline.detector, Unsure(), pipeline.embedder)(photo)
+    assert len(faces) == 6
+    answer = pipeline.compare(faces[0], faces[0])
+    assert answer.verdict == "unsure" and "without usable landmarks" in answer.reason
+    with pytest.raises(ValueError, match="NaN"):
+        pipeline.compare(face, replace(face, embedding=face.embedding * np.nan))
 
 
 def test_every_blurred_face_has_lower_quality_than_every_sharp_one(pipeline, photo):

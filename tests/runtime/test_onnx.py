@@ -71,6 +71,10 @@ def test_damaged_and_outdated_onnx_files_are_refused(shipped):
     with pytest.raises(ValueError, match="exported from other weights"):
         load_landmarker(shipped)
     shutil.copy(MODELS / "manifest.json", shipped.parent)
+    shipped.write_bytes(b"other weights")
+    with pytest.raises(ValueError, match=r"hourglass_keypoints\.pt is not the file .*SHA-256.*train again"):
+        load_landmarker(shipped)
+    shutil.copy(MODELS / SHIPPED, shipped)
     file.write_bytes(file.read_bytes()[:-100])
     with pytest.raises(ValueError, match=r"hourglass_keypoints\.onnx is not the file .*SHA-256"):
         load_landmarker(shipped)
@@ -149,25 +153,55 @@ def test_a_runtime_that_does_not_exist():
 
 
 TELEMETRY = """
-import os, sys
+import logging, os, sys
 class Spy:
     def find_spec(self, name, path=None, target=None):
         if name == "onnxruntime":
             seen.append(os.environ.get("ORT_DISABLE_TELEMETRY"))
 seen = []
 sys.meta_path.insert(0, Spy())
+from facelib import load_detector
 from facelib.runtime.onnx import import_onnxruntime
 assert not seen
-import_onnxruntime()
+LOAD
 assert seen == ["1"], seen
 assert os.environ.get("ORT_DISABLE_TELEMETRY") == BEFORE
 """
+# Every way by which a process comes to ONNX Runtime.
+LOADS = {
+    "the runtime": "import_onnxruntime()",
+    "RetinaFace": "load_detector('retinaface', 'cpu')",
+    "SCRFD": """
+from facelib.detection.backends import scrfd
+try:
+    scrfd('cpu')
+except Exception as error:
+    assert "buffalo_sc" in str(error), error
+import facelib.io.downloads as downloads
+downloads.fetch = lambda *_: b''
+try:
+    downloads.find_or_download('buffalo_sc', 'none.onnx', None)
+except downloads.DownloadError:
+    pass
+""",
+}
 
 
+@pytest.mark.parametrize("load", LOADS)
 @pytest.mark.parametrize("before", [None, "0"])
-def test_telemetry_is_disabled_while_onnxruntime_is_imported(before):
+def test_telemetry_is_disabled_while_onnxruntime_is_imported(load, before, tmp_path):
+    """And the variable is as before afterwards, although insightface sets it for good."""
     environment = {name: value for name, value in os.environ.items() if name != "ORT_DISABLE_TELEMETRY"}
     environment |= {"ORT_DISABLE_TELEMETRY": before} if before else {}
-    code = TELEMETRY.replace("BEFORE", repr(before))
+    environment |= {"FACELIB_DATA": str(tmp_path), "HOME": str(tmp_path), "FACELIB_TIMEOUT": "1"}
+    code = TELEMETRY.replace("BEFORE", repr(before)).replace("LOAD", LOADS[load])
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(("variable", "warnings"), [("0", 1), ("1", 0)])
+def test_an_onnxruntime_that_was_imported_before_is_warned_of_once(variable, warnings):
+    code = "import onnxruntime, facelib.runtime.onnx as onnx; onnx.import_onnxruntime(); onnx.import_onnxruntime()"
+    environment = os.environ | {"ORT_DISABLE_TELEMETRY": variable}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
+    assert done.stderr.count("onnxruntime was imported before facelib") == warnings

@@ -10,6 +10,7 @@ import torch
 from facelib import load_embedder, load_landmarker
 from facelib.alignment.hourglass import StackedHourglass
 from facelib.alignment.landmarker import SHIPPED
+from facelib.embedding.network import EmbeddingNetwork
 from facelib.runtime.batching import batches
 from facelib.runtime.manifest import (
     embedder_networks,
@@ -92,6 +93,7 @@ def test_other_architecture(weights):
         ({"arguments": None}, "arguments"),
         ({"arguments": {"stacks": 1, "channels": 10**9}}, "another architecture"),
         ({"arguments": {"stacks": -1}}, "another architecture"),
+        ({"arguments": {"pretrained": True}}, "arguments > pretrained: remove it"),
         ({"preprocessing": None}, "preprocessing is 'None', expected dict"),
         ({"preprocessing": {**PREPROCESSING, "input_size": 10**9}}, "expected 32 to 1024"),
         ({"preprocessing": {**PREPROCESSING, "input_size": True}}, "input_size"),
@@ -113,7 +115,7 @@ def test_missing_or_absurd_entries(weights, changes, says):
 
 
 def test_invalid_manifest(tmp_path):
-    for text in ("[]", '{"a.pt": 5}', "null", "{"):
+    for text in ("[]", '{"a.pt": 5}', "null", "{", '{"a.pt": {"x": NaN}}', "[" * 100_000):
         (tmp_path / "manifest.json").write_text(text)
         with pytest.raises(ValueError, match=r"manifest\.json"):
             read_manifest(tmp_path)
@@ -143,7 +145,7 @@ def test_networks_of_an_embedder(weights):
     assert named_embedders(path.parent) == ["default"]
 
 
-@pytest.mark.parametrize("networks", [None, [], "a.pt", [3]])
+@pytest.mark.parametrize("networks", [None, [], "a.pt", [3], ["../a.pt"], ["/a.pt"], ["\\\\host\\a.pt"], [""]])
 def test_a_manifest_without_networks(tmp_path, networks):
     (tmp_path / "manifest.json").write_text(json.dumps({"default": {"networks": networks}}))
     with pytest.raises(ValueError, match="default > networks"):
@@ -226,12 +228,35 @@ def test_not_listed_and_bad_manifest(weights):
         load_landmarker(path)
 
 
-def test_pickled_code_is_refused(weights):
+def test_pickled_code_and_other_content_are_refused(weights):
     path, model = weights
-    torch.save(model, path)
-    rewrite(path, sha256=file_hash(path))
-    with pytest.raises(ValueError, match=r"small\.pt is not a state dict"):
-        load_landmarker(path)
+    for content in (model, [1, 2], torch.zeros(3)):
+        torch.save(content, path)
+        rewrite(path, sha256=file_hash(path))
+        with pytest.raises(ValueError, match=r"small\.pt is not a state dict"):
+            load_landmarker(path)
+
+
+def test_loading_asks_no_hub(tmp_path, monkeypatch):
+    """Whatever a manifest says: ImageNet weights would be replaced by those of the file anyway."""
+    model = EmbeddingNetwork(embedding_size=8)
+    fields = {"input_size": 32, "alignment": "five_points", "range": [-1, 1], "colour": "RGB"}
+    save_weights(model, tmp_path / "a.pt", arguments=model.arguments, preprocessing=fields)
+
+    def ask(*_, **__):
+        raise AssertionError("asked the network")
+
+    monkeypatch.setattr("socket.socket.connect", ask)
+    load_embedder(tmp_path / "a.pt", "cpu")
+    for changed in (
+        {"backbone": "resnet18", "pretrained": True},
+        {"pretrained": True},
+        {"backbone": "hf_hub:timm/resnet18.a1_in1k"},
+    ):
+        rewrite(tmp_path / "a.pt", arguments=model.arguments | changed)
+        with pytest.raises(ValueError, match=r"pretrained|another architecture") as caught:
+            load_embedder(tmp_path / "a.pt", "cpu")
+        assert "asked the network" not in str(caught.value)
 
 
 def test_the_manifest_describes_the_shipped_files():

@@ -25,6 +25,7 @@ from facelib.evaluation.timing import milliseconds, repeated
 from facelib.io.images import read_image
 from facelib.io.records import RESULTS, read_table, write_record, write_table
 from facelib.settings import LISTS, MODELS, one_line_errors
+from facelib.telemetry import telemetry_disabled
 
 MODULE = "facelib.evaluation.benchmarks.libraries"
 NOT_MEASURED = "not measured here"
@@ -60,7 +61,8 @@ def load_facelib(embedder: str | None) -> tuple[Embed, Accept]:
 
 def load_insightface() -> tuple[Embed, Accept]:
     """buffalo_l. It names no threshold; a cosine similarity of 0.32 is in common use."""
-    from insightface.app import FaceAnalysis
+    with telemetry_disabled():
+        from insightface.app import FaceAnalysis
 
     app = FaceAnalysis("buffalo_l", providers=["CPUExecutionProvider"])
     app.prepare(-1)

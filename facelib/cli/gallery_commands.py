@@ -1,4 +1,4 @@
-"""`facelib enrol | identify | remove | people`: people in a gallery file."""
+"""`facelib enrol | identify | remove | people | backup`: people in a gallery file."""
 
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from facelib.cli.console import Console, ExitCode
+from facelib.cli.console import Console, ExitCode, count
 from facelib.cli.options import (
+    PATH,
     DecisionOptions,
     PipelineOptions,
     batch_size_option,
@@ -37,15 +38,18 @@ def enrol(
     """Add photos of a person to a gallery.
 
     The largest face of each photo is enrolled. Photos that are enrolled already are not added again. Unreadable photos
-    are reported and skipped.
+    are reported and skipped. Photos that are nearer to somebody else, or far from the person's others, are named.
     """
     from facelib.cli.runs import make_pipeline, process_photos
     from facelib.recognition.gallery import Gallery
+    from facelib.recognition.names import normalise_name
 
+    name = normalise_name(name)
     found = list_photos(photos, console)
     check_gallery(gallery, new=True)
     pipeline = make_pipeline(networks)
     failed = False
+    taken = {}
     with Gallery(gallery, pipeline.model_id) as enrolled:
         for photo, faces in process_photos(pipeline, found, batch_size, console):
             if not faces:
@@ -58,9 +62,15 @@ def enrol(
             if faces[0].quality_issue:
                 console.notice(f"{photo}: the face is {faces[0].quality_issue}")
             enrolled.enrol(name, faces[0])  # photo by photo: an interruption loses nothing
+            taken[photo] = faces[0].embedding
+        for photo, embedding in taken.items():
+            if issue := enrolled.enrolment_issue(name, embedding):
+                console.notice(f"{photo}: {issue}; if it is somebody else, remove {name} and enrol the right photos")
         number = enrolled.people().get(name, 0)
-    console.answer({"name": name, "photos": number}, f"{name}: {number} photos in {gallery}")
-    return ExitCode.NO if failed else ExitCode.YES
+    console.answer({"name": name, "photos": number}, f"{name}: {count(number, 'photo')} in {gallery}")
+    if failed:
+        return ExitCode.NO if taken else ExitCode.ERROR
+    return ExitCode.YES
 
 
 @command("identify", {0: "somebody was identified", 1: "nobody was, or some photos could not be read"})
@@ -77,7 +87,7 @@ def identify(
     batch_size: int,
     console: Console,
 ) -> int:
-    """Tell who of a gallery is in photos.
+    """Identify people in photos against a gallery.
 
     Prints one line for each face, and for each photo without a face. Unreadable photos are reported and skipped.
     """
@@ -138,4 +148,22 @@ def people(gallery: Path, console: Console) -> int:
         photos = enrolled.people()
     lines = [f"{name}: {number}" for name, number in photos.items()]
     console.answer(photos, *(lines or ["nobody"]))
+    return ExitCode.YES
+
+
+@command("backup", {0: "written"})
+@gallery_option
+@click.option("--out", type=PATH, required=True, metavar="FILE", help="File to write, which must not exist.")
+def backup(gallery: Path, out: Path, console: Console) -> int:
+    """Copy a gallery to another file, also while other programs use it.
+
+    The copy is a gallery like the original. To go back to it, copy it over the original while no program uses that.
+    """
+    from facelib.recognition.gallery import Gallery
+
+    check_gallery(gallery, new=False)
+    with Gallery(gallery, any_embedder=True) as enrolled:
+        number = len(enrolled.people())
+        enrolled.backup(out)
+    console.answer({"backup": str(out), "people": number}, f"{out}: a copy with {number} people")
     return ExitCode.YES

@@ -4,8 +4,8 @@ A search is one matrix product with the mean embeddings of all people, which are
 `gallery_store`'s.
 """
 
+import contextlib
 import functools
-import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,12 +16,19 @@ import numpy as np
 from facelib.embedding.similarity import unit_vectors
 from facelib.io.files import printable
 from facelib.recognition.calibration import Calibration, Decision, load_calibration
-from facelib.recognition.gallery_store import EnrolledPeople, GalleryStore
+from facelib.recognition.enrolment import find_enrolment_issue
+from facelib.recognition.gallery_store import (
+    MAX_QUALITY,
+    EnrolledPeople,
+    GalleryStore,
+    add_embeddings,
+    are_qualities,
+    rename_person,
+)
+from facelib.recognition.names import normalise_name
 from facelib.runtime.manifest import default_model_id
 from facelib.settings import SAME
-from facelib.types import Face, ModelMismatchError
-
-DUPLICATE_DISTANCE = 1e-5  # cosine distance up to which two embeddings of a person are of one photo
+from facelib.types import CalibrationMissingError, Face, ModelMismatchError
 
 OneOrMoreFaces = Face | np.ndarray | Sequence[Face | np.ndarray]
 
@@ -46,7 +53,7 @@ class Identification:
 
 
 class Gallery:
-    """People and their embeddings in a file, which is created if it does not exist.
+    """People and their embeddings in a file, which is created if it does not exist, readable by its owner alone.
 
     Args:
         path: the file.
@@ -92,32 +99,50 @@ class Gallery:
         """Add photos of a person, new or enrolled already. A photo that is enrolled already is not added again.
 
         Args:
-            name: of the person.
+            name: of the person, see `normalise_name`.
             faces: a Face, an embedding (d,), or several of either.
-            qualities: weight of each face in the person's mean embedding; None: `Face.quality`, 1 for an embedding.
+            qualities: weight of each face in the person's mean embedding, not negative; None: `Face.quality`, 1 for
+                an embedding.
 
         Returns:
             The number of photos that the person has now.
 
         Raises:
-            ValueError: an empty name, no face, or embeddings that are not finite or all zeros.
+            ValueError: see `normalise_name`; no face, bad embeddings, or qualities that are not a number for each face.
+            GalleryError: the file is damaged, or closed. OSError: it cannot be written, or is locked for long.
             ModelMismatchError: embeddings of another embedder.
         """
-        if not name.strip():
-            raise ValueError("a person needs a name")
+        name = normalise_name(name)
         embeddings = self._embeddings_of(faces)
         if qualities is None:
             qualities = [face.quality if isinstance(face, Face) else 1.0 for face in _as_list(faces)]
         if len(qualities) != len(embeddings):
             raise ValueError(f"{len(qualities)} qualities for {len(embeddings)} faces: expected one each")
+        if not are_qualities(qualities):
+            raise ValueError(f"qualities {str(list(qualities))[:60]}: expected numbers from 0 to {MAX_QUALITY:,.0f}")
         with self._store.transaction() as connection:
             (dimensions,) = connection.execute("SELECT size FROM about").fetchone()
             _check_dimensions(embeddings, dimensions or embeddings.shape[1])
             connection.execute("UPDATE about SET size = ?", (embeddings.shape[1],))
             connection.execute("INSERT OR IGNORE INTO people (name) VALUES (?)", (name,))
             (person,) = connection.execute("SELECT id FROM people WHERE name = ?", (name,)).fetchone()
-            _add_embeddings(connection, person, embeddings, qualities)
+            add_embeddings(connection, person, embeddings, qualities)
             return connection.execute("SELECT count(*) FROM vectors WHERE person = ?", (person,)).fetchone()[0]
+
+    def enrolment_issue(self, name: str, face: Face | np.ndarray) -> str:
+        """Why an enrolled photo may show somebody else than the person, or "", see `find_enrolment_issue`.
+
+        Raises:
+            KeyError: nobody of that name. ValueError, ModelMismatchError: see `enrol`.
+        """
+        name, embedding = normalise_name(name), self._embeddings_of(face)[0]
+        enrolled = self._store.people()
+        if name not in enrolled.names:
+            raise self._unknown(name)
+        calibration = None
+        with contextlib.suppress(CalibrationMissingError):
+            calibration = self.calibration
+        return find_enrolment_issue(enrolled, name, embedding, calibration)
 
     def remove(self, name: str) -> None:
         """Delete a person: no embedding remains in the file, nor in the write-ahead log beside it.
@@ -127,6 +152,7 @@ class Gallery:
             OSError: the person is deleted, but another program is reading and keeps the embeddings in the log; the
                 next call erases them.
         """
+        name = _as_stored(name)
         with self._store.transaction() as connection:
             deleted = connection.execute("DELETE FROM people WHERE name = ?", (name,)).rowcount
         self._store.erase_deleted()  # also for an unknown name: an earlier call may have been interrupted before this
@@ -138,19 +164,20 @@ class Gallery:
 
         Raises:
             KeyError: nobody of that name.
-            ValueError: the new name is empty.
+            ValueError: the new name is refused, see `normalise_name`.
         """
-        if not to.strip():
-            raise ValueError("a person needs a name")
+        name, to = _as_stored(name), normalise_name(to)
         with self._store.transaction() as connection:
-            ids = dict(connection.execute("SELECT name, id FROM people WHERE name IN (?, ?)", (name, to)))
-            if name not in ids:
+            if not rename_person(connection, name, to):
                 raise self._unknown(name)
-            if to in ids and to != name:
-                connection.execute("UPDATE vectors SET person = ? WHERE person = ?", (ids[to], ids[name]))
-                connection.execute("DELETE FROM people WHERE id = ?", (ids[name],))
-            else:
-                connection.execute("UPDATE people SET name = ? WHERE id = ?", (to, ids[name]))
+
+    def backup(self, path: str | Path) -> None:
+        """Write a copy of the file, whole also while other programs write to it, readable by its owner alone.
+
+        Raises:
+            FileExistsError: `path` exists. OSError: it cannot be written.
+        """
+        self._store.backup(Path(path).expanduser())
 
     def people(self) -> dict[str, int]:
         """Name -> number of photos, in alphabetical order."""
@@ -215,6 +242,7 @@ class Gallery:
             KeyError: nobody of that name.
             ValueError, ModelMismatchError: see `identify`.
         """
+        name = _as_stored(name)
         enrolled = self._store.people()
         if name not in enrolled.names:
             raise self._unknown(name)
@@ -245,6 +273,14 @@ class Gallery:
         return KeyError(f"nobody is called {name!r} in {printable(self.path)}")
 
 
+def _as_stored(name: str) -> str:
+    """The name as it is in the file: normalised, unless an older version stored one that is refused now."""
+    try:
+        return normalise_name(name)
+    except ValueError:
+        return name
+
+
 def _as_list(faces: OneOrMoreFaces) -> list[Face | np.ndarray]:
     """One face or embedding, or several, as a list."""
     if isinstance(faces, Face) or (isinstance(faces, np.ndarray) and faces.ndim == 1 and len(faces)):
@@ -262,17 +298,3 @@ def _check_dimensions(embeddings: np.ndarray, expected: int) -> None:
         raise ModelMismatchError(
             f"embeddings of {embeddings.shape[1]} dimensions, the gallery has {expected}: they are of another embedder"
         )
-
-
-def _add_embeddings(
-    connection: sqlite3.Connection, person: int, embeddings: np.ndarray, qualities: Sequence[float]
-) -> None:
-    """Insert those embeddings (n, d) that the person, by id, does not have yet."""
-    stored = connection.execute("SELECT vector FROM vectors WHERE person = ?", (person,))
-    known = [np.frombuffer(blob, np.float32) for (blob,) in stored]
-    rows = []
-    for embedding, quality in zip(embeddings, qualities):
-        if all(1 - embedding @ other > DUPLICATE_DISTANCE for other in known):
-            known.append(embedding)
-            rows.append((person, embedding.tobytes(), quality))
-    connection.executemany("INSERT INTO vectors (person, vector, quality) VALUES (?, ?, ?)", rows)

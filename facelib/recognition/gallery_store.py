@@ -3,10 +3,12 @@
 SQLite in WAL mode provides durability and access by several processes at the same time.
 """
 
+import logging
+import os
 import sqlite3
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,26 +16,19 @@ import numpy as np
 
 from facelib.embedding.similarity import mean_embedding
 from facelib.io.files import printable
+from facelib.recognition.gallery_file import LOCK_TIMEOUT, check_file, create_private, open_file, sqlite_errors
+from facelib.recognition.gallery_log import sidecars
+from facelib.recognition.names import normalise_name
 from facelib.types import GalleryError, ModelMismatchError
 
-APPLICATION_ID = 0x66616365  # "face", in the header of the file
-LOCK_TIMEOUT = 30.0  # seconds to wait while another process writes
-# Names of the first version, which existing files have. "embedder" is the model_id, "size" the number of dimensions
-# (0: not known yet), "vector" an embedding as float32.
-SCHEMA = """
-CREATE TABLE about (embedder TEXT NOT NULL, size INTEGER NOT NULL);
-CREATE TABLE people (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
-CREATE TABLE vectors (
-    id INTEGER PRIMARY KEY,
-    person INTEGER NOT NULL REFERENCES people (id) ON DELETE CASCADE,
-    vector BLOB NOT NULL,
-    quality REAL NOT NULL
-);
-CREATE INDEX of_person ON vectors (person);
-"""
+logger = logging.getLogger(__name__)
+
+DUPLICATE_DISTANCE = 1e-5  # cosine distance up to which two embeddings of a person are of one photo
 SELECT_EMBEDDINGS = """
 SELECT people.id, name, vector, quality FROM people JOIN vectors ON person = people.id ORDER BY people.id, vectors.id
 """
+SELECT_WITHOUT_EMBEDDINGS = "SELECT count(*) FROM people WHERE id NOT IN (SELECT person FROM vectors)"
+MAX_QUALITY = 1e6  # a larger weight would make the sum of a mean embedding overflow
 
 
 @dataclass(frozen=True)
@@ -72,13 +67,28 @@ class GalleryStore:
         self._lock = threading.RLock()
         self._version = -1
         self._people: EnrolledPeople | None = None
-        self._connection, self.model_id = _open(path, model_id, any_model)
-        if self.model_id != model_id and not any_model:
+        with sqlite_errors(path):
+            self._connection = open_file(path, model_id, any_model)
+        try:
+            self._check(model_id, any_model)
+        except BaseException:
             self.close()
+            raise
+
+    def _check(self, model_id: str, any_model: bool) -> None:
+        """Check the content of the file, and bring the names of older versions into today's form."""
+        with sqlite_errors(self.path):
+            self.model_id = check_file(self._connection, printable(self.path))
+        if self.model_id != model_id and not any_model:
             raise ModelMismatchError(
-                f"{printable(path)} holds embeddings of the embedder {self.model_id}, not of {model_id}: distances "
-                "between them mean nothing. Enrol the people again in another file"
+                f"{printable(self.path)} holds embeddings of the embedder {self.model_id}, not of {model_id}: "
+                "distances between them mean nothing. Enrol the people again in another file"
             )
+        if renamed := _not_normalised(self.people().names):
+            with self.transaction() as connection:
+                for name, normalised in renamed.items():
+                    logger.warning("%s: the name %r is now %r", printable(self.path), name, normalised)
+                    rename_person(connection, name, normalised)
 
     def close(self) -> None:
         """Close the file. It is complete at any time, also without this."""
@@ -87,9 +97,11 @@ class GalleryStore:
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
         """One write transaction: all changes are in the file when the block ends, or none after an error."""
-        with self._lock, self._os_errors():
+        with self._lock, sqlite_errors(self.path):
             self._connection.execute("BEGIN IMMEDIATE")
             try:
+                (version,) = self._connection.execute("PRAGMA user_version").fetchone()
+                self._connection.execute(f"PRAGMA user_version = {(version + 1) % 2**31}")  # see `check_log`
                 yield self._connection
                 self._connection.execute("COMMIT")
             except BaseException:
@@ -98,6 +110,17 @@ class GalleryStore:
                 raise
             finally:
                 self._people = None
+            self._empty_log()
+
+    def _empty_log(self) -> None:
+        """Move what was written from the log into the file, so that a copy of the file alone is complete.
+
+        Other programs that read are not waited for: while they do, the log keeps what they have not seen.
+        """
+        self._connection.execute("PRAGMA busy_timeout = 0")
+        with suppress(sqlite3.OperationalError):  # the write itself has succeeded
+            self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        self._connection.execute(f"PRAGMA busy_timeout = {LOCK_TIMEOUT * 1000:.0f}")
 
     def erase_deleted(self) -> None:
         """Remove what was deleted from the file's free pages and from the write-ahead log.
@@ -105,32 +128,62 @@ class GalleryStore:
         Raises:
             OSError: another program is reading and keeps the log; deleted embeddings are still in it.
         """
-        with self._lock, self._os_errors():
+        with self._lock, sqlite_errors(self.path):
             self._connection.execute("VACUUM")
             (busy, *_) = self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
         if busy:
             raise OSError(f"{printable(self.path)}: another program is reading it; call remove again when it is done")
 
+    def backup(self, path: Path) -> None:
+        """Write a copy of the gallery, also while other programs write to it.
+
+        Raises:
+            FileExistsError: `path` exists, or a log that SQLite would take for its own. OSError: it cannot be written.
+        """
+        for used in (path, *sidecars(path)):
+            if os.path.lexists(used):
+                raise FileExistsError(f"{printable(used)} exists, and is not overwritten: give another file")
+        create_private(path)
+        try:
+            with self._lock, sqlite_errors(path), closing(sqlite3.connect(path)) as copy:
+                self._connection.backup(copy)
+        except BaseException:
+            path.unlink()
+            raise
+
     def people(self) -> EnrolledPeople:
-        """All people; read from the file again only if somebody has written to it."""
-        with self._lock:
+        """All people; read from the file again only if somebody has written to it.
+
+        Raises:
+            GalleryError: the file holds what no gallery holds, or is closed.
+        """
+        with self._lock, sqlite_errors(self.path):
             version = self._connection.execute("PRAGMA data_version").fetchone()[0]  # changes when others have written
             if self._people is None or version != self._version:
-                self._version = version
+                self._people = None
                 self._people = self._read()
+                self._version = version
             return self._people
 
     def _read(self) -> EnrolledPeople:
+        (size,) = self._connection.execute("SELECT size FROM about").fetchone()
+        (without,) = self._connection.execute(SELECT_WITHOUT_EMBEDDINGS).fetchone()
         rows = self._connection.execute(SELECT_EMBEDDINGS).fetchall()
+        if without:
+            raise self._damaged("people without embeddings")
         if not rows:
             nothing = np.zeros((0, 0), np.float32)
             return EnrolledPeople([], np.zeros(0, int), nothing, np.zeros(0, int), nothing)
         ids, names, blobs, qualities = zip(*rows)
-        if len({len(blob) for blob in blobs}) != 1:
-            raise GalleryError(
-                f"{printable(self.path)} is damaged (embeddings of several sizes): restore it from a copy"
-            )
-        embeddings = np.frombuffer(b"".join(blobs), np.float32).reshape(len(rows), -1)
+        if not all(isinstance(name, str) for name in names):
+            raise self._damaged("names that are no text")
+        if not all(isinstance(blob, bytes) and len(blob) == 4 * size for blob in blobs):
+            raise self._damaged(f"embeddings of other sizes than {size}")
+        embeddings = np.frombuffer(b"".join(blobs), np.float32).reshape(len(rows), size)
+        if not (np.abs(np.linalg.norm(embeddings, axis=1) - 1) < 1e-2).all():  # also refuses NaN
+            raise self._damaged("embeddings without unit length")
+        if not are_qualities(qualities):
+            raise self._damaged("qualities that are no positive numbers")
         _, starts, owners, photos = np.unique(ids, return_index=True, return_inverse=True, return_counts=True)
         means = embeddings[starts].copy()
         for person in np.flatnonzero(photos > 1):
@@ -138,65 +191,53 @@ class GalleryStore:
             means[person] = mean_embedding(embeddings[own], np.array(qualities[own]))
         return EnrolledPeople([names[start] for start in starts], owners, embeddings, photos, means)
 
-    @contextmanager
-    def _os_errors(self) -> Iterator[None]:
-        """SQLite's errors about locks and disks become OSError."""
-        try:
-            yield
-        except sqlite3.OperationalError as error:
-            raise OSError(f"{printable(self.path)}: {error}") from None
+    def _damaged(self, what: str) -> GalleryError:
+        return GalleryError(f"{printable(self.path)} is damaged ({what}): restore it from a copy")
 
 
-def _open(path: Path, model_id: str, must_exist: bool) -> tuple[sqlite3.Connection, str]:
-    """The connection, and the model_id that the file has."""
-    name = printable(path)
-    if must_exist and not path.exists():
-        raise FileNotFoundError(f"{name}: no such gallery")
-    if not path.parent.is_dir():
-        raise FileNotFoundError(f"{printable(path.parent)}: no such folder")
-    connection = None
-    try:
-        connection = sqlite3.connect(path, LOCK_TIMEOUT, isolation_level=None, check_same_thread=False)
-        _create_or_check(connection, name, model_id)
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA secure_delete = ON")  # deleted content is overwritten
-        connection.execute("PRAGMA foreign_keys = ON")
-        check = connection.execute("PRAGMA quick_check").fetchone()[0]
-        about = connection.execute("SELECT embedder FROM about").fetchone()
-        if check != "ok" or about is None:
-            raise GalleryError(f"{name} is damaged ({check[:80]}): restore it from a copy")
-        return connection, about[0]
-    except BaseException as error:
-        if connection is not None:
-            connection.close()
-        if not isinstance(error, sqlite3.DatabaseError):
-            raise
-        if any(words in str(error) for words in ("unable to open", "readonly", "locked", "full", "I/O")):
-            raise OSError(f"{name}: cannot be opened ({error})") from None
-        raise GalleryError(f"{name} is not a gallery, or damaged ({error}): restore it from a copy") from None
+def are_qualities(values: Sequence[float]) -> bool:
+    """Whether all values are numbers from 0 to `MAX_QUALITY`, not NaN."""
+    return all(isinstance(value, int | float | np.number) and 0 <= value <= MAX_QUALITY for value in values)
 
 
-def _create_or_check(connection: sqlite3.Connection, name: str, model_id: str) -> None:
-    """Create the tables of an empty file; raise GalleryError for a database of something else."""
-    if _is_gallery(connection):
-        return
-    has_tables = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
-    # Checked twice: another program may have created the gallery meanwhile.
-    if has_tables and not _is_gallery(connection):
-        raise GalleryError(f"{name} is a database but not a gallery: give another file")
-    connection.execute("BEGIN EXCLUSIVE")
-    try:
-        if not connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
-            for statement in SCHEMA.split(";"):
-                connection.execute(statement)
-            connection.execute("INSERT INTO about VALUES (?, 0)", (model_id,))
-            connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-        connection.execute("COMMIT")
-    except BaseException:
-        if connection.in_transaction:
-            connection.execute("ROLLBACK")
-        raise
+def add_embeddings(
+    connection: sqlite3.Connection, person: int, embeddings: np.ndarray, qualities: Sequence[float]
+) -> None:
+    """Insert those embeddings (n, d) that the person, by id, does not have yet."""
+    stored = connection.execute("SELECT vector FROM vectors WHERE person = ?", (person,))
+    known = [np.frombuffer(blob, np.float32) for (blob,) in stored]
+    rows = []
+    for embedding, quality in zip(embeddings, qualities):
+        if all(1 - embedding @ other > DUPLICATE_DISTANCE for other in known):
+            known.append(embedding)
+            rows.append((person, embedding.tobytes(), float(quality)))
+    connection.executemany("INSERT INTO vectors (person, vector, quality) VALUES (?, ?, ?)", rows)
 
 
-def _is_gallery(connection: sqlite3.Connection) -> bool:
-    return connection.execute("PRAGMA application_id").fetchone()[0] == APPLICATION_ID
+def rename_person(connection: sqlite3.Connection, name: str, to: str) -> bool:
+    """Give a person another name; if somebody has it, both become one person, who has each photo once.
+
+    Returns:
+        Whether there is a person of the name.
+    """
+    ids = dict(connection.execute("SELECT name, id FROM people WHERE name IN (?, ?)", (name, to)))
+    if name not in ids:
+        return False
+    if to not in ids:
+        connection.execute("UPDATE people SET name = ? WHERE id = ?", (to, ids[name]))
+    elif to != name:
+        rows = connection.execute("SELECT vector, quality FROM vectors WHERE person = ?", (ids[name],)).fetchall()
+        embeddings = np.stack([np.frombuffer(blob, np.float32) for blob, _ in rows])
+        add_embeddings(connection, ids[to], embeddings, [quality for _, quality in rows])
+        connection.execute("DELETE FROM people WHERE id = ?", (ids[name],))
+    return True
+
+
+def _not_normalised(names: Sequence[str]) -> dict[str, str]:
+    """Name -> its normalised form, of names that an older version stored otherwise; not of those refused now."""
+    changed = {}
+    for name in names:
+        with suppress(ValueError):
+            if (normalised := normalise_name(name)) != name:
+                changed[name] = normalised
+    return changed

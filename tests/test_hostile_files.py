@@ -1,0 +1,54 @@
+"""The corpus of hostile_files.py: each file is used, or refused with a clear error; nobody gets another name."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from facelib.recognition.calibration import Calibration
+
+CALIBRATION = Calibration("abc", [0, 0.5, 1, 2], [1e-6, 1e-3, 0.5, 1], [], [0, 0.8, 1, 1], {}, 1_000_000, "synthetic")
+
+
+def save_small_weights(folder: Path) -> None:
+    """folder/weights/small.pt with its manifest, and folder/embedder.onnx."""
+    from embedding.test_insightface import stand_in
+
+    from facelib.alignment.hourglass import StackedHourglass
+    from facelib.runtime.weights import save_weights
+
+    preprocessing = {"input_size": 32, "crop_scale": 1.4, "range": [-1, 1], "colour": "RGB", "activation": "none"}
+    model = StackedHourglass(stacks=1, channels=16, depth=1)
+    described = {"arguments": model.arguments, "preprocessing": preprocessing | {"decoder": "gaussian"}}
+    save_weights(model, folder / "weights" / "small.pt", **described)
+    stand_in(folder / "embedder.onnx")
+
+
+def run_corpus(count: int, seed: int, folder: Path) -> list[dict]:
+    """Rows that hostile_files.py prints, one per case; the case that ended the process has no "got"."""
+    command = [sys.executable, Path(__file__).with_name("hostile_files.py"), str(count), str(seed), folder]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=3600)
+    rows: dict[int, dict] = {}
+    for line in done.stdout.splitlines():
+        row = json.loads(line)
+        rows.setdefault(row["case"], {}).update(row)
+    assert rows, done.stderr
+    assert len(rows) == count or "got" not in rows[max(rows)], done.stderr
+    return list(rows.values())
+
+
+def failures(rows: list[dict]) -> list[str]:
+    return [str(row) for row in rows if row.get("got") not in ("fine", "error")]
+
+
+def test_60_files(tmp_path):
+    rows = run_corpus(60, 1, tmp_path)
+    assert failures(rows) == []
+    assert {row["got"] for row in rows} == {"fine", "error"}
+
+
+@pytest.mark.hostile
+def test_600_files(tmp_path):
+    assert failures(run_corpus(600, 2, tmp_path)) == []

@@ -4,20 +4,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from facelib.cli.album import (
-    LOW_QUALITY,
-    PEOPLE_FILE,
-    AlbumFace,
-    TableRow,
-    assign_people,
-    by_person,
-    is_named,
-    measure_distances,
-    write_people,
-)
+from facelib.cli.album import AlbumFace, assign_people, measure_distances, table_rows
 from facelib.cli.album_folders import FOLDERS, write_folders
+from facelib.cli.album_gallery import correct_gallery, enrol_named, left_in_gallery, name_by_gallery
+from facelib.cli.album_matching import match_rows, unmatched_people
 from facelib.cli.album_page import write_page
-from facelib.cli.identification import identify_faces
+from facelib.cli.album_state import AlbumState, KnownFace, face_key, read_state, with_lost_characters, write_state
+from facelib.cli.album_table import LOW_QUALITY, PEOPLE_FILE, PeopleTable, TableRow, read_people, write_table
 from facelib.cli.options import DecisionOptions
 from facelib.cli.results import Results
 from facelib.io.files import as_text
@@ -31,16 +24,17 @@ class Album:
     faces: number of faces.
     people: number of people.
     page: path of the page.
+    notices: what somebody who keeps names in the table should know.
     """
 
     faces: int
     people: int
     page: Path
+    notices: list[str]
 
 
 def make_album(
     results: Results,
-    table: Sequence[TableRow],
     distance: float,
     folders: str | None = None,
     gallery: Gallery | None = None,
@@ -49,28 +43,38 @@ def make_album(
     """Write page, table and folders.
 
     Args:
-        table: rows of people.csv, see `read_people`.
         distance: cosine, up to which the faces of one person lie apart on average.
         folders: "copies" or "links" of the photos, one folder for each person; None: no folders.
         gallery: gives names, and gets the people who have one; None: no gallery.
         decision: when a face is somebody of the gallery; None: the defaults.
 
     Raises:
-        OSError: they cannot be written.
+        ValueError: people.csv is no table of people. OSError: the album cannot be written.
     """
+    folder = results.folder
     faces = _album_faces(results)
-    assign_people(faces, table, distance)
+    table = read_people(folder)  # now, so that what was edited during the run counts
+    state = read_state(folder, results.pipeline_id)
+    rows = with_lost_characters(table, state)
+    processed = {as_text(record["path"]) for record in results.ordered() if "error" not in record}
+    others = match_rows(faces, rows, processed, state, distance)
+    notices = [*_lossy_notice(table, rows), *unmatched_people(others)]
+    if gallery:
+        notices += correct_gallery(faces, gallery)
+    highest = assign_people(faces, distance, {row.person for row in rows}, state.highest_number)
     if gallery:
         name_by_gallery(faces, gallery, decision or DecisionOptions())
     measure_distances(faces)
-    processed = {as_text(record["path"]) for record in results.ordered() if "error" not in record}
-    write_people(faces, results.folder / PEOPLE_FILE, [row for row in table if row.photo not in processed])
-    page = write_page(faces, results.folder)
+    new_rows = [*table_rows(faces), *others]
+    notices += _write_names(folder, table, new_rows, _new_state(state, faces, rows, highest), results.pipeline_id)
+    page = write_page(faces, folder)
     if folders:
-        write_folders(faces, results.folder / FOLDERS, folders == "links")
+        notices += write_folders(faces, folder / FOLDERS, folders == "links")
     if gallery:
         enrol_named(faces, gallery)
-    return Album(len(faces), len({face.person for face in faces} - {LOW_QUALITY}), page)
+        before = {face.person for face in state.faces.values()}
+        notices += left_in_gallery(before, {row.person for row in new_rows}, gallery)
+    return Album(len(faces), len({face.person for face in faces} - {LOW_QUALITY}), page, notices)
 
 
 def _album_faces(results: Results) -> list[AlbumFace]:
@@ -84,31 +88,41 @@ def _album_faces(results: Results) -> list[AlbumFace]:
             aligned=face["aligned"],
             annotated=record["annotated"],
             box=tuple(face["box"]),
+            sha256=record["sha256"],
         )
         for record in results.ordered()
         for number, (face, embedding) in enumerate(zip(record["faces"], results.embeddings[record["photo"]]))
     ]
 
 
-def name_by_gallery(faces: Sequence[AlbumFace], gallery: Gallery, decision: DecisionOptions) -> None:
-    """Give people without a name the one that the gallery has for most of their faces."""
-    for person, members in by_person(faces):
-        if is_named(person) or person == LOW_QUALITY:
-            continue
-        answers = identify_faces(gallery, [face.embedding for face in members], decision)
-        names = [answer.name for answer in answers if answer.name]
-        if not names:
-            continue
-        most_frequent = max(set(names), key=names.count)
-        if 2 * names.count(most_frequent) > len(members):
-            for face in members:
-                face.person = most_frequent
+def _lossy_notice(table: PeopleTable, rows: Sequence[TableRow]) -> list[str]:
+    if not table.is_lossy or (rows == table.rows and (table.content or b"").isascii()):
+        return []
+    return [
+        f"{PEOPLE_FILE} was saved in a Windows code page, which lacks most scripts. Names of the last run were "
+        "restored; check those with other letters that are new, and save it as CSV UTF-8"
+    ]
 
 
-def enrol_named(faces: Sequence[AlbumFace], gallery: Gallery) -> None:
-    """Enrol the people who have a name and are not in the gallery, by their faces without a quality issue."""
-    enrolled = gallery.people()
-    for person, members in by_person(faces):
-        usable = [face for face in members if not face.quality_issue]
-        if is_named(person) and person not in enrolled and usable:
-            gallery.enrol(person, [face.embedding for face in usable], [face.quality for face in usable])
+def _new_state(state: AlbumState, faces: Sequence[AlbumFace], rows: Sequence[TableRow], highest: int) -> AlbumState:
+    """The state after this run: its faces, and those of the rows of the old table, which stays where it was edited."""
+    keys = [face_key(row.sha256, row.box) for row in rows]
+    known = {key: state.faces[key] for key in keys if key in state.faces}
+    for face in faces:
+        key = face_key(face.sha256, face.box)
+        known[key] = KnownFace(face.person, frozenset(face.taken_back), face.embedding)
+    return AlbumState(known, highest)
+
+
+def _write_names(
+    folder: Path, table: PeopleTable, rows: Sequence[TableRow], state: AlbumState, pipeline_id: str
+) -> list[str]:
+    """Write table and state, in this order: killed between, no name of the new table looks as if it was taken back."""
+    written = write_table(rows, table, folder)
+    write_state(folder, state, pipeline_id)
+    if written.name == PEOPLE_FILE:
+        return []
+    return [
+        f"{PEOPLE_FILE} was edited while this run was writing, and stays as it is; what the run would have written is "
+        f"in {written.name}. Run the same command again to bring both together"
+    ]

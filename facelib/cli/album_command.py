@@ -23,6 +23,7 @@ from facelib.cli.options import (
     pipeline_options,
     threshold_advice,
 )
+from facelib.cli.privacy import shared_option
 
 if TYPE_CHECKING:
     from facelib.pipeline import FacePipeline
@@ -51,9 +52,10 @@ class AlbumOptions:
 @command("album", EXIT_CODES)
 @photo_arguments
 @click.option("--out", type=PATH, required=True, metavar="FOLDER", help="Folder for the album, made if missing.")
-@click.option("--gallery", type=PATH, metavar="FILE", help="Gives names to people, and gets the people with a name.")
+@click.option("--gallery", type=PATH, metavar="FILE", help="Read names from it, and add newly named people to it.")
 @click.option("--folders", type=click.Choice(["copies", "links"]), help="Also write one folder for each person.")
 @batch_size_option
+@shared_option
 @pipeline_options
 @decision_options("are sorted together, among new faces. Default: by the number of faces", default=None)
 @gathered(AlbumOptions, "options")
@@ -61,11 +63,12 @@ def album(options: AlbumOptions, networks: PipelineOptions, decision: DecisionOp
     """Sort photos by person.
 
     Writes one page, and a table that may be edited. To name, merge or split people, change the column person of
-    people.csv and run the same command again: what the table says is kept. After an interruption the same command
+    people.csv and run the same command again: what the table says is kept, also for photos that were renamed, moved or
+    saved anew, and goes to the gallery. An emptied cell takes a name back. After an interruption the same command
     resumes. Unreadable photos are reported and skipped.
     """
-    from facelib.cli.album import read_people
     from facelib.cli.album_builder import make_album
+    from facelib.cli.album_table import read_people
     from facelib.cli.identification import open_gallery
     from facelib.cli.runs import exit_code, make_pipeline, process, resume_results
     from facelib.io.files import prepare_folder
@@ -76,7 +79,7 @@ def album(options: AlbumOptions, networks: PipelineOptions, decision: DecisionOp
         check_gallery(options.gallery, new=True)
     check_calibrated(networks, decision)
     prepare_folder(options.out)
-    table = read_people(options.out)
+    read_people(options.out)  # an error in the table is told before the photos are processed
     pipeline = make_pipeline(networks)
     distance = clustering_distance(pipeline, decision)
     opened = open_gallery(options.gallery, pipeline.model_id, decision) if options.gallery else nullcontext()
@@ -86,7 +89,9 @@ def album(options: AlbumOptions, networks: PipelineOptions, decision: DecisionOp
             return stopped
         if distance is None:
             distance = pipeline.calibration.distance_at(clustering_fmr(len(results.rows())))
-        made = make_album(results, table, distance, options.folders, gallery, decision)
+        made = make_album(results, distance, options.folders, gallery, decision)
+    for line in made.notices:
+        console.notice(line)
     value = {"faces": made.faces, "people": made.people, "page": str(made.page)}
     console.answer(value, f"{count(made.faces, 'face')} of {made.people} people; open {made.page}")
     return exit_code(results)

@@ -64,7 +64,7 @@ def compare(
     different: float,
     console: Console,
 ) -> int:
-    """Tell whether two photos show one person. The largest face of each photo is compared."""
+    """Check whether two photos show the same person. The largest face of each photo is compared."""
     from facelib.cli.runs import make_pipeline
     from facelib.io.images import read_image
 
@@ -93,6 +93,7 @@ def compare_faces(
 
     Raises:
         CalibrationMissingError: there is no threshold, and the embedder has no calibration.
+        ValueError: there is no threshold, and the target false match rate is below what was measured.
     """
     from facelib.embedding.similarity import cosine_distance
     from facelib.types import CalibrationMissingError
@@ -100,6 +101,8 @@ def compare_faces(
     fmr = decision.target_fmr
     try:
         with threshold_advice():
+            if decision.threshold is None:
+                pipeline.calibration.distance_at(fmr)  # raises where no distance is known to have this rate
             decided = pipeline.compare(*pair, fmr, max(fmr, different))
             interval = pipeline.calibration.false_match_interval(decided.distance)
     except CalibrationMissingError:
@@ -129,7 +132,7 @@ def _sentence(comparison: Comparison) -> str:
     if comparison.false_match_interval:
         low, high = comparison.false_match_interval
         text += (
-            f"; {comparison.false_match_rate:.2g} of impostor pairs (95 % interval {low:.2g} to {high:.2g}) and "
+            f"; false match rate {comparison.false_match_rate:.2g} (95 % interval {low:.2g} to {high:.2g}), "
             f"{comparison.true_match_rate:.0%} of genuine pairs are as close"
         )
     return text + (f" ({comparison.reason})" if comparison.reason else "")

@@ -19,6 +19,7 @@ from facelib.cli.options import (
     pipeline_options,
     threshold_advice,
 )
+from facelib.cli.privacy import shared_option
 
 if TYPE_CHECKING:
     from facelib.pipeline import FacePipeline
@@ -47,6 +48,7 @@ class DetectOptions:
 @click.option("--sample", is_flag=True, show_default=False, help="Use the sample photo of six people.")
 @click.option("--out", type=PATH, required=True, metavar="FOLDER", help="Folder for the results, made if missing.")
 @batch_size_option
+@shared_option
 @pipeline_options
 @decision_options("are marked 'same?' in the table")
 @gathered(DetectOptions, "options")

@@ -31,10 +31,11 @@ def export_networks(folder: Path) -> list[Path]:
         The ONNX files.
 
     Raises:
-        FileNotFoundError: a network has no ONNX file. WeightsError: it is damaged. OSError: it cannot be written.
+        FileNotFoundError: a network has no ONNX file. WeightsError: it is damaged. FileExistsError: the folder has
+        another file of that name. OSError: it cannot be written.
     """
     from facelib.alignment.landmarker import SHIPPED
-    from facelib.io.files import atomic_write, prepare_folder
+    from facelib.io.files import atomic_write, file_hash, prepare_folder
     from facelib.runtime.manifest import embedder_networks, find_onnx
     from facelib.settings import MODELS
 
@@ -47,6 +48,10 @@ def export_networks(folder: Path) -> list[Path]:
             )
         sources[weights] = source
     prepare_folder(folder)
+    for source in sources.values():
+        path = folder / source.name
+        if path.exists() and file_hash(path) != file_hash(source):
+            raise FileExistsError(f"{path} is another file and would be replaced: give another folder")
     written = []
     for weights, source in sources.items():
         path = folder / source.name

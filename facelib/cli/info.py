@@ -17,7 +17,7 @@ PACKAGES = ("numpy", "opencv-python", "pillow", "onnxruntime", "onnxruntime-gpu"
 def info(console: Console) -> int:
     """Print versions, folders, weights and runtimes.
 
-    Reports of problems should contain them.
+    Include this output in bug reports.
     """
     value = collect()
     lines = [f"facelib {value['facelib']}, Python {value['python']}, {value['platform']}"]

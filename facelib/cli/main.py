@@ -22,7 +22,8 @@ from facelib.cli.compare import compare
 from facelib.cli.console import Console, ExitCode
 from facelib.cli.detect import detect
 from facelib.cli.export import export
-from facelib.cli.gallery_commands import enrol, identify, people, remove
+from facelib.cli.forget import forget
+from facelib.cli.gallery_commands import backup, enrol, identify, people, remove
 from facelib.cli.info import info
 from facelib.cli.options import CONTEXT
 from facelib.settings import SPIN_COUNT
@@ -80,7 +81,7 @@ def _refuse_empty(arguments: list[str], context: click.Context) -> None:
     for number, argument in enumerate(arguments, 1):
         value = argument.partition("=")[2] if argument.startswith("--") and "=" in argument else argument
         if not value.strip():
-            raise click.UsageError(f"argument {number} is empty: is a variable of the shell unset?", context)
+            raise click.UsageError(f"argument {number} is empty: is a shell variable unset?", context)
 
 
 @click.group(NAME, cls=Application, help=HELP, context_settings=CONTEXT)
@@ -89,7 +90,7 @@ def application() -> None:
     """The text is `HELP`."""
 
 
-for _command in (detect, compare, enrol, identify, remove, people, album, export, info):
+for _command in (detect, compare, enrol, identify, remove, people, backup, album, forget, export, info):
     application.add_command(_command)
 
 

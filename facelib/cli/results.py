@@ -10,7 +10,6 @@ import contextlib
 import errno
 import json
 import os
-import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -23,15 +22,23 @@ try:
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
-from facelib.io.files import as_text, atomic_write, file_state, printable, unique_names
+from facelib.cli.saved_results import (
+    EMBEDDINGS_FILE,
+    FACES_FILE,
+    PART_FILE,
+    RESULT_PICTURE,
+    Rows,
+    has_table,
+    is_whole,
+    pictures_of,
+    read_results,
+)
+from facelib.io.files import as_text, atomic_write, file_hash, file_state, printable, unique_names
 from facelib.render import marked_photo
 from facelib.types import Face, Faces
 
-FACES_FILE = "faces.json"
-EMBEDDINGS_FILE = "embeddings.npz"
-PART_FILE = "faces.part.jsonl"
 MATRIX_FILE = "distances.png"
-RESULT_PICTURE = re.compile(r"[^/\\]+(_annotated\.jpg|_face\d+\.png)")
+RESULT_FILES = (FACES_FILE, EMBEDDINGS_FILE, MATRIX_FILE, "album.html")
 # After one of these no photo's results can be written; any other error concerns one photo.
 DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO}
 
@@ -83,19 +90,22 @@ class Results:
     def resume(self) -> "Results":
         """Take over what the folder holds of these photos, and return itself.
 
-        A photo is done when path, size and time of the file are those of its record, and its pictures exist. What an
-        earlier run wrote for anything else is removed, and counted in `removed`.
+        A photo is done when path, size and time of the file are those of its record, and the record and its pictures
+        are whole. What an earlier run wrote for anything else is removed, and counted in `removed`.
 
         Raises:
+            FileExistsError: the folder holds no results, but files with names of results: they are the user's.
             OSError: the folder cannot be written to, or another run is writing there.
         """
+        self._check_names()
         self._lock()
-        old = _read(self.folder)
+        old = read_results(self.folder)
+        self._add_hashes(old)
         for photo in map(str, self.photos):
-            if photo in old and self._is_done(old[photo][0], photo):
+            if photo in old and self._is_done(old[photo][0], photo) and is_whole(*old[photo], self.folder):
                 self.records[photo], self.embeddings[photo] = old[photo]
-        kept = {name for record in self.records.values() for name in _pictures(record)}
-        for name in {name for record, _ in old.values() for name in _pictures(record)} - kept:
+        kept = {name for record in self.records.values() for name in pictures_of(record)}
+        for name in {name for record, _ in old.values() for name in pictures_of(record)} - kept:
             (self.folder / name).unlink(missing_ok=True)
         stale = set(old) - set(self.records)
         self.removed = sum("error" not in old[photo][0] for photo in stale)
@@ -108,6 +118,21 @@ class Results:
         (self.folder / MATRIX_FILE).unlink(missing_ok=True)
         return self
 
+    def _check_names(self) -> None:
+        """Raise FileExistsError where the first run in a folder would replace a file."""
+        if is_results(self.folder) or has_table(self.folder):
+            return
+        for name in sorted(os.listdir(self.folder)):
+            picture = RESULT_PICTURE.fullmatch(name)
+            would_be_written = name in RESULT_FILES or (
+                picture and name.removesuffix(picture[1]) in self.names.values()
+            )
+            if would_be_written and (self.folder / name).is_file():
+                raise FileExistsError(
+                    f"{self.folder} has {printable(name)}, which is not from facelib and would be replaced: "
+                    "give another folder"
+                )
+
     def _lock(self) -> None:
         """Let one run at a time write; the system releases the lock when the process ends, however it ends."""
         if fcntl is None:
@@ -119,6 +144,13 @@ class Results:
             os.close(self._folder)
             raise OSError(f"{self.folder}: another run is writing its results there") from None
 
+    def _add_hashes(self, old: Rows) -> None:
+        """Hash the photos whose records were written before there were hashes."""
+        for photo, (record, _) in old.items():
+            if photo in self.states and "sha256" not in record and self._is_done(record, photo):
+                with contextlib.suppress(OSError):
+                    record["sha256"] = file_hash(photo)
+
     def _is_done(self, record: dict[str, Any], photo: str) -> bool:
         return (
             "error" not in record
@@ -126,7 +158,6 @@ class Results:
             and (self.any_detector or record.get("detector") == self.detector)
             and (record.get("path"), record.get("bytes"), record.get("modified")) == self.states[photo]
             and record.get("name") == self.names[photo]
-            and all((self.folder / name).is_file() for name in _pictures(record))
         )
 
     def pending(self) -> list[Path]:
@@ -148,6 +179,7 @@ class Results:
         record |= {"path": path, "bytes": size, "modified": modified}
         if image is not None and faces.error is None:
             try:
+                record["sha256"] = file_hash(photo)
                 record |= self._write_pictures(name, image, faces)
             except Exception as error:
                 if isinstance(error, OSError) and error.errno in DISK_ERRORS:
@@ -226,44 +258,6 @@ class Results:
         }
 
 
-def _read(folder: Path) -> dict[str, tuple[dict[str, Any], np.ndarray]]:
-    """photo -> (record, embeddings) of everything usable that earlier runs have left."""
-    found: dict[str, tuple[dict[str, Any], np.ndarray]] = {}
-    with contextlib.suppress(Exception):  # missing, truncated, or of another program: those photos are processed again
-        records = json.loads((folder / FACES_FILE).read_text())
-        with np.load(folder / EMBEDDINGS_FILE) as saved:
-            photos = saved["photo"].tolist()
-            all_embeddings = saved["embeddings"]
-        rows: dict[str, list[int]] = {}
-        for i, photo in enumerate(photos):
-            rows.setdefault(photo, []).append(i)
-        for record in records:
-            embeddings = all_embeddings[rows.get(as_text(record["photo"]), [])]
-            if len(embeddings) == len(record["faces"]):
-                found[record["photo"]] = record, embeddings
-    with contextlib.suppress(Exception):  # reads up to the line at which a run was killed
-        for line in (folder / PART_FILE).read_bytes().splitlines():
-            record, embeddings = _from_line(line)
-            found[record["photo"]] = record, embeddings
-    return found
-
-
-def _pictures(record: dict[str, Any]) -> list[str]:
-    """The picture files of a record. They may be removed, so names that no run gives to a picture are ignored."""
-    try:
-        names = [record.get("annotated"), *(face.get("aligned") for face in record.get("faces", []))]
-    except AttributeError:
-        return []
-    return [name for name in names if isinstance(name, str) and RESULT_PICTURE.fullmatch(name)]
-
-
 def _to_line(record: dict[str, Any], embeddings: np.ndarray) -> bytes:
     encoded = base64.b64encode(embeddings.astype("<f4").tobytes()).decode()
     return json.dumps({"record": record, "embeddings": encoded}).encode() + b"\n"
-
-
-def _from_line(line: bytes) -> tuple[dict[str, Any], np.ndarray]:
-    row = json.loads(line)
-    values = np.frombuffer(base64.b64decode(row["embeddings"]), "<f4")
-    faces = len(row["record"]["faces"])
-    return row["record"], values.reshape(faces, -1) if faces else np.zeros((0, 0), np.float32)

@@ -168,6 +168,8 @@ def write_matrix(results: Results, embeddings: np.ndarray, limit: int) -> None:
 
 
 def exit_code(results: Results) -> int:
-    """0, or 1 where a photo could not be read."""
-    unreadable = any("error" in record for record in results.ordered())
+    """0; 1 where some photos could not be read, 2 where none could."""
+    unreadable = sum("error" in record for record in results.ordered())
+    if unreadable and unreadable == len(results.ordered()):
+        return ExitCode.ERROR
     return ExitCode.NO if unreadable else ExitCode.YES

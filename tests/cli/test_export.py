@@ -32,3 +32,10 @@ def test_export_where_nothing_can_be_written(tmp_path, capsys):
     (tmp_path / "file").touch()
     assert main(["export", str(tmp_path / "file"), "--json"]) == 2
     assert list(json.loads(capsys.readouterr().err)) == ["error"]
+
+
+def test_export_replaces_nothing_else(tmp_path, capsys):
+    (tmp_path / "hourglass_keypoints.onnx").write_text("mine")
+    assert main(["export", str(tmp_path)]) == 2
+    assert "hourglass_keypoints.onnx is another file" in capsys.readouterr().err
+    assert (tmp_path / "hourglass_keypoints.onnx").read_text() == "mine"

@@ -1,11 +1,14 @@
 """The pipeline over millions of photos, with Ray Data and LanceDB (extra `archive`).
 
 run          one run: photos through workers into the tables
+stores       files in object stores
 source       the photos of a folder, list, tar, Parquet file or object store, as a Ray Dataset
 worker       batches of photos to rows, in processes that Ray starts
 schema       columns of the tables
 table        the tables: write, repair, search, remove
-people       faces clustered by person, named and removed
+missing      photos whose files were moved or deleted
+people       faces clustered by person, and removed
+naming       names of people and of single faces
 communities  the clustering
 search       command: the nearest faces to those of a photo
 """

@@ -4,14 +4,22 @@ Running the same command again resumes it, and adds new photos.
 """
 
 import argparse
-import logging
 import os
+import secrets
 import sys
 import tempfile
 import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+from facelib.io.files import private_files
 from facelib.io.inputs import ADDRESS
 from facelib.settings import DETECTORS, one_line_errors
+
+if TYPE_CHECKING:
+    from facelib.archive.run import Job
+
+ERRORS_SHOWN = 100
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -42,60 +50,99 @@ def parse_arguments() -> argparse.Namespace:
     return options
 
 
-def start_ray(address: str | None) -> None:
-    """Join the Ray cluster at `address`, or start Ray on this machine."""
+def start_ray(address: str | None, folder: str) -> None:
+    """Join the Ray cluster at `address`, or start Ray on this machine, where nobody else can connect to it.
+
+    Args:
+        folder: for the logs and sockets of Ray on this machine; Ray must be shut down before it is removed.
+    """
     # This process belongs to the command, so Ray's warnings about itself are hidden, and its usage report is off.
-    os.environ |= {"RAY_BACKEND_LOG_LEVEL": "fatal", "RAY_USAGE_STATS_ENABLED": "0"}
+    os.environ |= {"RAY_BACKEND_LOG_LEVEL": "fatal", "RAY_DATA_LOG_LEVEL": "WARNING", "RAY_USAGE_STATS_ENABLED": "0"}
+    variables = {key: value for key, value in os.environ.items() if key.startswith("FACELIB_")}
+    settings: dict[str, Any] = {"log_to_driver": False, "logging_level": "error"}
+    before = os.environ.get("HOME")
+    if not address:
+        os.environ |= local_environment(folder)  # before Ray is imported, which reads it
+        variables |= {"HOME": before} if before else {}
+        settings |= {"include_dashboard": False, "_temp_dir": folder}
     import ray
 
-    folders = {key: value for key, value in os.environ.items() if key.startswith("FACELIB_")}
-    local = {} if address else {"include_dashboard": False}
-    ray.init(
-        address or "local",
-        log_to_driver=False,
-        logging_level="warning",
-        runtime_env={"env_vars": folders},  # the same folders on all machines
-        **local,
-    )
-    logging.getLogger("ray.data").setLevel("WARNING")
+    try:
+        # Workers have the same folders on all machines.
+        ray.init(address or "local", runtime_env={"env_vars": variables}, **settings)
+    finally:
+        if before:
+            os.environ["HOME"] = before  # the workers have it as well
+
+
+def local_environment(folder: str) -> dict[str, str]:
+    """Environment in which Ray on this machine is closed to others, sends nothing and leaves nothing behind.
+
+    Also with its usage report off, Ray asks the metadata service of clouds where it runs, unless a file in the home
+    folder says so. So for its services the home folder is `folder`, with such a file.
+    """
+    Path(folder, "ray_bootstrap_config.yaml").write_text("provider: {type: local}\n")
+    return {
+        "HOME": folder,
+        "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # every service listens on 127.0.0.1 only, on Linux too
+        "RAY_AUTH_TOKEN": secrets.token_hex(32),  # else Ray writes one to ~/.ray
+    }
 
 
 @one_line_errors
+@private_files()  # embeddings are biometric data
 def main() -> int:
     options = parse_arguments()
-    start_ray(options.address)
-    import ray
+    from facelib.archive.stores import check_address  # takes half a second, which `--help` should not wait for
 
-    from facelib.archive.run import Job, run
+    check_address(options.source)  # an object store that cannot be reached is reported before Ray starts
+    with tempfile.TemporaryDirectory(prefix="facelib-", ignore_cleanup_errors=True) as folder:
+        start_ray(options.address, folder)
+        import ray
 
-    with tempfile.TemporaryDirectory(prefix="facelib-archive-") as temporary:
+        from facelib.archive.run import Job
+
         job = Job(
             source=options.source,
             out=options.out,
             settings={"detector": options.detector, "embedder": options.embedder, "device": options.device},
-            in_progress_dir=options.in_progress_dir or temporary,
+            in_progress_dir=options.in_progress_dir or folder,
             workers=options.workers,
             batch_size=options.batch_size,
             write_every=options.write_every,
             retry=options.retry,
         )
-        started = time.time()
-        photos = faces = errors = duplicates = 0
         try:
-            for written in run(job):
-                photos += written.photos
-                faces += written.faces
-                errors += written.errors
-                duplicates += written.duplicates
-                rate = photos / (time.time() - started)
-                print(f"{photos:,} photos, {faces:,} faces, {rate:.1f} photos/s", flush=True)
+            process(job)
         except ray.exceptions.RayError as error:
             cause = getattr(error, "cause", None) or error
             raise RuntimeError((str(cause).strip() or type(cause).__name__).splitlines()[-1]) from None
-    print(f"{photos:,} photos ({errors:,} with an error) and {faces:,} faces added to {options.out}")
+        finally:
+            ray.shutdown()
+    return 0
+
+
+def process(job: "Job") -> None:
+    """Run a job, and print what was added and what could not be read."""
+    from facelib.archive.run import run
+
+    started = time.time()
+    photos = faces = duplicates = 0
+    errors: list[str] = []
+    for written in run(job):
+        photos += written.photos
+        faces += written.faces
+        errors += written.errors
+        duplicates += written.duplicates
+        rate = photos / (time.time() - started)
+        print(f"{photos:,} photos, {faces:,} faces, {rate:.1f} photos/s", flush=True)
+    for error in errors[:ERRORS_SHOWN]:
+        print(f"error: {error}", file=sys.stderr)
+    if len(errors) > ERRORS_SHOWN:
+        print(f"and {len(errors) - ERRORS_SHOWN:,} more, in the column `error` of the table `photos`", file=sys.stderr)
+    print(f"{photos:,} photos ({len(errors):,} with an error) and {faces:,} faces added to {job.out}")
     if duplicates:
         print(f"{duplicates:,} photos have the name of another one in the archive, and were not added")
-    return 0
 
 
 if __name__ == "__main__":

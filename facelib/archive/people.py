@@ -1,6 +1,7 @@
 """Cluster the faces of an archive by person, name and remove people: `python -m facelib.archive.people ARCHIVE`."""
 
 import argparse
+import itertools
 import sys
 from collections import Counter
 from collections.abc import Sequence
@@ -12,14 +13,23 @@ import pyarrow.compute as pc
 from lancedb.index import BTree
 
 from facelib.archive.communities import assign_small_groups, communities, link_fmr
+from facelib.archive.naming import (
+    LAST_NUMBER,
+    LOW_QUALITY,
+    UNNAMED,
+    last_number,
+    name_face,
+    number_of,
+    people_table,
+    rename_person,
+    unname_person,
+)
 from facelib.archive.schema import photo_conditions, read_columns, sql_string
 from facelib.archive.table import EXACT_ROWS, Archive
-from facelib.io.files import digest
+from facelib.io.files import digest, private_files
 from facelib.recognition.calibration import load_calibration
 from facelib.settings import one_line_errors
 
-UNNAMED = "Person"  # people without a name are "Person 1", "Person 2", ...
-LOW_QUALITY = "?"  # person of the faces with a quality issue, which are not clustered
 FACES_PER_CONDITION = 200  # faces that are deleted by one SQL condition
 
 
@@ -72,13 +82,17 @@ def cluster_people(archive: Archive, fmr: float | None = None) -> int:
         for i in np.flatnonzero(faces.low_quality):
             if (label := before.get(keys[i])) and label.given:
                 labels[i] = label
-        for i, label in zip(clustered, assign_names(groups, [before.get(keys[i]) for i in clustered])):
+        last = last_number(archive)
+        named = assign_names(groups, [before.get(keys[i]) for i in clustered], photos, last)
+        for i, label in zip(clustered, named):
             labels[i] = label
-        _write_people(archive, faces, labels)
+        _write_people(archive, faces, labels, last)
     return len({label.person for label in labels} - {LOW_QUALITY})
 
 
-def _write_people(archive: Archive, faces: FaceRows, labels: list[PersonLabel]) -> None:
+def _write_people(archive: Archive, faces: FaceRows, labels: list[PersonLabel], last: int = 0) -> None:
+    """Write the table `people`; `last` is the highest number that its people have had so far."""
+    last = max([last, *(number_of(label.person) for label in labels)])
     table = pa.table(
         {
             "photo": pa.array(faces.photos, pa.string()),
@@ -86,7 +100,7 @@ def _write_people(archive: Archive, faces: FaceRows, labels: list[PersonLabel]) 
             "person": pa.array([label.person for label in labels], pa.string()),
             "given": pa.array([label.given for label in labels], pa.bool_()),
         }
-    )
+    ).replace_schema_metadata({LAST_NUMBER: str(last)})
     archive.database.create_table("people", table, mode="overwrite")
     if len(labels) > EXACT_ROWS:
         archive.people().create_index("photo", config=BTree())  # for `Archive.nearest`, which looks photos up
@@ -114,14 +128,18 @@ def read_people(archive: Archive) -> dict[tuple[str, int], PersonLabel]:
     return dict(zip(zip(table["photo"].to_pylist(), table["face"].to_pylist()), labels))
 
 
-def assign_names(groups: np.ndarray, before: Sequence[PersonLabel | None]) -> list[PersonLabel]:
+def assign_names(
+    groups: np.ndarray, before: Sequence[PersonLabel | None], photos: np.ndarray, last: int = 0
+) -> list[PersonLabel]:
     """Labels of n faces after clustering.
 
     A face keeps the name that a user gave it. Other faces get the most frequent given name of their group, else the
-    "Person 7" that most faces of the group had before, else the next free one, large groups first.
+    "Person 7" that most faces of the group had before, else the next free one, large groups first. Two faces of one
+    photo get two names, unless a user gave both the same.
 
     Args:
         groups: (n,) int, group of each face. before: (n,) label of each face before, None for a new face.
+        photos: (n,) int, equal for the faces of one photo. last: number up to which none is given again.
     """
     given: dict[int, Counter] = {}
     generated: dict[int, Counter] = {}
@@ -136,35 +154,25 @@ def assign_names(groups: np.ndarray, before: Sequence[PersonLabel | None]) -> li
         if group not in names and name not in taken:
             names[group] = name
             taken.add(name)
-    free = (name for n in range(1, len(groups) + len(taken) + 2) if (name := f"{UNNAMED} {n}") not in taken)
+    taken |= {label.person for label in before if label}
+    free = (name for n in itertools.count(last + 1) if (name := f"{UNNAMED} {n}") not in taken)
     for group in np.argsort(-np.bincount(groups), kind="stable").tolist():
         if group not in names:
             names[group] = next(free)
-    return [
+    labels = [
         label if label and label.given else PersonLabel(names[group], False)
         for group, label in zip(groups.tolist(), before)
     ]
-
-
-def rename_person(archive: Archive, old: str, new: str) -> int:
-    """Rename a person; changes only the rows of that person, and returns their number.
-
-    Raises:
-        ValueError: there is no person of the old name, or the new name is empty or reserved.
-    """
-    if not new.strip():
-        raise ValueError(f"the new name of {old!r} is empty: give a name")
-    if LOW_QUALITY in (old, new):
-        raise ValueError(
-            f"{LOW_QUALITY!r} is reserved for faces of low quality, which cannot be named: use another name"
-        )
-    with archive.write_lock():
-        people = archive.people()
-        condition = f"person = {sql_string(old)}"
-        if people is None or not (count := people.count_rows(condition)):
-            raise ValueError(f"{old!r}: no face of {archive.location} has this name")
-        people.update(where=condition, values={"person": new, "given": True})
-    return count
+    used = {(photo, label.person) for photo, label in zip(photos.tolist(), labels) if label.given}
+    second: dict[int, str] = {}  # group -> the name of its faces in photos whose other face has the group's name
+    for i, (photo, group) in enumerate(zip(photos.tolist(), groups.tolist())):
+        if labels[i].given:
+            continue
+        if (photo, labels[i].person) in used:
+            labels[i] = PersonLabel(second.setdefault(group, "") or next(free), False)
+            second[group] = labels[i].person
+        used.add((photo, labels[i].person))
+    return labels
 
 
 def remove_person(archive: Archive, person: str) -> int:
@@ -175,11 +183,7 @@ def remove_person(archive: Archive, person: str) -> int:
         ValueError: there is no person of this name, or faces have not been clustered.
     """
     with archive.write_lock():
-        if (people := archive.people()) is None:
-            raise ValueError(
-                f"{archive.location}: faces have not been clustered, run `python -m facelib.archive.people "
-                f"{archive.location}` first"
-            )
+        people = people_table(archive)
         rows = people.search().where(f"person = {sql_string(person)}").limit(people.count_rows() or 1).to_list()
         if not rows or person == LOW_QUALITY:
             raise ValueError(f"{person!r}: no face of {archive.location} has this name")
@@ -206,31 +210,55 @@ def remove_photos(archive: Archive, photos: Sequence[str]) -> int:
 
 
 @one_line_errors
+@private_files()  # embeddings are biometric data
 def main() -> None:
-    parser = argparse.ArgumentParser("python -m facelib.archive.people", description=__doc__)
-    parser.add_argument("archive", help="folder or address of the archive")
-    parser.add_argument("--name", nargs=2, metavar=("OLD", "NEW"), help="rename a person, without clustering")
-    parser.add_argument("--remove", metavar="PERSON", help="delete a person's faces, without clustering")
-    parser.add_argument("--remove-photo", nargs="+", metavar="PHOTO", help="delete photos, without clustering")
-    parser.add_argument("--fmr", type=float, help="false match rate at the distance of an edge; default: by size")
-    parser.add_argument("--rate", type=float, dest="fmr", help=argparse.SUPPRESS)  # the option's name in version 0.2
-    options = parser.parse_args()
+    options = parse_arguments()
     archive = Archive(options.archive)
     if options.name:
         print(f"{rename_person(archive, *options.name)} faces renamed to {options.name[1]}")
+    elif options.name_face:
+        photo, face, name = options.name_face
+        before = name_face(archive, photo, int(face), name)
+        print(f"face {face} of {photo}: {name}, before {before}")
+    elif options.unname:
+        number, person = unname_person(archive, options.unname)
+        print(f"{number} faces of {options.unname} are {person} until the next clustering, which sorts them anew")
     elif options.remove:
-        people = archive.people()
-        unclustered = archive.faces.count_rows() - (people.count_rows() if people is not None else 0)
-        print(f"{remove_person(archive, options.remove)} faces of {options.remove} deleted")
-        if unclustered > 0:
-            print(
-                f"{unclustered:,} faces were added after the last clustering, and may show {options.remove} too: "
-                "cluster again, then remove again"
-            )
+        _remove(archive, options.remove)
     elif options.remove_photo:
         print(f"{remove_photos(archive, options.remove_photo)} faces of {len(options.remove_photo)} photos deleted")
     else:
         print(f"{cluster_people(archive, options.fmr):,} people, in the table `people` of {options.archive}")
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser("python -m facelib.archive.people", description=__doc__)
+    parser.add_argument("archive", help="folder or address of the archive")
+    changes = parser.add_mutually_exclusive_group()  # each of them without clustering
+    changes.add_argument("--name", nargs=2, metavar=("OLD", "NEW"), help="rename a person")
+    changes.add_argument(
+        "--name-face", nargs=3, metavar=("PHOTO", "FACE", "NAME"), help="name one face, by its number in the photo"
+    )
+    changes.add_argument("--unname", metavar="PERSON", help="take a name back; the next clustering sorts the faces")
+    changes.add_argument("--remove", metavar="PERSON", help="delete a person's faces")
+    changes.add_argument("--remove-photo", nargs="+", metavar="PHOTO", help="delete photos; they are not added again")
+    parser.add_argument("--fmr", type=float, help="false match rate at the distance of an edge; default: by size")
+    parser.add_argument("--rate", type=float, dest="fmr", help=argparse.SUPPRESS)  # the option's name in version 0.2
+    options = parser.parse_args()
+    if options.name_face and not options.name_face[1].isdecimal():
+        parser.error(f"--name-face: {options.name_face[1]!r} is not the number of a face")
+    return options
+
+
+def _remove(archive: Archive, person: str) -> None:
+    people = archive.people()
+    unclustered = archive.faces.count_rows() - (people.count_rows() if people is not None else 0)
+    print(f"{remove_person(archive, person)} faces of {person} deleted")
+    if unclustered > 0:
+        print(
+            f"{unclustered:,} faces were added after the last clustering, and may show {person} too: "
+            "cluster again, then remove again"
+        )
 
 
 if __name__ == "__main__":

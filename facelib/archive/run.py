@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 import ray
 
 from facelib.alignment.align import SIZE, TEMPLATE
+from facelib.archive.missing import remove_missing
 from facelib.archive.source import BLOCK_SIZE, photo_dataset
 from facelib.archive.table import EXACT_ROWS, Archive
 from facelib.archive.worker import KnownPhotos, Worker
@@ -47,12 +48,14 @@ class Written:
 
     photos: int
     faces: int
-    errors: int  # photos that could not be read
+    errors: list[str]  # photo and reason of each one that could not be read
     duplicates: int  # photos that were not added, because one of the same name had been
 
 
 def run(job: Job) -> Iterator[Written]:
     """Process all photos of the source that are not in the archive yet; yields what each write added.
+
+    At the end, photos that are no longer in the folder are removed from the archive, see `remove_missing`.
 
     Raises:
         FileNotFoundError, ValueError: see `photo_dataset` and `Archive`.
@@ -78,6 +81,8 @@ def run(job: Job) -> Iterator[Written]:
             yield from write_tables(tables, archive, known.processed, job.write_every)
         finally:
             shutil.rmtree(in_progress_dir, ignore_errors=True)
+        for message in remove_missing(archive, job.source):
+            logger.warning(message)
         archive.compact()
         if archive.faces.count_rows() > EXACT_ROWS and not archive.faces.list_indices():
             archive.build_index()
@@ -172,5 +177,5 @@ def write_part(tables: list[pa.Table], archive: Archive, duplicates: int = 0) ->
     rows = pa.concat_tables(tables)
     archive.write(rows)
     faces = pc.sum(pc.list_value_length(rows["faces"])).as_py() or 0
-    errors = pc.sum(pc.not_equal(rows["error"], "")).as_py() or 0
+    errors = [error for error in rows["error"].to_pylist() if error]
     return Written(len(rows), faces, errors, duplicates)

@@ -3,22 +3,25 @@
 import argparse
 import sys
 
-from facelib.settings import one_line_errors
+from facelib.io.files import private_files
+from facelib.settings import DETECTORS, one_line_errors
 
 
 @one_line_errors
+@private_files()  # embeddings are biometric data
 def main() -> None:
     parser = argparse.ArgumentParser("python -m facelib.archive.search", description=__doc__)
     parser.add_argument("archive", help="folder or address of the archive")
     parser.add_argument("photo", help="path of the photo")
     parser.add_argument("--nearest", type=int, default=5, metavar="K", help="faces shown for each face of the photo")
+    parser.add_argument("--detector", choices=DETECTORS, default="auto")
     parser.add_argument("--embedder", help="embedder that the archive was made with; default: the default embedder")
     parser.add_argument("--index", action="store_true", help="build the index again first")
     options = parser.parse_args()
     from facelib.archive.table import Archive  # takes seconds, which `--help` should not wait for
     from facelib.pipeline import FacePipeline
 
-    pipeline = FacePipeline.from_pretrained(embedder=options.embedder)
+    pipeline = FacePipeline.from_pretrained(options.detector, embedder=options.embedder)
     archive = Archive(options.archive, pipeline.model_id)
     if options.index:
         with archive.write_lock():

@@ -1,23 +1,25 @@
 """Photos of an archive as a Ray Dataset with the columns `photo` (its name) and `content` (its bytes, or None)."""
 
+import codecs
 import glob
 import hashlib
 import os
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
-from urllib.parse import quote
 
 import pyarrow as pa
 import pyarrow.fs
 import ray
 from ray.data import Dataset
 
+from facelib.archive.stores import check_address, list_address, open_store
 from facelib.io.files import printable
 from facelib.io.inputs import ADDRESS
 from facelib.io.photo_search import PHOTO_SUFFIXES, search_photos
 
 SOURCE_SCHEMA = pa.schema([("photo", pa.string()), ("content", pa.binary())])
+NO_PATH = "(no path)"  # name of the error row for a row of Parquet without a path and without bytes
 BLOCK_SIZE = 64  # photos in a block of the dataset, which Ray processes again when a worker dies
 
 
@@ -35,8 +37,10 @@ def photo_dataset(source: str) -> tuple[Dataset, list[str]]:
 
     Raises:
         FileNotFoundError: there is no such source.
-        ValueError: Parquet without these columns, or an address that pyarrow does not open.
+        ValueError: Parquet without these columns, a list that is no text, or an address that pyarrow does not open.
+        TimeoutError: an object store does not answer.
     """
+    check_address(source)
     if source.endswith(".tar"):
         shards = [source] if ADDRESS.match(source) else sorted(map(os.path.abspath, glob.glob(source)))
         if not shards:
@@ -45,54 +49,35 @@ def photo_dataset(source: str) -> tuple[Dataset, list[str]]:
     if source.rstrip("/").endswith(".parquet"):
         return _from_parquet(source), []
     if ADDRESS.match(source):
-        return _from_paths(list(_list_address(source)))
+        return _from_paths(list(list_address(source)))
     path = Path(source)
     if not path.exists():
         raise FileNotFoundError(f"{source}: no such folder, .txt list, .parquet or .tar file")
     if path.suffix == ".txt":
-        lines = [line.strip() for line in path.read_text("utf-8").splitlines() if line.strip()]
-        return _from_paths([_absolute(line) for line in lines])
+        return _from_paths([_absolute(line) for line in read_list(path)])
     found = search_photos(path)
     dataset, messages = _from_paths([os.path.abspath(photo) for photo in found.photos])
     return dataset, found.summary() + messages
 
 
-def read_address(address: str) -> bytes:
-    """The bytes of a file in an object store."""
-    store, path = _open_store(address)
-    with store.open_input_stream(path) as file:
-        return file.read()
+def read_list(path: Path) -> list[str]:
+    """The lines of a list of photos that are not blank; UTF-8 or UTF-16, as programs of Windows write them.
+
+    Raises:
+        ValueError: it is neither.
+    """
+    content = path.read_bytes()
+    encoding = "utf-16" if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig"
+    try:
+        text = content.decode(encoding)
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{printable(path)}: neither UTF-8 nor UTF-16 ({error}): save the list as UTF-8") from None
+    return [line.strip() for line in text.splitlines() if line.strip()]
 
 
 def content_name(content: bytes | None) -> str:
     """The name of a photo that is given as bytes without a name."""
     return "sha256:" + hashlib.sha256(content or b"").hexdigest()
-
-
-def _open_store(address: str) -> tuple[pyarrow.fs.FileSystem, str]:
-    """File system of an address, and the path in it, which may have any characters; options follow a `?`.
-
-    Raises:
-        ValueError: an address of a kind that pyarrow does not open.
-    """
-    scheme, _, rest = address.partition("://")
-    path, mark, options = rest.partition("?")
-    try:
-        return pyarrow.fs.FileSystem.from_uri(f"{scheme.lower()}://{quote(path)}{mark}{options}")
-    except pa.ArrowInvalid as error:
-        raise ValueError(
-            f"{printable(address)}: not the address of an object store, such as s3://bucket/photos ({error})"
-        ) from None
-
-
-def _list_address(address: str) -> Iterator[str]:
-    """Addresses of the files in a folder of an object store that have the suffix of a photo."""
-    store, root = _open_store(address)
-    scheme = address.partition("://")[0]
-    _, mark, options = address.partition("?")
-    for file in store.get_file_info(pyarrow.fs.FileSelector(root, recursive=True)):
-        if file.is_file and Path(file.path).suffix.lower() in PHOTO_SUFFIXES:
-            yield f"{scheme}://{file.path}{mark}{options}"
 
 
 def _from_paths(paths: list[str]) -> tuple[Dataset, list[str]]:
@@ -120,7 +105,7 @@ def _parquet_photos(table: pa.Table) -> pa.Table:
     photos = []
     for name, path, content in zip(_strings(table, "name"), _strings(table, "path"), contents.to_pylist()):
         if content is None:
-            photos.append(_absolute(path or ""))
+            photos.append(_absolute(path) if path else f"{NO_PATH} {name or ''}".strip())
         else:
             photos.append(name or path or content_name(content))
     return pa.table([pa.array(photos, pa.string()), contents], SOURCE_SCHEMA)
@@ -144,7 +129,7 @@ def _tar_photos(row: dict) -> Iterator[dict]:
     """
     shard = row["shard"]
     try:
-        store, path = _open_store(shard) if ADDRESS.match(shard) else (pyarrow.fs.LocalFileSystem(), shard)
+        store, path = open_store(shard) if ADDRESS.match(shard) else (pyarrow.fs.LocalFileSystem(), shard)
         with store.open_input_stream(path, compression=None) as file, tarfile.open(fileobj=file, mode="r|") as tar:
             for member in tar:
                 if member.isfile() and Path(member.name).suffix.lower() in PHOTO_SUFFIXES:

@@ -39,6 +39,7 @@ try:
 except ImportError:  # Windows
     fcntl = None
 
+MAIN_TABLES = {"faces", "photos"}
 EXACT_ROWS = 100_000  # faces up to which a search compares all of them; above, it uses the index
 PROBED_PARTITIONS = 20  # partitions of the index that a search reads
 REFINE_FACTOR = 20  # a search compares exactly this many times as many candidates of the index as are asked for
@@ -58,15 +59,19 @@ class Archive:
 
     Raises:
         FileNotFoundError: there is no archive, and no `dim` was given.
+        ValueError: the table `faces` or `photos` is missing, and the other one is in use.
         ModelMismatchError: the archive holds embeddings of another embedder, or rows of another pipeline.
     """
 
     def __init__(self, location: str, model_id: str | None = None, dim: int | None = None, pipeline_id: str = ""):
-        if dim is None and not ADDRESS.match(location) and not Path(location, "faces.lance").is_dir():
+        is_folder = not ADDRESS.match(location)
+        if dim is None and is_folder and not any(Path(location, f"{name}.lance").is_dir() for name in MAIN_TABLES):
             raise FileNotFoundError(
                 f"{location}: no archive is there; `python -m facelib.archive SOURCE --out {location}` makes one"
             )
         self.location = location
+        if is_folder and not os.path.isdir(location):
+            os.makedirs(location, mode=0o700)  # embeddings are biometric data
         # The interval of 0 shows what other processes have written at once.
         self.database = lancedb.connect(location, read_consistency_interval=timedelta(0))
         self._create_tables(model_id, dim, pipeline_id)
@@ -79,6 +84,7 @@ class Archive:
 
     def _create_tables(self, model_id: str | None, dim: int | None, pipeline_id: str) -> None:
         existing = self.database.list_tables().tables
+        self._check_complete(existing)
         if "faces" not in existing:
             schema = faces_schema(dim, {"embedder": model_id, "pipeline_id": pipeline_id})
             self.database.create_table("faces", schema=schema)
@@ -86,6 +92,19 @@ class Archive:
             self.database.create_table("photos", schema=photos_schema())
         if "removed" not in existing:
             self.database.create_table("removed", schema=REMOVED_SCHEMA)
+
+    def _check_complete(self, existing: list[str]) -> None:
+        """Refuse an archive that has lost one of its two main tables: `repair` would empty the other one.
+
+        Raises:
+            ValueError: one of them is missing, and the other one is in use.
+        """
+        lost = MAIN_TABLES - set(existing)
+        if len(lost) == 1 and self.database.open_table(*(MAIN_TABLES - lost)).count_rows():
+            raise ValueError(
+                f"{self.location}: the table {lost.pop()} is missing: restore it from a copy, or make the archive anew "
+                "in another folder; the other tables are kept as they are"
+            )
 
     def _check_metadata(self, model_id: str | None, pipeline_id: str) -> str:
         """The `model_id` that the table `faces` was created with.

@@ -12,7 +12,8 @@ import pyarrow as pa
 import ray
 
 from facelib.archive.schema import PHOTO_SCHEMA
-from facelib.archive.source import read_address
+from facelib.archive.source import NO_PATH
+from facelib.archive.stores import read_address
 from facelib.io.files import digest, printable
 from facelib.io.inputs import ADDRESS
 from facelib.pipeline import FacePipeline
@@ -112,6 +113,8 @@ class Worker:
 
 def fetch(name: str) -> str | bytes | OSError:
     """A path unchanged; the bytes at an address, or the error why they could not be read."""
+    if name.startswith(NO_PATH):
+        return OSError(f"{printable(name)}: the row has neither a path nor bytes")
     if not ADDRESS.match(name):
         return name
     try:

@@ -7,6 +7,7 @@ import lancedb
 import numpy as np
 import pyarrow as pa
 import pytest
+from archive_rows import face_row, photo_rows
 from people import synthetic_embeddings
 
 from facelib.archive import communities as clustering
@@ -20,23 +21,6 @@ from facelib.recognition.calibration import Calibration
 from facelib.types import ModelMismatchError
 
 CALIBRATION = Calibration("abc", [0, 0.2, 1, 2], [1e-6, 1e-3, 0.5, 1], [], [0, 0.8, 1, 1], {}, 1_000_000, "synthetic")
-
-
-def face_row(photo, number, embedding):
-    fields = dict(
-        box=[0, 0, 9, 9], score=0.9, landmarks=[1.0] * 10, landmark_confidence=0.5, quality=0.4, quality_issue=""
-    )
-    return {"photo": photo, "face": number, "vector": embedding.astype(np.float16), **fields}
-
-
-def photo_rows(photos):
-    """Rows as a `Worker` returns them, from {name: embeddings, or an error}."""
-    rows = []
-    for name, content in photos.items():
-        error = content if isinstance(content, str) else ""
-        faces = [] if error else [face_row(name, number, embedding) for number, embedding in enumerate(content)]
-        rows.append(dict(photo=name, width=9, height=9, error=error, faces=faces))
-    return pa.Table.from_pylist(rows, PHOTO_SCHEMA)
 
 
 @pytest.fixture
@@ -315,6 +299,39 @@ def test_assign_names():
         people.PersonLabel("Bob", True),
         None,
     ]
-    rows = people.assign_names(groups, before)
+    rows = people.assign_names(groups, before, np.arange(8))
     assert [row.person for row in rows] == ["Ann", "Ann", "Ann", "Person 9", "Person 9", "Person 1", "Bob", "Person 1"]
     assert [row.given for row in rows] == [False, True, False, False, False, False, True, False]
+
+
+def test_two_faces_of_one_photo_get_two_names():
+    """Also where a name that was given in two groups would spread to both; what a user named stays."""
+    ann = people.PersonLabel("Ann", True)
+    groups, photos = np.array([0, 0, 1, 1, 1]), np.array([0, 1, 2, 1, 3])
+    rows = people.assign_names(groups, [ann, None, ann, None, None], photos)
+    assert [row.person for row in rows] == ["Ann", "Ann", "Ann", "Person 1", "Ann"]
+    rows = people.assign_names(groups, [None, None, ann, ann, None], photos)
+    assert [row.person for row in rows] == ["Person 1", "Person 1", "Ann", "Ann", "Ann"]
+    rows = people.assign_names(np.array([0, 1]), [ann, ann], np.array([5, 5]))
+    assert [row.person for row in rows] == ["Ann", "Ann"]
+
+
+@pytest.mark.parametrize("lost", ["faces", "photos"])
+def test_a_lost_table_does_not_empty_the_other_one(archive, lost):
+    embeddings, _ = synthetic_embeddings(1, 2)
+    archive.write(photo_rows({"a.jpg": embeddings[:1], "b.jpg": embeddings[1:]}))
+    archive.database.drop_table(lost)
+    for dim in (None, 32):
+        with pytest.raises(ValueError, match=f"the table {lost} is missing"):
+            Archive(archive.location, "abc", dim)
+    (kept,) = {"faces", "photos"} - {lost}
+    assert archive.database.open_table(kept).count_rows() == 2
+
+
+def test_an_archive_is_private(archive):
+    assert Path(archive.location).stat().st_mode & 0o777 == 0o700
+
+
+def test_errors_are_listed_with_their_reason(archive):
+    written = run.write_part([photo_rows({"a.jpg": "a.jpg: truncated", "b.jpg": []})], archive)
+    assert written.errors == ["a.jpg: truncated"]

@@ -7,7 +7,8 @@ import pyarrow as pa
 import pytest
 
 from facelib.archive import worker
-from facelib.archive.source import _open_store, _parquet_photos, content_name
+from facelib.archive.source import _parquet_photos, content_name
+from facelib.archive.stores import open_store
 from facelib.archive.worker import KnownPhotos, Worker
 from facelib.io.files import digest
 from facelib.io.sample import sample_photo
@@ -99,7 +100,7 @@ def test_an_address_that_cannot_be_fetched_is_reported(start_worker, name):
 
 
 def test_addresses_may_have_any_characters():
-    _, path = _open_store("s3://bucket/a b/é.jpg?region=eu-west-1")
+    _, path = open_store("s3://bucket/a b/é.jpg?region=eu-west-1")
     assert path == "bucket/a b/é.jpg"
 
 
@@ -110,5 +111,8 @@ def test_columns_of_parquet():
     assert both["photo"].to_pylist() == ["/1.jpg", "s3://b/2.jpg"]
     named = _parquet_photos(pa.table({"name": ["x"], "bytes": [b"1"]}))
     assert named.to_pylist() == [{"photo": "x", "content": b"1"}]
+    no_path = _parquet_photos(pa.table({"path": pa.array([None, None], pa.string()), "name": ["x", None]}))
+    assert no_path["photo"].to_pylist() == ["(no path) x", "(no path)"]
+    assert "neither a path nor bytes" in str(worker.fetch("(no path) x"))
     unnamed = _parquet_photos(pa.table({"bytes": [b"1", b"1", b"2"]}))["photo"].to_pylist()
     assert unnamed[0] == unnamed[1] == content_name(b"1") != unnamed[2]

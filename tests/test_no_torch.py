@@ -36,6 +36,16 @@ assert "<img" in faces._repr_html_()
 for name in ("arcface", "triplet", "accurate"):
     assert np.isfinite(load_embedder(name, device="cpu").embed(faces[0].aligned[None])).all()
 """
+HELP = """
+import runpy, sys
+
+for module in ("datasets", "evaluation", "evaluation.calibration", "training", "archive"):
+    sys.argv = [module, "--help"]
+    try:
+        runpy.run_module(f"facelib.{module}", run_name="__main__")
+    except SystemExit as end:
+        assert end.code == 0, (module, end.code)
+"""
 NEEDS_TORCH = """
 import pytest
 from facelib import load_embedder, load_landmarker
@@ -81,7 +91,9 @@ def folder(tmp_path_factory, photo):
     return path
 
 
-@pytest.mark.parametrize("code", [PIPELINE, NEEDS_TORCH, COMMANDS], ids=["pipeline", "needs_torch", "commands"])
+@pytest.mark.parametrize(
+    "code", [PIPELINE, HELP, NEEDS_TORCH, COMMANDS], ids=["pipeline", "help", "needs_torch", "commands"]
+)
 def test_without_research_packages(code, folder):
     environment = os.environ | {"FACELIB_CACHE": str(folder / "cache")}
     done = subprocess.run(

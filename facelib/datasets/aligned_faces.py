@@ -18,8 +18,8 @@ from facelib.alignment.landmarker import HourglassLandmarker
 from facelib.datasets.face_list import FaceList, load_faces, warn_of_skipped
 from facelib.datasets.splits import FAMILIES, in_held_out_family, open_set_faces
 from facelib.detection.detector import FaceDetector
-from facelib.embedding.dlib import dlib_chips
-from facelib.io.files import atomic_write, files_key, printable
+from facelib.embedding.dlib_chips import dlib_chips
+from facelib.io.files import atomic_write, files_key, printable, private_files
 from facelib.io.images import read_image
 from facelib.settings import BATCH_BYTES, data_folder
 
@@ -30,7 +30,7 @@ BATCH_PHOTOS = 64  # photos in memory at a time, if they have fewer than BATCH_B
 
 @dataclass(frozen=True)
 class Cache:
-    """A file made from other files, and a JSON note beside it."""
+    """A file made from other files, and a JSON note beside it; nobody but the user can read them (0600)."""
 
     path: Path  # of the file; the note has the suffix .json
     key: str  # changes with what the file was made from; stored in the note
@@ -46,14 +46,15 @@ class Cache:
     def writing(self) -> Iterator[Path]:
         """A path to write the file to. The old note is deleted first; processes that have mapped the old file into
         memory keep it."""
-        self.path.parent.mkdir(parents=True, exist_ok=True)
         self.path.with_suffix(".json").unlink(missing_ok=True)
-        with atomic_write(self.path) as path:
-            yield path
+        with private_files():
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with atomic_write(self.path) as path:
+                yield path
 
     def write_note(self, **content: list) -> None:
         """Write the note, after the file."""
-        with atomic_write(self.path.with_suffix(".json")) as path:
+        with private_files(), atomic_write(self.path.with_suffix(".json")) as path:
             path.write_text(json.dumps({"key": self.key, **content}))
 
 
@@ -148,6 +149,7 @@ def process_photos(
     detector: FaceDetector | None,
     progress: bool,
     add: Callable[[np.ndarray, np.ndarray], object],
+    boxes_found: list[np.ndarray] | None = None,
 ) -> ProcessedPhotos:
     """Find the landmarks of one face of each photo, and call `add(image, landmarks)`, in order.
 
@@ -155,6 +157,7 @@ def process_photos(
         detector: see `align_photos`.
         progress: whether to show a progress bar.
         add: called with the photo (H, W, 3) RGB uint8 and the landmarks (5, 2) float32.
+        boxes_found: of each photo the box (1, 4) that is taken, or (0, 4); instead of a detector.
 
     Raises:
         ValueError: no photo has a face.
@@ -178,7 +181,10 @@ def process_photos(
             result.skipped.append(str(error))
             result.retry |= isinstance(error, OSError) and not isinstance(error, FileNotFoundError)
             continue
-        box = faces.boxes[i : i + 1] if faces.boxes is not None else detector.detect(image)[0][:1]
+        if boxes_found is not None:
+            box = boxes_found[i]
+        else:
+            box = faces.boxes[i : i + 1] if faces.boxes is not None else detector.detect(image)[0][:1]
         if len(box) == 0:
             result.skipped.append(f"{printable(faces.files[i])}: no face found")
             continue

@@ -1,7 +1,5 @@
 """Faces with a margin around them, for training: augmentation that rotates and shifts a face finds image there."""
 
-import hashlib
-import os
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,11 +11,13 @@ from facelib.alignment.align import SIZE, alignment_matrix
 from facelib.alignment.crop import crop_matrix, warp_image
 from facelib.alignment.landmarker import HourglassLandmarker
 from facelib.datasets.aligned_faces import Cache, ProcessedPhotos, alignment_key, cache_file, process_photos
+from facelib.datasets.face_choice import choose_faces
 from facelib.datasets.face_list import CROP_SIDE, FaceList, load_faces, warn_of_skipped
 from facelib.datasets.sources import load_people_folder
 from facelib.datasets.splits import hold_out_photos, training_list
 from facelib.detection.detector import FaceDetector, load_detector
-from facelib.io.files import atomic_write, printable
+from facelib.io.files import atomic_write, printable, private_files
+from facelib.settings import own_cache_name
 
 MARGIN = (CROP_SIDE - SIZE) // 2  # pixels around an aligned face
 HELD_OUT = 0.1  # share of the photos of a folder that become "val", see `hold_out_photos`
@@ -82,6 +82,7 @@ def load_training_crops(
     Args:
         cache: .bin file to cache the crops in, as `align_photos` does; the matrices are in a file beside it
             (.matrices.npy).
+        detector: finds the face of each photo where `faces` has no boxes, see `choose_faces`.
         method: of `align_faces`.
 
     Returns:
@@ -119,8 +120,9 @@ def _write_crops(
             out.write(crop.tobytes())
             matrices.append(matrix)
 
-        photos = process_photos(faces, landmarker, detector, True, add)
-    with atomic_write(matrices_file) as path:
+        chosen = None if detector is None else choose_faces(faces, detector, landmarker)
+        photos = process_photos(faces, landmarker, detector, True, add, chosen)
+    with private_files(), atomic_write(matrices_file) as path:
         np.save(path, np.stack(matrices))
     if not photos.retry:  # without a note the files are made again the next time
         stored.write_note(**photos.as_note())
@@ -190,8 +192,8 @@ def crops_of_sets(
 def crops_of_people(
     folder: Path, landmarker: HourglassLandmarker, method: str = "five_points"
 ) -> tuple[TrainingCrops, FaceList]:
-    """The largest face of each photo of <folder>/<person>/<photo>, cached; some photos are held out as "val", see
-    `hold_out_photos`.
+    """One face of each photo of <folder>/<person>/<photo>, see `choose_faces`, cached; some
+    photos are held out as "val", see `hold_out_photos`.
 
     Args:
         method: of `align_faces`.
@@ -201,9 +203,7 @@ def crops_of_people(
         ValueError: no photo has a face, or all are of one person.
     """
     listed = load_people_folder(folder)
-    # The hash of the path keeps folders of one name from sharing a cache.
-    path_hash = hashlib.sha256(os.fsencode(folder.resolve())).hexdigest()[:8]
-    cache = _cache_file(f"own_{folder.resolve().name}_{path_hash}", method)
+    cache = _cache_file(own_cache_name(folder), method)
     crops, faces = load_training_crops(listed, landmarker, cache, load_detector(), method)
     if lost := sorted(set(listed.people.tolist()) - set(faces.people.tolist())):
         warnings.warn(f"all photos of {printable(', '.join(lost))} were skipped", stacklevel=2)

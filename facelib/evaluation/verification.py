@@ -14,7 +14,7 @@ from facelib.datasets.aligned_faces import aligned_families, aligned_open_set, a
 from facelib.datasets.face_list import FaceList, load_faces
 from facelib.datasets.sources import load_lfw_pairs
 from facelib.datasets.splits import family, open_set_faces
-from facelib.embedding.dlib import CHIP_TO_ALIGNED
+from facelib.embedding.dlib_chips import CHIP_TO_ALIGNED
 from facelib.landmark_metrics import TURNS, head_turn
 from facelib.metrics import (
     FPRS,

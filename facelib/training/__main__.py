@@ -22,6 +22,9 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--workers", type=int, default=0, help="processes that prepare images beside the training")
     parser.add_argument("--checkpoints", type=Path, help="their folder; default: FACELIB_DATA/checkpoints")
     parser.add_argument("--stop-after", type=int, metavar="EPOCH", help="end after this epoch, as if interrupted")
+    parser.add_argument(
+        "--keep-cache", action="store_true", help="keep the cached faces of people_folder for another training"
+    )
     options = parser.parse_args()
     if options.stop_after is not None and options.stop_after < 1:
         parser.error(f"--stop-after {options.stop_after}: at least 1")
@@ -38,7 +41,7 @@ def main() -> int:
         config = load_config(options.config, options.set)
         out = options.out or default_out(options.config.stem)
         settings = {"device": options.device, "workers": options.workers, "stop_after": options.stop_after}
-        run(config, out, options.force, options.checkpoints, **settings)
+        run(config, out, options.force, options.checkpoints, options.keep_cache, **settings)
         end_processes()
     except ModuleNotFoundError as error:
         print(f'error: {error}; training needs the extra "train": pip install -e ".[train]"', file=sys.stderr)

@@ -8,9 +8,10 @@ import torch.nn.functional as F
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from facelib.embedding.dlib import CHIP, CHIP_TO_ALIGNED, embed_chips, load_dlib_network
+from facelib.embedding.dlib import embed_chips, load_dlib_network
+from facelib.embedding.dlib_chips import CHIP, CHIP_TO_ALIGNED
 from facelib.embedding.network import EmbeddingNetwork, faces_to_tensor
-from facelib.io.files import atomic_write
+from facelib.io.files import atomic_write, private_files
 from facelib.training.face_batches import FaceBatches
 
 REGRESSION_FACES = 40_000  # faces that the distillation head is initialised from
@@ -37,8 +38,9 @@ def teacher_embeddings(faces: FaceBatches, cache: Path, key: str) -> Tensor:
         chips = faces.sample(rows, grid.expand(len(rows), -1, -1), CHIP).round()
         with torch.autocast(faces.device.type, torch.bfloat16):
             embeddings[start : start + BATCH] = embed_chips(network, chips).cpu()
-    cache.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_write(cache) as path, open(path, "wb") as file:
+    with private_files():
+        cache.parent.mkdir(parents=True, exist_ok=True)
+    with private_files(), atomic_write(cache) as path, open(path, "wb") as file:
         np.savez(file, key=key, vectors=embeddings.half().numpy())
     return embeddings.to(faces.device)
 

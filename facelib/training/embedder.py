@@ -17,7 +17,7 @@ from facelib.embedding.network import EmbeddingNetwork
 from facelib.io.files import files_key
 from facelib.metrics import top_k_accuracy, tpr_at_fprs, triplet_accuracy
 from facelib.runtime.weights import load_weights
-from facelib.settings import data_folder
+from facelib.settings import data_folder, own_cache_name
 from facelib.training.distillation import initialise_distill_head, teacher_embeddings
 from facelib.training.embedder_config import EmbedderConfig
 from facelib.training.embedder_model import check_network, make_model
@@ -176,7 +176,10 @@ def _teacher_embeddings(
     """The teacher's embeddings of all crops, None without a teacher; the network is given their mean."""
     if not config.teacher:
         return None
-    cache = data_folder() / "cache" / f"{config.teacher}_{len(faces.crops)}.npz"
+    name = f"{config.teacher}_{len(faces.crops)}"
+    if config.people_folder:  # so that it is removed with the other caches of the folder
+        name = f"{own_cache_name(Path(config.people_folder))}_{config.teacher}"
+    cache = data_folder() / "cache" / f"{name}.npz"
     embeddings = teacher_embeddings(faces, cache, key)
     if config.distill_centering:
         rows = torch.from_numpy(faces.rows).to(embeddings.device)

@@ -13,7 +13,7 @@ from facelib.io.files import prepare_folder
 from facelib.io.records import RESULTS, results_folder, write_record, write_table
 from facelib.runtime.manifest import file_hash, read_manifest
 from facelib.runtime.weights import save_weights
-from facelib.settings import MODELS, data_folder
+from facelib.settings import MODELS, data_folder, own_caches
 from facelib.training import embedder, landmarks
 from facelib.training.configuration import (
     GENERATED,
@@ -118,9 +118,18 @@ def check_out(config: TrainingConfig, out: Path, force: bool) -> None:
 
 
 def run(
-    config: TrainingConfig, out: Path, force: bool = False, checkpoints: Path | None = None, **settings: Any
+    config: TrainingConfig,
+    out: Path,
+    force: bool = False,
+    checkpoints: Path | None = None,
+    keep_cache: bool = False,
+    **settings: Any,
 ) -> None:
     """Train and save, and print what was saved and how it is used.
+
+    Args:
+        force, checkpoints, settings: see `check_out` and `train`.
+        keep_cache: whether the cached faces of one's own people stay for another training.
 
     Raises:
         ValueError: see `check_out` and `train`; an alignment that is for comparisons only.
@@ -146,5 +155,19 @@ def run(
     finished = checkpoint_path(config, out, checkpoints)
     for checkpoint in finished.parent.glob(f"{finished.name}*.pt"):
         checkpoint.unlink()  # the same command trains from the beginning again
+    del training  # which has the cached faces mapped into memory
+    if isinstance(config, EmbedderConfig) and config.people_folder:
+        end_own_caches(Path(config.people_folder), keep_cache)
     load = "load_embedder" if isinstance(config, EmbedderConfig) else "load_landmarker"
     print(f"{out}: use it with {load}({str(out)!r})")
+
+
+def end_own_caches(folder: Path, keep: bool) -> None:
+    """Remove the cached faces of one's own people, and say so; or where they stay."""
+    caches = own_caches(folder)
+    if keep and caches:
+        print(f"the faces of {folder} stay in {caches[0].parent}; `facelib forget {folder}` removes them")
+        return
+    for file in caches:
+        file.unlink()
+    print(f"the cached faces of {folder} are removed (--keep-cache keeps them)")

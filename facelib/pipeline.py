@@ -12,7 +12,7 @@ import numpy as np
 from facelib.alignment.align import METHODS, warp_faces
 from facelib.alignment.landmarker import load_landmarker
 from facelib.detection.detector import load_detector
-from facelib.detection.rotation import DetectedFaces, detect_rotated, predict_with_confidence
+from facelib.detection.rotation import DetectedFaces, detect_rotated, find_boxes, predict_with_confidence
 from facelib.embedding.embedder import load_embedder
 from facelib.embedding.similarity import check_embeddings, cosine_distance
 from facelib.io.images import read_image
@@ -90,7 +90,11 @@ class FacePipeline:
         Raises:
             CalibrationMissingError: the embedder's error rates have not been measured, see `load_calibration`.
             ModelMismatchError: a face has the embedding of another model.
+            TypeError: not two faces, but the lists that the pipeline returns.
         """
+        for face in (a, b):
+            if not isinstance(face, Face):
+                raise TypeError(f"compare takes two faces, such as faces[0], and got {type(face).__name__}")
         self._check_model(a, b)
         issues = [
             f"the {which} face is {face.quality_issue}"
@@ -215,7 +219,7 @@ class FacePipeline:
 
     def _detect(self, images: list[np.ndarray]) -> list[DetectedFaces]:
         """Boxes and landmarks; a photo that seems to lie on its side is tried in the other orientations."""
-        boxes, scores = zip(*(self.detector.detect(image) for image in images)) if images else ((), ())
+        boxes, scores = zip(*(find_boxes(self.detector, image) for image in images)) if images else ((), ())
         landmarks, confidence = predict_with_confidence(self.landmarker, images, list(boxes))
         detected = [DetectedFaces(*found) for found in zip(boxes, scores, landmarks, confidence)]
         return [

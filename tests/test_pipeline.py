@@ -79,6 +79,11 @@ def test_same_person_is_closer_than_others(pipeline, photo, faces):
     assert ((a @ b.T).argmax(1) == partner).all()
 
 
+def test_compare_wants_faces_not_lists(pipeline, faces):
+    with pytest.raises(TypeError, match=r"faces\[0\], and got Faces"):
+        pipeline.compare(faces, faces[0])
+
+
 def test_two_calls_give_the_same_numbers(pipeline, photo, faces):
     for first, second in zip(faces, pipeline(photo)):
         for name in ("box", "landmarks", "aligned", "embedding"):

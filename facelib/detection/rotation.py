@@ -54,9 +54,28 @@ def predict_with_confidence(
     return landmarks, [np.ones(points.shape[:2], np.float32) for points in landmarks]
 
 
+def find_boxes(detector: Detector, image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """What a detector finds, checked: boxes (n, 4) and scores (n,), both float32.
+
+    Raises:
+        ValueError: other shapes, NaN, or boxes without area.
+    """
+    boxes, scores = (np.asarray(found, np.float32) for found in detector.detect(image))
+    boxes = boxes.reshape(0, 4) if boxes.size == 0 else boxes
+    name = getattr(detector, "name", type(detector).__name__)
+    if boxes.ndim != 2 or boxes.shape[1] != 4 or scores.shape != (len(boxes),):
+        raise ValueError(
+            f"the detector {name} returned boxes of shape {boxes.shape} and scores of shape {scores.shape}: expected "
+            "(n, 4) and (n,)"
+        )
+    if not np.isfinite(boxes).all() or not (boxes[:, 2:] > boxes[:, :2]).all():
+        raise ValueError(f"the detector {name} returned a box with NaN or without area: expected x1 < x2 and y1 < y2")
+    return boxes, scores
+
+
 def detect_faces(detector: Detector, landmarker: Landmarker, image: np.ndarray) -> DetectedFaces:
     """Boxes and landmarks of a photo, RGB uint8 (H, W, 3), in the orientation that it has."""
-    boxes, scores = detector.detect(image)
+    boxes, scores = find_boxes(detector, image)
     (landmarks,), (confidence,) = predict_with_confidence(landmarker, [image], [boxes])
     return DetectedFaces(boxes, scores, landmarks, confidence)
 

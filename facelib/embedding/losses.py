@@ -1,5 +1,7 @@
 """Identity losses for training an embedding network, all with one interface: `IdentityLoss`."""
 
+import inspect
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -42,8 +44,8 @@ class MarginLoss(IdentityLoss):
 
     Args:
         embedding_size: dimensions of the embeddings. classes: number of identities.
-        scale: factor of the cosines, the inverse temperature of the softmax.
         groups: (classes,) int, e.g. the source of each identity; None: no groups.
+        scale: factor of the cosines, the inverse temperature of the softmax.
         group_loss_weight: weight of the loss in which a photo is compared only with the classes of its own group; the
             rest is the weight of the usual loss. With sources as groups, the network gains nothing from telling
             sources apart.
@@ -59,8 +61,9 @@ class MarginLoss(IdentityLoss):
         self,
         embedding_size: int,
         classes: int,
-        scale: float = 32.0,
         groups: Tensor | None = None,
+        *,
+        scale: float = 32.0,
         group_loss_weight: float = 1.0,
     ):
         super().__init__()
@@ -176,7 +179,7 @@ class Triplet(IdentityLoss):
 
     samples_per_class = 4
 
-    def __init__(self, triplet_margin: float = 0.2):
+    def __init__(self, *, triplet_margin: float = 0.2):
         super().__init__()
         self.triplet_margin = triplet_margin
 
@@ -249,33 +252,31 @@ LOSSES: dict[str, type[IdentityLoss]] = {
 MARGIN_LOSSES = tuple(name for name, kind in LOSSES.items() if issubclass(kind, MarginLoss))
 
 
+def hyperparameters(name: str) -> list[str]:
+    """The hyperparameters of a loss of `LOSSES`: the keyword-only arguments of its class and base classes."""
+    constructors = [vars(kind)["__init__"] for kind in LOSSES[name].__mro__ if "__init__" in vars(kind)]
+    parameters = [parameter for each in constructors for parameter in inspect.signature(each).parameters.values()]
+    return [parameter.name for parameter in parameters if parameter.kind is parameter.KEYWORD_ONLY]
+
+
 def make_loss(
-    name: str,
-    embedding_size: int,
-    classes: int,
-    scale: float = 32.0,
-    groups: Tensor | None = None,
-    group_loss_weight: float = 1.0,
-    triplet_loss_weight: float = 5.0,
-    triplet_margin: float = 0.2,
+    name: str, embedding_size: int, classes: int, groups: Tensor | None = None, **options: float
 ) -> IdentityLoss:
-    """The loss of a name in `LOSSES`; each takes the arguments that it has, see its class.
+    """The loss of a name in `LOSSES`.
+
+    Args:
+        groups: see `MarginLoss`; for a loss with class margins.
+        options: hyperparameters, see `hyperparameters` and the classes.
 
     Raises:
         ValueError: unknown name, or groups for a loss without class margins.
+        TypeError: an option that the loss does not have.
     """
     if name not in LOSSES:
         raise ValueError(f"loss {name!r}: expected one of {', '.join(LOSSES)}")
-    kind = LOSSES[name]
     if groups is not None and name not in MARGIN_LOSSES:
         raise ValueError(f"within_source_weight: the loss {name} has no class margins to restrict to a source")
-    options: dict = {}
-    if kind is not Triplet:
-        options |= {"embedding_size": embedding_size, "classes": classes}
-    if issubclass(kind, MarginLoss):
-        options |= {"scale": scale, "groups": groups, "group_loss_weight": group_loss_weight}
-    if kind in (Triplet, ArcFaceTriplet):
-        options["triplet_margin"] = triplet_margin
-    if kind is ArcFaceTriplet:
-        options["triplet_loss_weight"] = triplet_loss_weight
-    return kind(**options)
+    sizes: dict = {} if name == "triplet" else {"embedding_size": embedding_size, "classes": classes}
+    if name in MARGIN_LOSSES:
+        sizes["groups"] = groups
+    return LOSSES[name](**sizes, **options)

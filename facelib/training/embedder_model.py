@@ -5,7 +5,7 @@ from typing import cast
 
 import torch
 
-from facelib.embedding.losses import LOSSES, make_loss
+from facelib.embedding.losses import LOSSES, hyperparameters, make_loss
 from facelib.embedding.network import EmbeddingNetwork
 from facelib.runtime.weights import load_weights
 from facelib.training.embedder_config import EmbedderConfig
@@ -45,17 +45,15 @@ def make_model(
         check_arguments(loaded.arguments | {name: getattr(config, name) for name in may_differ}, config)
         network.load_state_dict(loaded.state_dict(), strict=False)
         new_head = new_head and loaded.distill_head is None
-    loss = make_loss(
-        config.loss,
-        config.embedding_size,
-        len(training_set.names),
-        scale=config.scale,
-        groups=training_set.sources() if config.within_source_weight else None,
-        group_loss_weight=config.within_source_weight,
-        triplet_loss_weight=config.triplet_loss_weight,
-        triplet_margin=config.triplet_margin,
-    )
+    groups = training_set.sources() if config.within_source_weight else None
+    loss = make_loss(config.loss, config.embedding_size, len(training_set.names), groups, **loss_options(config))
     return EmbeddingClassifier(network, loss).to(device).to(memory_format=torch.channels_last), new_head
+
+
+def loss_options(config: EmbedderConfig) -> dict[str, float]:
+    """The hyperparameters of the loss of a configuration: those of its fields that have the same name."""
+    values = vars(config) | {"group_loss_weight": config.within_source_weight}
+    return {name: values[name] for name in hyperparameters(config.loss)}
 
 
 def check_network(config: EmbedderConfig, initial: Path | None, processes: int) -> None:

@@ -1,6 +1,6 @@
 """Training faces of the embedder as tensors: crops are aligned, augmented and resized on the device, in batches.
 
-The images equal those of `align_faces` and `faces_to_input`; a test holds augment close they are.
+The images equal those of `align_faces` and `faces_to_input`; a test checks how close they are.
 """
 
 import copy

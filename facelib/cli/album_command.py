@@ -7,21 +7,18 @@ from typing import TYPE_CHECKING
 
 import click
 
+from facelib.cli.arguments import check_calibrated, check_gallery, list_photos, threshold_advice
 from facelib.cli.console import Console, count
 from facelib.cli.options import (
     PATH,
     DecisionOptions,
     PipelineOptions,
     batch_size_option,
-    check_calibrated,
-    check_gallery,
     command,
     decision_options,
     gathered,
-    list_photos,
     photo_arguments,
     pipeline_options,
-    threshold_advice,
 )
 from facelib.cli.privacy import shared_option
 

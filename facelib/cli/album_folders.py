@@ -62,10 +62,10 @@ def write_folders(faces: Sequence[AlbumFace], target: Path, links: bool) -> list
     if target.exists() and not (target / MARKER).exists():
         raise FileExistsError(f"{printable(target)} is a folder of yours: move it away, or give another --out")
     target.mkdir(exist_ok=True)
-    before = _read_list(target)
+    before = read_written(target)
     unchanged = {row.file: row for row in before if row.is_unchanged(target)}
     now = list(_wanted(faces, target, links, unchanged))
-    _write_list(target, [*before, *now])  # before the files: after a kill they are known as ours
+    record_written(target, [*before, *now])  # before the files: after a kill they are known as ours
     lines = []
     for wanted in now:
         try:
@@ -77,16 +77,16 @@ def write_folders(faces: Sequence[AlbumFace], target: Path, links: bool) -> list
     kept = []
     for row in unchanged.values():
         if row.file not in files and row.is_dispensable():
-            _remove(row, target)
+            remove_written(row, target)
         elif row.file not in files:
             kept.append(row)
     if kept:
         lines.append(f"{FOLDERS}/{kept[0].file} is kept, like all copies whose photos are gone ({len(kept):,})")
-    _write_list(target, [*now, *kept])
+    record_written(target, [*now, *kept])
     return lines
 
 
-def _read_list(target: Path) -> list[Written]:
+def read_written(target: Path) -> list[Written]:
     """What earlier runs wrote; nothing where the list is missing, damaged, or of a version that kept none."""
     try:
         return [Written(**row) for row in json.loads((target / MARKER).read_text())]
@@ -94,7 +94,7 @@ def _read_list(target: Path) -> list[Written]:
         return []
 
 
-def _write_list(target: Path, written: Iterable[Written]) -> None:
+def record_written(target: Path, written: Iterable[Written]) -> None:
     with atomic_write(target / MARKER) as path:
         path.write_text(json.dumps([asdict(row) for row in dict.fromkeys(written)], indent=0) + "\n")
 
@@ -138,7 +138,7 @@ def _write(wanted: Written, target: Path) -> None:
             new.symlink_to(wanted.photo)
 
 
-def _remove(row: Written, target: Path) -> None:
+def remove_written(row: Written, target: Path) -> None:
     (target / row.file).unlink()
     with contextlib.suppress(OSError):  # the folder holds other files
         (target / row.file).parent.rmdir()

@@ -6,17 +6,16 @@ from typing import TYPE_CHECKING
 
 import click
 
+from facelib.cli.arguments import check_calibrated, threshold_advice
 from facelib.cli.console import Console, ExitCode, count
 from facelib.cli.options import (
     PATH,
     RATE,
     DecisionOptions,
     PipelineOptions,
-    check_calibrated,
     command,
     decision_options,
     pipeline_options,
-    threshold_advice,
 )
 from facelib.settings import DIFFERENT
 

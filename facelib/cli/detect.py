@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from facelib.cli.arguments import list_photos, threshold_advice
 from facelib.cli.console import Console
 from facelib.cli.options import (
     PATH,
@@ -15,9 +16,7 @@ from facelib.cli.options import (
     command,
     decision_options,
     gathered,
-    list_photos,
     pipeline_options,
-    threshold_advice,
 )
 from facelib.cli.privacy import shared_option
 

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+from facelib.cli.arguments import check_gallery
 from facelib.cli.console import Console, ExitCode, count
-from facelib.cli.options import PATH, PipelineOptions, check_gallery, command, pipeline_options
+from facelib.cli.options import PATH, PipelineOptions, command, pipeline_options
 from facelib.io.files import private_files
 from facelib.settings import own_caches
 
@@ -104,7 +105,7 @@ def _embed_photos(folder: Path, networks: PipelineOptions, console: Console) -> 
     """Embeddings (n, d) of all photos that are still in the folder, by which a gallery knows them."""
     import numpy as np
 
-    from facelib.cli.options import PhotoList
+    from facelib.cli.arguments import PhotoList
     from facelib.cli.results import is_results
     from facelib.cli.runs import make_pipeline, process_photos
     from facelib.io.photo_search import search_photos

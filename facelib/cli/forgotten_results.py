@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from facelib.cli.album_folders import FOLDERS, MARKER, Written, _read_list, _remove, _write_list
+from facelib.cli.album_folders import FOLDERS, MARKER, Written, read_written, record_written, remove_written
 from facelib.cli.album_page import PAGE
 from facelib.cli.album_state import STATE_FILE
 from facelib.cli.album_table import PEOPLE_FILE, backups, read_table, table_bytes
@@ -77,7 +77,7 @@ def find_forgotten(results: Path, folder: Path) -> ForgottenResults:
         with contextlib.suppress(ValueError):  # no table of people: the user's own
             rows = sum(is_below(row.photo, folder) for row in read_table(path).rows)
             found.tables |= {path: rows} if rows else {}
-    found.copies = [row for row in _read_list(results / FOLDERS) if is_below(row.photo, folder)]
+    found.copies = [row for row in read_written(results / FOLDERS) if is_below(row.photo, folder)]
     return found
 
 
@@ -163,10 +163,10 @@ def _forget_copies(found: ForgottenResults, folder: Path) -> None:
     target = found.folder / FOLDERS
     for row in found.copies:
         if row.is_unchanged(target):
-            _remove(row, target)
-    others = [row for row in _read_list(target) if not is_below(row.photo, folder)]
+            remove_written(row, target)
+    others = [row for row in read_written(target) if not is_below(row.photo, folder)]
     if others:
-        _write_list(target, others)
+        record_written(target, others)
     elif found.copies:
         _unlink([target / MARKER])
         with contextlib.suppress(OSError):  # it holds files of the user

@@ -6,18 +6,16 @@ from typing import TYPE_CHECKING
 
 import click
 
+from facelib.cli.arguments import check_calibrated, check_gallery, list_photos
 from facelib.cli.console import Console, ExitCode, count
 from facelib.cli.options import (
     PATH,
     DecisionOptions,
     PipelineOptions,
     batch_size_option,
-    check_calibrated,
-    check_gallery,
     command,
     decision_options,
     gallery_option,
-    list_photos,
     photo_arguments,
     pipeline_options,
 )

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from facelib.cli.options import DecisionOptions, threshold_advice
+from facelib.cli.arguments import threshold_advice
+from facelib.cli.options import DecisionOptions
 from facelib.recognition.calibration import Calibration, load_calibration
 from facelib.recognition.gallery import Gallery, Identification
 from facelib.types import CalibrationMissingError, Face

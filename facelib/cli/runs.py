@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
+from facelib.cli.arguments import PhotoList
 from facelib.cli.console import Console, ExitCode, count
-from facelib.cli.options import PhotoList, PipelineOptions
+from facelib.cli.options import PipelineOptions
 from facelib.cli.results import MATRIX_FILE, Results
 from facelib.embedding.similarity import cosine_distance, nearest_neighbours
 from facelib.io.files import atomic_write, printable

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
-# Names in files that were written before version 0.3, the shipped ones among them, -> today's. The files stay as they are:
-# their hashes identify embeddings in galleries and calibrations.
+# Names in files that were written before version 0.3, the shipped ones among them -> today's. The files stay as they
+# are, because their hashes identify the embeddings in galleries and calibrations.
 RENAMED_ARGUMENTS = {"taught_weight": "distill_head_scale", "taught_centre": "distill_centering"}
 RENAMED_TENSORS = {
     "taught.weight": "distill_head.weight",

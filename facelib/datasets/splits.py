@@ -1,8 +1,10 @@
 """Held-out people and photos: every rule about who may be in which set.
 
 open_val (60 people) is for choosing models and thresholds, open_test (150 other people) and LFW only for reporting.
-A twelfth of the families of Families in the Wild is for choosing and for the figure of relatives. Nobody in them is in
-a training set. Random choices are made by the hash of an ID, so that they are the same on every machine.
+A twelfth of the families of Families in the Wild is for choosing and for the figure of relatives, a third of the
+training people of faces_world for choosing. Of the training faces of faces_groups a fifth is for cohorts, three tenths
+for calibration. Nobody in them is in a training set. Random choices are made by the hash of an ID, so that they are the
+same on every machine.
 """
 
 import csv
@@ -22,6 +24,10 @@ OPEN_SET = "faces_unseen"  # the set whose splits are open_val and open_test
 EVALUATION_SETS = (OPEN_SET, "lfw")
 FAMILIES = "faces_more"  # the set with Families in the Wild
 FAMILY_SHARE = 12  # one family in so many is held out
+GROUPS = "faces_groups"  # the set of different people with labels of origin, sex and age
+GROUP_PARTS = ("cohort",) * 2 + ("calibration",) * 3 + ("train",) * 5  # of its training faces, by hash
+WORLD = "faces_world"  # the set of public figures from Asia and Africa
+WORLD_VAL_SHARE = 3  # one of its training people in so many is held out
 LANDMARK_VAL_SHARE = 8  # one person in so many becomes the validation split of a landmark set without one
 MANY_PHOTOS, FEW_PHOTOS = 10, 3  # see `hold_out_photos`
 
@@ -106,7 +112,8 @@ def _same_people(lists: Path) -> list[list[str]]:
 def training_list(sets: dict[str, FaceList]) -> FaceList:
     """The faces that may be used for training: cleaned by the frozen lists, without held-out families.
 
-    An ID is one person in all sets: "celeba_00001" may have photos in two.
+    An ID is one person in all sets: "celeba_00001" may have photos in two. Somebody without a photo of the split
+    "train" is not among them.
 
     Args:
         sets: name of a set -> its faces.
@@ -115,11 +122,14 @@ def training_list(sets: dict[str, FaceList]) -> FaceList:
         ValueError: a person is in an evaluation set that exists here.
     """
     faces = FaceList.join(list(sets.values()))
-    held_out = {person for person in faces.people.tolist() if in_held_out_family(person)}
+    different = sets[GROUPS].people.tolist() if GROUPS in sets else []  # one photo of each
+    held_out = {person for person in faces.people.tolist() if in_held_out_family(person) or in_world_val(person)}
+    held_out |= {person for person in different if group_part(person) != "train"}
+    held_out |= set(faces.people.tolist()) - set(faces.people[faces.splits == "train"].tolist())
     faces = clean_faces(faces.select(~np.isin(faces.people, list(held_out | alias_ids(held_out)))))
     evaluation = {name: load_faces(name) for name in EVALUATION_SETS if (data_folder() / name).is_dir()}
     assert_disjoint_people(training=faces, **evaluation)
-    warn_of_single_photos(faces)
+    warn_of_single_photos(faces.select(~np.isin(faces.people, different)))
     return faces
 
 
@@ -131,6 +141,16 @@ def family(person: str) -> str:
 def in_held_out_family(person: str) -> bool:
     """Whether a person is in one of the held-out families (`FAMILY_SHARE`), which are in no training set."""
     return family(person) != person and stable_hash(family(person))[0] % FAMILY_SHARE == 0
+
+
+def group_part(person: str) -> str:
+    """What a face of the training split of faces_groups is for: "train", "cohort" or "calibration"."""
+    return GROUP_PARTS[stable_hash(person)[0] % len(GROUP_PARTS)]
+
+
+def in_world_val(person: str) -> bool:
+    """Whether a training person of faces_world is held out for choosing."""
+    return person.startswith("world_") and stable_hash(person)[0] % WORLD_VAL_SHARE == 0
 
 
 def landmark_splits(rows: list[dict[str, str]]) -> np.ndarray:

@@ -61,6 +61,19 @@ def make_backbone(
     return nn.Sequential(Normalise(mean, std), model), width
 
 
+def first_stages(backbone: nn.Module, count: int) -> list[nn.Module]:
+    """The stem and the first `count` stages of a backbone of `PACKAGES`.
+
+    Raises:
+        ValueError: another backbone, or one with fewer stages.
+    """
+    stages = getattr(backbone, "blocks", None)
+    if stages is None or count > len(stages):
+        there = "no stages that could be frozen" if stages is None else f"{len(stages)} stages"
+        raise ValueError(f"frozen_stages: {count}, but the backbone has {there}")
+    return [backbone.conv_stem, backbone.bn1, *stages[:count]]
+
+
 class Normalise(nn.Module):
     """Convert images from the range -1 to 1 to the mean and standard deviation that a backbone was trained with."""
 

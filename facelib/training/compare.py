@@ -19,7 +19,10 @@ import numpy as np
 from facelib.alignment.landmarker import load_landmarker
 from facelib.bootstrap_intervals import bootstrap_identification_rate
 from facelib.datasets.aligned_faces import aligned_families
+from facelib.datasets.groups import group_faces, world_faces
+from facelib.datasets.splits import GROUPS, WORLD
 from facelib.embedding.embedder import NetworkEmbedder, TrainedNetwork
+from facelib.group_metrics import group_fmrs, impostor_scores, threshold_at
 from facelib.io.files import atomic_write
 from facelib.io.records import RESULTS, read_table, write_table
 from facelib.metrics import measurable_fprs, tpr_at_fprs, triplet_accuracy
@@ -94,7 +97,23 @@ def _measure_embedder(training: embedder.EmbedderTraining) -> dict[str, Any]:
         aligned, faces = aligned_families(load_landmarker())
         rates = tpr_at_fprs(NetworkEmbedder(network, flip=True).embed(aligned), faces.people)
         row |= {f"families_{fpr}": rate for fpr, rate in rates.items()}
+        row |= _measure_groups(NetworkEmbedder(network))
     return row | {key: last[key] for key in ("top1",) if key in last}
+
+
+def _measure_groups(embedder: NetworkEmbedder) -> dict[str, float]:
+    """TPR on the people of faces_world who are held out for choosing, and the highest FMR of a group of faces_groups
+    (calibration part) at the cosine at which white adults have 0.001. Nothing where these sets are not there."""
+    if not all((data_folder() / name).is_dir() for name in (GROUPS, WORLD)):
+        return {}
+    world = world_faces("val", load_landmarker())
+    embeddings = embedder.embed(world.aligned)
+    row = {f"world_{fpr}": rate for fpr, rate in tpr_at_fprs(embeddings, world.faces.people).items()}
+    groups = group_faces("calibration", load_landmarker())
+    embeddings = embedder.embed(groups.aligned)
+    pairs = impostor_scores(embeddings @ embeddings.T, groups.groups, np.asarray(groups.faces.sources))
+    rates = group_fmrs(pairs, threshold_at([pairs["white men"], pairs["white women"]], 0.001))
+    return row | {f"fmr_{group.replace(' ', '_')}": rate for group, rate in rates.items()}
 
 
 def _interval(embeddings: np.ndarray, people: np.ndarray) -> dict[str, float]:

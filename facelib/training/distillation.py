@@ -4,45 +4,55 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from tqdm.auto import tqdm
 
 from facelib.embedding.dlib import embed_chips, load_dlib_network
 from facelib.embedding.dlib_chips import CHIP, CHIP_TO_ALIGNED
 from facelib.embedding.network import EmbeddingNetwork, faces_to_tensor
-from facelib.io.files import atomic_write, private_files
+from facelib.io.files import atomic_write, digest, private_files
 from facelib.training.face_batches import FaceBatches
 
 REGRESSION_FACES = 40_000  # faces that the distillation head is initialised from
 RIDGE = 0.02  # of the mean variance of the features
 BATCH = 256
+DENSE_NEIGHBOURS = 30
+DENSITY_SAMPLE = 8_192  # people, one photo of each, among whom neighbours are looked for
 
 
 @torch.inference_mode()
-def teacher_embeddings(faces: FaceBatches, cache: Path, key: str) -> Tensor:
+def teacher_embeddings(faces: FaceBatches, cache: Path, photos: list[str]) -> Tensor:
     """dlib's embeddings (n, 128) of unit length of all crops of `faces`, averaged over the photo and its mirror image.
 
     Args:
-        cache: .npz file to keep them in; key: identifies the photos that they were computed from.
+        cache: .npz file to keep them in; only photos that are not in it are computed.
+        photos: n keys, one for each crop.
     """
+    matrices = faces.crops.matrices
+    keys = [digest(f"{photo} {matrix.tobytes().hex()}")[:16] for photo, matrix in zip(photos, matrices)]
+    known: dict[str, np.ndarray] = {}
     if cache.exists():
         with np.load(cache) as kept:
-            if str(kept["key"]) == key:
-                return torch.from_numpy(kept["vectors"]).float().to(faces.device)
+            known = dict(zip(kept["keys"].tolist(), kept["vectors"]))
+    if missing := [row for row, key in enumerate(keys) if key not in known]:
+        known |= zip([keys[row] for row in missing], _embed_by_teacher(faces, torch.tensor(missing)))
+        with private_files():
+            cache.parent.mkdir(parents=True, exist_ok=True)
+        with private_files(), atomic_write(cache) as path, open(path, "wb") as file:
+            np.savez(file, keys=list(known), vectors=np.stack(list(known.values())))
+    return torch.from_numpy(np.stack([known[key] for key in keys])).float().to(faces.device)
+
+
+def _embed_by_teacher(faces: FaceBatches, rows: Tensor) -> np.ndarray:
+    """(m, 128) float16 of the crops with these rows (m,)."""
     network = load_dlib_network().to(faces.device).to(memory_format=torch.channels_last)
     grid = chip_grid(faces.device)
-    embeddings = torch.zeros(len(faces.crops), network.last.out_features)
-    for start in tqdm(range(0, len(embeddings), BATCH), "teacher embeddings", unit="batch", leave=False):
-        rows = torch.arange(start, min(start + BATCH, len(embeddings)), device=faces.device)
-        chips = faces.sample(rows, grid.expand(len(rows), -1, -1), CHIP).round()
+    embeddings = []
+    for part in tqdm(rows.to(faces.device).split(BATCH), "teacher embeddings", unit="batch", leave=False):
+        chips = faces.sample(part, grid.expand(len(part), -1, -1), CHIP).round()
         with torch.autocast(faces.device.type, torch.bfloat16):
-            embeddings[start : start + BATCH] = embed_chips(network, chips).cpu()
-    with private_files():
-        cache.parent.mkdir(parents=True, exist_ok=True)
-    with private_files(), atomic_write(cache) as path, open(path, "wb") as file:
-        np.savez(file, key=key, vectors=embeddings.half().numpy())
-    return embeddings.to(faces.device)
+            embeddings.append(embed_chips(network, chips).half().cpu())
+    return torch.cat(embeddings).numpy()
 
 
 def chip_grid(device: torch.device) -> Tensor:
@@ -80,7 +90,34 @@ def initialise_distill_head(
     network.distill_head.bias.copy_(y_mean - weight @ x_mean)
 
 
-def distillation_loss(student: Tensor, teacher: Tensor) -> Tensor:
+def distillation_loss(student: Tensor, teacher: Tensor, weights: Tensor | None = None) -> Tensor:
     """Mean squared Euclidean distance between the second head's output (n, 128) and the teacher's embeddings (n, 128),
-    which are of unit length."""
-    return F.mse_loss(student.float(), teacher) * teacher.shape[1]
+    which are of unit length.
+
+    weights: (n,) of the photos; None: all equal.
+    """
+    squared = (student.float() - teacher).square().sum(1)
+    return (squared if weights is None else squared * weights).mean()
+
+
+def density_weights(embeddings: Tensor, people: np.ndarray, rows: np.ndarray, exponent: float) -> Tensor:
+    """Weight of each photo (n,) for the distillation: (1 - m) ** -exponent, with the mean m of its `DENSE_NEIGHBOURS`
+    largest cosines with photos of other people, divided by the mean weight.
+
+    Where the teacher's embeddings are dense, a small error of the student takes one person for another.
+
+    Args:
+        embeddings: (n, 128) of the teacher, unit length. people: (n,) person of each photo.
+        rows: photos that may be used.
+    """
+    first = rows[np.unique(people[rows], return_index=True)[1]]
+    chosen = np.random.default_rng(0).permutation(first)[:DENSITY_SAMPLE]
+    sample, sample_people = embeddings[torch.from_numpy(chosen)], people[chosen]
+    density = torch.empty(len(embeddings), device=embeddings.device)
+    for start in range(0, len(embeddings), 4096):
+        part = slice(start, start + 4096)
+        cosines = embeddings[part] @ sample.T
+        cosines[torch.from_numpy(people[part, None] == sample_people).to(cosines.device)] = -1
+        density[part] = cosines.topk(min(DENSE_NEIGHBOURS, len(chosen))).values.mean(1)
+    weights = (1 - density).clamp(min=1e-3) ** -exponent
+    return weights / weights[torch.from_numpy(rows)].mean()

@@ -1,11 +1,9 @@
 """Configuration -> embedding network."""
 
-import hashlib
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -18,7 +16,7 @@ from facelib.io.files import files_key
 from facelib.metrics import top_k_accuracy, tpr_at_fprs, triplet_accuracy
 from facelib.runtime.weights import load_weights
 from facelib.settings import data_folder, own_cache_name
-from facelib.training.distillation import initialise_distill_head, teacher_embeddings
+from facelib.training.distillation import density_weights, initialise_distill_head, teacher_embeddings
 from facelib.training.embedder_config import EmbedderConfig
 from facelib.training.embedder_model import check_network, make_model
 from facelib.training.embedder_task import (
@@ -31,7 +29,7 @@ from facelib.training.embedder_task import (
 from facelib.training.face_batches import FaceAugmentation, FaceBatches
 from facelib.training.initial_weights import average_with_initial
 from facelib.training.loop import RunConfig, fit, make_accelerator
-from facelib.training.training_set import TrainingSet, load_training_set
+from facelib.training.training_set import TrainingSet, load_training_set, sampling_weights
 
 CENTRE_PHOTOS = 4  # of each person, from which class vectors are initialised when a network is fine-tuned
 MIN_BATCH = 8  # photos
@@ -127,15 +125,17 @@ def train(
     model, new_head = make_model(config, training_set, initial, device)
     faces = _training_batches(config, training_set, device)
     with accelerator.main_process_first():
-        teacher = _teacher_embeddings(config, faces, model, f"{data} {_hash(training_set.crops.matrices)}")
-    training = EmbedderTraining(config, model, training_set, faces, _objective(config, teacher), [])
+        teacher = _teacher_embeddings(config, faces, model, training_set)
+    objective = _objective(config, teacher, training_set)
+    training = EmbedderTraining(config, model, training_set, faces, objective, [])
     if initial and not checkpoint.exists():
         _initialise_heads(training, new_head)
     if accelerator.is_main_process:
         explain_progress(training)
     settings = settings | {"description": f"{settings['description']}, {training.data()} ({data[:8]})"}
     batch_size = batch_size_for(config, len(faces), accelerator.num_processes)
-    task = embedding_task(model, faces, training.objective, config.head_lr_mult, config.epoch_size or None)
+    frequencies = sampling_weights(config, training_set)
+    task = embedding_task(model, faces, objective, config.head_lr_mult, config.epoch_size or None, frequencies)
 
     def prepare(indices: Tensor, progress: float) -> list[Tensor]:
         faces.size = config.input_size(progress)
@@ -171,23 +171,27 @@ def _training_batches(config: EmbedderConfig, training_set: TrainingSet, device:
 
 
 def _teacher_embeddings(
-    config: EmbedderConfig, faces: FaceBatches, model: EmbeddingClassifier, key: str
+    config: EmbedderConfig, faces: FaceBatches, model: EmbeddingClassifier, training_set: TrainingSet
 ) -> Tensor | None:
     """The teacher's embeddings of all crops, None without a teacher; the network is given their mean."""
     if not config.teacher:
         return None
-    name = f"{config.teacher}_{len(faces.crops)}"
+    name: str = config.teacher
     if config.people_folder:  # so that it is removed with the other caches of the folder
         name = f"{own_cache_name(Path(config.people_folder))}_{config.teacher}"
     cache = data_folder() / "cache" / f"{name}.npz"
-    embeddings = teacher_embeddings(faces, cache, key)
+    embeddings = teacher_embeddings(faces, cache, [photo_key(file) for file in training_set.faces.files])
     if config.distill_centering:
         rows = torch.from_numpy(faces.rows).to(embeddings.device)
         model.network.teacher_mean.copy_(embeddings[rows].mean(0))
     return embeddings
 
 
-def _objective(config: EmbedderConfig, teacher: Tensor | None) -> Objective:
+def _objective(config: EmbedderConfig, teacher: Tensor | None, training_set: TrainingSet) -> Objective:
+    weights = None
+    if teacher is not None and config.distill_density_exponent:
+        people, rows = training_set.faces.people, training_set.rows("train")
+        weights = density_weights(teacher, people, rows, config.distill_density_exponent)
     return Objective(
         margin=config.margin,
         initial_margin=config.initial_margin,
@@ -195,6 +199,7 @@ def _objective(config: EmbedderConfig, teacher: Tensor | None) -> Objective:
         label_loss_weight=config.label_loss_weight,
         teacher_embeddings=teacher,
         distill_loss_weight=config.distill_loss_weight,
+        photo_weights=weights,
     )
 
 
@@ -202,7 +207,8 @@ def _initialise_heads(training: EmbedderTraining, new_head: bool) -> None:
     """Class vectors at the people's mean embeddings, and a new distillation head by ridge regression."""
     faces, loss = training.faces, training.model.loss
     if training.objective.label_loss_weight and loss.classes:
-        few = faces.rows[sample_per_person(training.training_set.faces.select(faces.rows), CENTRE_PHOTOS)]
+        rows = faces.rows[faces.labels[faces.rows] >= 0]
+        few = rows[sample_per_person(training.training_set.faces.select(rows), CENTRE_PHOTOS)]
         shown = faces.without_augmentation(few, faces.size)
         loss.init_class_centres(mean_class_embeddings(training.network, shown, len(training.training_set.names)))
     if new_head and training.objective.teacher_embeddings is not None:
@@ -235,10 +241,6 @@ def run_config(config: EmbedderConfig, batch_size: int, checkpoint: Path, settin
         checkpoint=checkpoint,
         **settings,
     )
-
-
-def _hash(values: np.ndarray) -> str:
-    return hashlib.sha256(values.tobytes()).hexdigest()[:8]
 
 
 def explain_progress(training: EmbedderTraining) -> None:

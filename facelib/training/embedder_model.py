@@ -47,7 +47,8 @@ def make_model(
         new_head = new_head and loaded.distill_head is None
     groups = training_set.sources() if config.within_source_weight else None
     loss = make_loss(config.loss, config.embedding_size, len(training_set.names), groups, **loss_options(config))
-    return EmbeddingClassifier(network, loss).to(device).to(memory_format=torch.channels_last), new_head
+    model = EmbeddingClassifier(network, loss, config.frozen_stages)
+    return model.to(device).to(memory_format=torch.channels_last), new_head
 
 
 def loss_options(config: EmbedderConfig) -> dict[str, float]:

@@ -23,16 +23,22 @@ class TrainingSet:
     crops: faces with room around them, for augmentation.
     faces: where each crop comes from.
     open_val: aligned faces and people of open_val, none where faces_unseen is not there.
+    min_class_photos: training photos of a person who is a class.
     names: (classes,) people in alphabetical order.
-    labels: (n,) index into `names` of each crop.
+    labels: (n,) index into `names` of each crop; -1: the person is no class.
     """
 
     crops: TrainingCrops
     faces: FaceList
     open_val: tuple[np.ndarray, np.ndarray]
+    min_class_photos: int = 1
 
     def __post_init__(self):
-        self.names, self.labels = np.unique(self.faces.people, return_inverse=True)
+        people, person = np.unique(self.faces.people, return_inverse=True)
+        photos = np.bincount(person[self.rows("train")], minlength=len(people))
+        is_class = photos >= self.min_class_photos
+        self.names = people[is_class]
+        self.labels = np.where(is_class, np.cumsum(is_class) - 1, -1)[person]
 
     def rows(self, split: str) -> np.ndarray:
         """Indices of the crops of a split: "train", "val" or "test"."""
@@ -46,7 +52,8 @@ class TrainingSet:
         """
         if self.faces.sources is None:
             raise ValueError("within_source_weight: faces.csv has no column source")
-        first = np.unique(self.faces.people, return_index=True)[1]
+        people, first = np.unique(self.faces.people, return_index=True)
+        first = first[np.isin(people, self.names)]
         return torch.from_numpy(np.unique(self.faces.sources, return_inverse=True)[1][first])
 
 
@@ -69,7 +76,25 @@ def load_training_set(config: EmbedderConfig, landmarker: HourglassLandmarker) -
         crops, faces = crops.select(rows), faces.select(rows)
     if config.alignment not in METHODS:
         crops = realigned_crops(crops, faces, config.alignment)
-    return TrainingSet(crops, faces, _open_val(config.alignment, landmarker))
+    return TrainingSet(crops, faces, _open_val(config.alignment, landmarker), config.min_class_photos)
+
+
+def sampling_weights(config: EmbedderConfig, training_set: TrainingSet) -> np.ndarray | None:
+    """(n,) how often each crop of the training split is sampled, relative to the others; None: all equally often.
+
+    Raises:
+        ValueError: no photo is of a source of `source_weights`.
+    """
+    if not config.source_weights:
+        return None
+    sources = training_set.faces.sources
+    sources = np.array([]) if sources is None else sources[training_set.rows("train")]
+    weights = np.ones(len(sources))
+    for source, weight in config.source_weights.items():
+        if not (of_source := sources == source).any():
+            raise ValueError(f"source_weights: no photo is of {source!r}; there are {', '.join(np.unique(sources))}")
+        weights[of_source] = weight
+    return weights
 
 
 def _without_sources(faces: FaceList, excluded: list[str]) -> np.ndarray:

@@ -31,7 +31,7 @@ from facelib.training.initial_weights import average_with_initial
 from facelib.training.loop import RunConfig, fit, make_accelerator
 from facelib.training.training_set import TrainingSet, load_training_set, sampling_weights
 
-CENTRE_PHOTOS = 4  # of each person, from which class vectors are initialised when a network is fine-tuned
+CENTRE_PHOTOS = 1  # of each person, from which class vectors are initialised when a network is fine-tuned; more take long
 MIN_BATCH = 8  # photos
 
 

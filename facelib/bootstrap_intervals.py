@@ -39,12 +39,20 @@ def bootstrap_summary(
 
 
 def bootstrap_identification_rate(
-    query: np.ndarray, people: np.ndarray, fprs: Sequence[float] = FPRS, repeats: int = 200, seed: int = 0
+    query: np.ndarray,
+    people: np.ndarray,
+    fprs: Sequence[float] = FPRS,
+    repeats: int = 200,
+    seed: int = 0,
+    offsets: np.ndarray | None = None,
 ) -> list[tuple[float, float]]:
     """95 % intervals of `identification_rate` (without distractors), drawing people with replacement.
 
     The genuine pairs of a person drawn w times count w times, and a pair of people drawn v and w times counts v * w
     times; copies of one person are never impostors of each other.
+
+    Args:
+        offsets: (n,), see `facelib.metrics`; None: similarities are cosines.
 
     Returns:
         For each FPR the 2.5 and 97.5 percentiles of the TPR.
@@ -52,13 +60,15 @@ def bootstrap_identification_rate(
     query = unit_vectors(query)
     names, person = np.unique(people, return_inverse=True)
     i, j = np.triu_indices(len(query), 1)
-    cosines = (query @ query.T)[i, j]
+    scores = (query @ query.T)[i, j]
+    if offsets is not None:
+        scores = scores - offsets[i] - offsets[j]
     same = person[i] == person[j]
-    genuine = cosines[same]
+    genuine = scores[same]
     owner = person[i][same]
     # Only the highest impostor similarities can become thresholds.
-    top = np.argsort(-cosines[~same])[: int(min(1.0, 2 * max(fprs) + 0.01) * (~same).sum())]
-    impostor, first, second = (values[~same][top] for values in (cosines, person[i], person[j]))
+    top = np.argsort(-scores[~same])[: int(min(1.0, 2 * max(fprs) + 0.01) * (~same).sum())]
+    impostor, first, second = (values[~same][top] for values in (scores, person[i], person[j]))
     photos = np.bincount(person)
     rng = np.random.default_rng(seed)
     rates = []

@@ -1,6 +1,8 @@
 """Recognition metrics: ROC, verification, identification rate, clustering.
 
-Similarities are cosines of embeddings, higher is more similar. Genuine pairs are of one person, impostor pairs of two.
+Similarities are cosines of embeddings, or their normalised scores where `offsets` are given (what each embedding takes
+from its scores, `facelib.recognition.cohort.score_offsets`); higher is more similar. Genuine pairs are of one person,
+impostor pairs of two.
 Intervals of these metrics: `bootstrap_intervals`.
 """
 
@@ -71,14 +73,18 @@ def top_k_accuracy(logits: np.ndarray, labels: np.ndarray, k: int = 1) -> float:
 
 
 def pair_similarities(
-    query: np.ndarray, people: np.ndarray, distractors: np.ndarray | None = None
+    query: np.ndarray,
+    people: np.ndarray,
+    distractors: np.ndarray | None = None,
+    offsets: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Cosine similarities of all genuine and all impostor pairs.
+    """Similarities of all genuine and all impostor pairs.
 
     Args:
         query: (n, d) embeddings.
         people: (n,) person of each.
         distractors: (m, d) embeddings of people who are not in the query, or None.
+        offsets: (n,), with distractors (n + m,); None: cosines.
 
     Returns:
         genuine: pairs of one person in the query. impostor: pairs of two people in the query, and every pair of query
@@ -91,19 +97,26 @@ def pair_similarities(
     people = np.asarray(people)
     if len(query) != len(people):
         raise ValueError(f"{len(query)} embeddings but {len(people)} names")
+    others = query[:0] if distractors is None else _unit_rows(distractors)
+    taken = np.zeros(len(query) + len(others), np.float32) if offsets is None else offsets
+    if taken.shape != (len(query) + len(others),):
+        raise ValueError(f"offsets of shape {taken.shape} for {len(query)} embeddings and {len(others)} distractors")
     upper = np.triu_indices(len(query), 1)
-    cosines = (query @ query.T)[upper]
+    scores = query @ np.concatenate([query, others]).T - taken[: len(query), None] - taken
+    within = scores[:, : len(query)][upper]
     same = (people[:, None] == people)[upper]
-    impostor = cosines[~same]
-    if distractors is not None:
-        impostor = np.concatenate([impostor, (query @ _unit_rows(distractors).T).ravel()])
+    impostor = np.concatenate([within[~same], scores[:, len(query) :].ravel()])
     if not same.any() or len(impostor) == 0:
         raise ValueError("no genuine or no impostor pair: at least two people, one of them with two photos, are needed")
-    return cosines[same], impostor
+    return within[same], impostor
 
 
 def identification_rate(
-    query: np.ndarray, people: np.ndarray, distractors: np.ndarray | None = None, fprs: Sequence[float] = FPRS
+    query: np.ndarray,
+    people: np.ndarray,
+    distractors: np.ndarray | None = None,
+    fprs: Sequence[float] = FPRS,
+    offsets: np.ndarray | None = None,
 ) -> list[dict[str, float]]:
     """TPR at fixed FPR over all pairs, for identities not seen in training.
 
@@ -111,18 +124,18 @@ def identification_rate(
     genuine pair counts when it is strictly above.
 
     Args:
-        query, people, distractors: see `pair_similarities`.
+        query, people, distractors, offsets: see `pair_similarities`.
         fprs: false positive rates, each at least 0 and below 1.
 
     Returns:
-        For each FPR a dict of "fpr", "threshold" (cosine similarity) and "tpr".
+        For each FPR a dict of "fpr", "threshold" (a similarity) and "tpr".
 
     Raises:
         ValueError: an FPR out of range, or above 0 and less than one of the pairs; see also `pair_similarities`.
     """
     if not all(0 <= fpr < 1 for fpr in fprs):
         raise ValueError(f"fprs={list(fprs)}: each must be at least 0 and below 1")
-    genuine, impostor = pair_similarities(query, people, distractors)
+    genuine, impostor = pair_similarities(query, people, distractors, offsets)
     too_small = [fpr for fpr in fprs if fpr > 0 and not threshold_index(fpr, len(impostor))]
     if too_small:
         raise ValueError(
@@ -137,9 +150,9 @@ def identification_rate(
     return rows
 
 
-def tpr_at_fprs(embeddings: np.ndarray, people: np.ndarray) -> dict[str, float]:
+def tpr_at_fprs(embeddings: np.ndarray, people: np.ndarray, offsets: np.ndarray | None = None) -> dict[str, float]:
     """FPR -> TPR of `identification_rate` for tables, e.g. {"0.1": 0.92, ...}, at the `measurable_fprs`."""
-    rows = identification_rate(embeddings, people, fprs=measurable_fprs(people))
+    rows = identification_rate(embeddings, people, fprs=measurable_fprs(people), offsets=offsets)
     return {f"{row['fpr']:g}": row["tpr"] for row in rows}
 
 
@@ -207,37 +220,6 @@ def bcubed(people: np.ndarray, groups: np.ndarray) -> dict[str, float]:
     precision = float((counts**2 / np.bincount(group)[cell % width]).sum() / len(person))
     recall = float((counts**2 / np.bincount(person)[cell // width]).sum() / len(person))
     return {"precision": precision, "recall": recall, "f": 2 * precision * recall / (precision + recall)}
-
-
-def rejection_curve(
-    embeddings: np.ndarray, people: np.ndarray, quality: np.ndarray, threshold: float, shares: Sequence[float]
-) -> dict[str, float]:
-    """Error-against-rejection curve of a face quality: false non-match rate when only the best faces are kept.
-
-    Args:
-        embeddings: (n, d).
-        people: (n,) person of each.
-        quality: (n,); the curve falls if it predicts errors.
-        threshold: a genuine pair with a cosine similarity at most this is a false non-match.
-        shares: shares of the faces that are kept, those of the highest quality.
-
-    Returns:
-        Share, as text -> false non-match rate, NaN without a genuine pair.
-    """
-    unit = _unit_rows(embeddings)
-    person = np.unique(people, return_inverse=True)[1]
-    i, j = np.triu_indices(len(unit), 1)
-    same = person[i] == person[j]
-    i, j = i[same], j[same]
-    missed = (unit[i] * unit[j]).sum(1) <= threshold
-    order = np.argsort(-np.asarray(quality), kind="stable")
-    result = {}
-    for share in shares:
-        kept = np.zeros(len(unit), bool)
-        kept[order[: round(share * len(unit))]] = True
-        pairs = kept[i] & kept[j]
-        result[f"{share:g}"] = float(missed[pairs].mean()) if pairs.any() else float("nan")
-    return result
 
 
 def lfw_accuracy(similarity: np.ndarray, same: np.ndarray, fold: np.ndarray) -> tuple[float, float]:

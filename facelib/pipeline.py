@@ -18,12 +18,15 @@ from facelib.embedding.similarity import check_embeddings, cosine_distance
 from facelib.io.images import read_image
 from facelib.io.inputs import Photo, is_batch
 from facelib.io.prefetch import read_ahead, strip_traceback
-from facelib.recognition.calibration import Calibration, Decision, load_calibration
+from facelib.recognition.calibration import Calibration, Decision
+from facelib.recognition.calibration_files import load_calibration
 from facelib.recognition.clustering import cluster_faces, clustering_fmr
+from facelib.recognition.cohort import Cohort, score_offsets
+from facelib.recognition.condition import measure_condition
 from facelib.recognition.quality import face_quality, find_quality_issue
 from facelib.runtime.batching import forbid_fork
 from facelib.settings import BATCH_BYTES, DIFFERENT, SAME
-from facelib.types import Detector, Embedder, Face, Faces, Landmarker, ModelMismatchError
+from facelib.types import CalibrationMissingError, Detector, Embedder, Face, Faces, Landmarker, ModelMismatchError
 
 
 class FacePipeline:
@@ -60,8 +63,16 @@ class FacePipeline:
 
     @functools.cached_property
     def calibration(self) -> Calibration:
-        """Error rates by distance of this pipeline's embedder, see `load_calibration`."""
+        """Error rates by score of this pipeline's embedder, see `load_calibration`."""
         return load_calibration(self.model_id)
+
+    @property
+    def cohort(self) -> Cohort | None:
+        """By which scores are normalised; None: the score is the cosine, also where the calibration is missing."""
+        try:
+            return self.calibration.cohort
+        except CalibrationMissingError:
+            return None
 
     @property
     def model_id(self) -> str:
@@ -102,14 +113,15 @@ class FacePipeline:
             if face.quality_issue
         ]
         distance = float(cosine_distance(a.embedding, b.embedding))
-        return self.calibration.decide(distance, same, different, " and ".join(issues))
+        score = float(self.calibration.score_matrix(a.embedding[None], b.embedding[None])[0, 0])
+        return self.calibration.decide(score, same, different, " and ".join(issues), distance=distance)
 
     def cluster(self, faces: Sequence[Face] | Sequence[Sequence[Face]], rate: float | None = None) -> np.ndarray:
         """Group faces by person: (n,) int, the number of each face's person from 0, most faces first.
 
         Args:
             faces: faces, or the lists of faces of several photos; then two faces of one photo are two people.
-            rate: target FMR of the mean distance between two groups, see `cluster_faces`; None: `clustering_fmr`.
+            rate: target FMR of the mean score of two groups, see `cluster_faces`; None: `clustering_fmr`.
 
         Raises:
             CalibrationMissingError, ModelMismatchError: see `compare`.
@@ -124,7 +136,9 @@ class FacePipeline:
         rate = clustering_fmr(len(flat)) if rate is None else rate
         embeddings = np.stack([face.embedding for face in flat])
         numbers = np.repeat(np.arange(len(photos)), [len(photo) for photo in photos])
-        return cluster_faces(embeddings, self.calibration.distance_at(rate), numbers)
+        score, cohort = self.calibration.score_at(rate, extrapolate=True), self.calibration.cohort
+        condition = measure_condition(embeddings, score, numbers, cohort) or 0.0
+        return cluster_faces(embeddings, score, numbers, offsets=score_offsets(embeddings, cohort) + condition / 2)
 
     def _check_model(self, *faces: Face) -> None:
         for face in faces:
@@ -208,11 +222,12 @@ class FacePipeline:
         """The steps, for several photos: all their faces go through the networks together."""
         detected = self._detect(images)
         aligned = [warp_faces(image, found.landmarks, self.align) for image, found in zip(images, detected)]
-        embeddings = iter(self._embed(images, detected, aligned))
+        embeddings = self._embed(images, detected, aligned)
+        embedded = zip(embeddings, self._cohort_similarity(embeddings))
         least = getattr(self.detector, "min_detectable_face", None)
         results = []
         for image, found, crops in zip(images, detected, aligned):
-            faces = [self._face(found, i, crop, next(embeddings)) for i, crop in enumerate(crops)]
+            faces = [self._face(found, i, crop, *next(embedded)) for i, crop in enumerate(crops)]
             faces.sort(key=lambda face: -(face.box[2:] - face.box[:2]).prod())
             results.append(Faces(faces, min_detectable_face=least(image) if least else None))
         return results
@@ -238,7 +253,14 @@ class FacePipeline:
             crops = [own_align(image, found.landmarks) for image, found in zip(images, detected)]
         return check_embeddings(self.embedder.embed(np.concatenate(crops)), faces, self.model_id)
 
-    def _face(self, found: DetectedFaces, i: int, aligned: np.ndarray, embedding: np.ndarray) -> Face:
+    def _cohort_similarity(self, embeddings: np.ndarray) -> list[float] | list[None]:
+        """`Face.cohort_similarity` of embeddings (n, d)."""
+        cohort = self.cohort if len(embeddings) else None
+        return cohort.similarity(embeddings).tolist() if cohort else [None] * len(embeddings)
+
+    def _face(
+        self, found: DetectedFaces, i: int, aligned: np.ndarray, embedding: np.ndarray, cohort_similarity: float | None
+    ) -> Face:
         landmarks, confidence = found.landmarks[i], found.confidence[i]
         return Face(
             box=found.boxes[i],
@@ -251,4 +273,5 @@ class FacePipeline:
             model_id=self.model_id,
             quality_issue=find_quality_issue(aligned, confidence, landmarks),
             alignment=self.align,
+            cohort_similarity=cohort_similarity,
         )

@@ -242,3 +242,29 @@ def score_histogram(axes: Axes, genuine: np.ndarray, impostor: np.ndarray) -> Ax
     axes.margins(y=0.25)  # space for the legend
     axes.legend(loc="upper right")
     return axes
+
+
+def rates_by_group(
+    axes: Axes, rates: dict[str, dict[str, tuple[float, float, float]]], target: float, lowest: float = 1e-4
+) -> Axes:
+    """Plot the false match rates of groups of people on a logarithmic axis, with their intervals.
+
+    Args:
+        rates: label, such as "cosine" and "normalised score" -> group -> (rate, low, high).
+        target: rate that is aimed at, drawn as a line.
+        lowest: left end of the axis; lower rates, such as 0, are drawn there.
+    """
+    first = next(iter(rates.values()))
+    groups = sorted(first, key=lambda group: first[group][0])
+    for number, (label, by_group) in enumerate(rates.items()):
+        rate, low, high = np.maximum([by_group[group] for group in groups], lowest).T
+        places = np.arange(len(groups)) + 0.25 * (number - (len(rates) - 1) / 2)
+        axes.errorbar(rate, places, xerr=[rate - low, high - rate], fmt="o", markersize=4, capsize=2, label=label)
+    axes.axvline(target, color="black", linestyle="--", linewidth=1, label=f"target, {100 * target:g}%")
+    axes.set(xscale="log", xlabel="false match rate, with 95 % interval over people", yticks=range(len(groups)))
+    axes.set_yticklabels(groups)
+    axes.set_xlim(left=lowest)
+    axes.xaxis.set_major_formatter(lambda share, _: f"{100 * share:g}%")
+    axes.grid(alpha=0.3)
+    axes.legend()
+    return axes

@@ -103,6 +103,7 @@ class Face:
     model_id: of the embedder, see `Embedder`; "" where it is not known.
     quality_issue: why the face shows too little to be recognised, e.g. "too blurred"; "" where it shows enough.
     alignment: method of `align_faces` that made `aligned`.
+    cohort_similarity: see `Cohort.similarity`; None where the embedder has no cohort.
     """
 
     box: np.ndarray
@@ -115,6 +116,7 @@ class Face:
     model_id: str = ""
     quality_issue: str = ""
     alignment: str = "five_points"
+    cohort_similarity: float | None = None
 
     def _repr_html_(self) -> str:
         from facelib.render import faces_html

@@ -14,8 +14,8 @@ from facelib.cli.album_builder import make_album
 from facelib.cli.album_table import read_people, table_bytes
 from facelib.recognition.calibration import Calibration
 
-CALIBRATION = Calibration("abc", [0, 0.5, 1, 2], [1e-6, 1e-3, 0.5, 1], [], [0, 0.8, 1, 1], {}, 1_000_000, "none")
-DISTANCE = 0.4  # up to which these faces are one person's
+CALIBRATION = Calibration("abc", [-1, 0, 0.5, 1], [1, 0.5, 1e-3, 1e-6], [], [1, 1, 0.8, 0], {}, 1e-6, "none")
+SCORE = 0.6  # above which these faces are one person's
 LEFT, RIGHT = (10, 10, 60, 60), (110, 10, 160, 60)  # boxes
 DIMENSIONS = 64
 CENTRES = np.random.default_rng(9).normal(size=(40, DIMENSIONS))
@@ -41,7 +41,7 @@ def faces_of(people, folder=Path(), seed=0, photo="photo{}.jpg"):
     return faces
 
 
-def results_of(photos, out):
+def results_of(photos, out, cohort=None):
     """What `make_album` reads of `Results`.
 
     Args:
@@ -61,7 +61,7 @@ def results_of(photos, out):
         record = {"photo": str(photo), "path": os.path.abspath(photo), "annotated": "a.jpg", "sha256": sha256}
         records.append(record | {"faces": rows})
         embeddings[str(photo)] = np.array([vector for vector, _ in faces], np.float32).reshape(len(faces), DIMENSIONS)
-    return SimpleNamespace(folder=out, pipeline_id="p", ordered=lambda: records, embeddings=embeddings)
+    return SimpleNamespace(folder=out, pipeline_id="p", cohort=cohort, ordered=lambda: records, embeddings=embeddings)
 
 
 class Library:
@@ -98,7 +98,7 @@ class Library:
 
     def album(self, only="", **options):
         photos = {path: faces for path, faces in self.photos.items() if only in str(path)}
-        return make_album(results_of(photos, self.out), DISTANCE, **options)
+        return make_album(results_of(photos, self.out), SCORE, **options)
 
     def edit(self, changes):
         """Names by photo and x of the box: {("a.jpg", 10): "Ann"}; by "Person 1" otherwise."""

@@ -337,7 +337,7 @@ def embedders_as_onnx(rng: np.random.Generator, folder: Path) -> Use:
 def calibrations(rng: np.random.Generator, folder: Path) -> Use:
     from test_hostile_files import CALIBRATION
 
-    from facelib.recognition.calibration import load_calibration
+    from facelib.recognition.calibration_files import load_calibration
 
     path = folder / "calibration_abc.json"
     path.write_text(json.dumps(vars(CALIBRATION)))
@@ -345,7 +345,7 @@ def calibrations(rng: np.random.Generator, folder: Path) -> Use:
 
     def use() -> None:
         calibration = load_calibration("abc", [folder])
-        decisions = [calibration.decide(float(d), photos=photos) for photos in (1, 3) for d in np.linspace(0, 2, 50)]
+        decisions = [calibration.decide(float(s), photos=photos) for photos in (1, 3) for s in np.linspace(1, -1, 50)]
         assert all(0 <= decision.false_match_rate <= 1 for decision in decisions)
         assert decisions[-1].verdict == "different" and calibration.decide(float("nan")).verdict == "unsure"
 

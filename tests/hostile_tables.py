@@ -17,7 +17,7 @@ from pathlib import Path
 from unittest import mock
 
 import numpy as np
-from albums import CALIBRATION, DISTANCE, LEFT, RIGHT, Library, embedding_of, results_of
+from albums import CALIBRATION, LEFT, RIGHT, SCORE, Library, embedding_of, results_of
 
 from facelib.cli import album_builder
 from facelib.cli.album_table import COLUMNS, is_named, person_number, read_people
@@ -104,7 +104,7 @@ class Case(Library):
         links = self.pick([None, "copies", "links"])
         store = Gallery(self.folder / "g", "abc", CALIBRATION) if self.with_gallery else contextlib.nullcontext()
         with store as gallery:
-            made = album_builder.make_album(results_of(photos, self.out), DISTANCE, links, gallery)
+            made = album_builder.make_album(results_of(photos, self.out), SCORE, links, gallery)
             self.check(made.notices, {str(path) for path in photos})
             if gallery:
                 self.check_gallery(gallery, photos)
@@ -312,7 +312,7 @@ def edit_during_the_run(case: Case) -> None:
         return measure(*arguments)
 
     with mock.patch.object(album_builder, "measure_distances", edited):
-        made = album_builder.make_album(results_of(case.photos, case.out), DISTANCE)
+        made = album_builder.make_album(results_of(case.photos, case.out), SCORE)
     is_told = any("stays as it is" in line for line in made.notices)
     assert is_told or before == (case.out / "people.csv").read_bytes()
 
@@ -322,7 +322,7 @@ def kill(case: Case) -> None:
     """At one of the steps of writing."""
     where = case.pick(["write_table", "write_state", "write_page", "write_folders", "measure_distances"])
     with mock.patch.object(album_builder, where, side_effect=KeyboardInterrupt), contextlib.suppress(KeyboardInterrupt):
-        album_builder.make_album(results_of(case.photos, case.out), DISTANCE, "copies")
+        album_builder.make_album(results_of(case.photos, case.out), SCORE, "copies")
     case.taken.clear()  # of a photo that was saved anew at the same time
 
 
@@ -349,7 +349,7 @@ def break_the_table(case: Case) -> None:
     before, broken = table.read_bytes(), case.pick([*BROKEN, table.read_bytes()[:-40] + b'\r\n"x'])
     table.write_bytes(broken)
     try:
-        album_builder.make_album(results_of(case.photos, case.out), DISTANCE)
+        album_builder.make_album(results_of(case.photos, case.out), SCORE)
     except ValueError as error:
         assert "is no table of people" in str(error)
     else:

@@ -9,7 +9,7 @@ import pytest
 
 from facelib.recognition.calibration import Calibration
 
-CALIBRATION = Calibration("abc", [0, 0.5, 1, 2], [1e-6, 1e-3, 0.5, 1], [], [0, 0.8, 1, 1], {}, 1_000_000, "synthetic")
+CALIBRATION = Calibration("abc", [-1, 0, 0.5, 1], [1, 0.5, 1e-3, 1e-6], [], [1, 1, 0.8, 0], {}, 1e-6, "synthetic")
 
 
 def save_small_weights(folder: Path) -> None:

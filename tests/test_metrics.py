@@ -69,6 +69,35 @@ def test_identification_rate_by_hand():
     assert [r["tpr"] for r in rows] == [1.0, 0.5, 0.5]
 
 
+def test_offsets_are_taken_from_every_pair():
+    """Genuine pair at 10 degrees, impostors at 40, 20, 30 and 10 degrees; the last photo is near to many strangers."""
+    query, people = at_angles(0, 10, 40, 20)[:3], np.array(["a", "a", "b"])
+    offsets = np.array([0.1, 0.0, 0.0, 0.5], np.float32)
+    genuine, impostor = pair_similarities(query, people, at_angles(20), offsets)
+    np.testing.assert_allclose(genuine, np.cos(np.deg2rad([10])) - 0.1, atol=1e-6)
+    expected = np.cos(np.deg2rad([40, 30, 20, 10, 20])) - [0.1, 0, 0.6, 0.5, 0.5]
+    np.testing.assert_allclose(impostor, expected, atol=1e-6)
+    assert identification_rate(query, people, at_angles(20), [0.2])[0]["tpr"] == 1.0
+    assert identification_rate(query, people, at_angles(10), [0.0])[0]["tpr"] == 0.0  # the distractor is as near
+    assert identification_rate(query, people, at_angles(10), [0.0], offsets)[0]["tpr"] == 1.0
+    with pytest.raises(ValueError, match=r"offsets of shape \(4,\) for 3 embeddings and 0 distractors"):
+        pair_similarities(query, people, offsets=offsets)
+
+
+def test_offsets_change_rates_and_intervals():
+    """A person whose photos are near to everybody's; without what they take, strangers match."""
+    vectors, people = people_on_a_sphere(30, 4, 0.4)
+    near = people < 15
+    vectors[near, :] += 0.6
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    offsets = np.where(near, 0.25, 0.0).astype(np.float32)
+    plain, scored = tpr_at_fprs(vectors, people)["0.01"], tpr_at_fprs(vectors, people, offsets)["0.01"]
+    assert scored > plain
+    low, high = bootstrap_identification_rate(vectors, people, [0.01], offsets=offsets)[0]
+    assert low <= scored <= high
+    assert bootstrap_identification_rate(vectors, people, [0.01])[0][0] < low
+
+
 def test_identification_rate_worked_example():
     example = json.loads((LISTS / "ir_test_vectors.json").read_text())
     files = [(person, name) for person, names in example["query"].items() for name in names]

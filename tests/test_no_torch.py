@@ -77,17 +77,25 @@ run(0, "enrol", *networks, *gallery, "Ann", "photo.jpg")
 run(0, "people", *gallery)
 run(0, "identify", *networks, *gallery, "photo.jpg")
 run(0, "album", *networks, "--out", "album", "photo.jpg")
+run(0, "calibrate", *networks, "--photos", "strangers")
+run(0, "compare", *networks, "--fmr", "0.01", "photo.jpg", "photo.jpg")
+run(0, "calibrate", "--reset")
 run(0, "info")
 """
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory, photo):
-    """A folder with the sample photo."""
+    """A folder with the sample photo, and a folder of 60 portraits, some of them of one person."""
     from PIL import Image
+
+    from facelib.datasets.sources import load_orl
 
     path = tmp_path_factory.mktemp("no_torch")
     Image.fromarray(photo).save(path / "photo.jpg", quality=95)
+    (path / "strangers").mkdir()
+    for number, file in enumerate(load_orl().files[::7][:60]):
+        Image.open(file).convert("RGB").resize((276, 336)).save(path / "strangers" / f"{number}.png")
     return path
 
 

@@ -1,14 +1,16 @@
 import json
 import pickle
+from dataclasses import replace
 
 import cv2
 import numpy as np
 import pytest
+from people import calibration_with_cohort
 from PIL import Image
 
 from facelib import Face, FacePipeline, load_embedder, load_landmarker
 from facelib.alignment.align import TEMPLATE
-from facelib.embedding.similarity import cosine_distance
+from facelib.embedding.similarity import cosine_distance, unit_vectors
 from facelib.types import Faces, ImageError
 
 
@@ -234,3 +236,27 @@ def test_results_are_ordinary_objects(faces):
 def test_the_embedder_takes_mirrored_views(pipeline, faces):
     aligned = np.stack([face.aligned for face in faces])
     assert pipeline.embedder.embed(aligned[:, :, ::-1]).shape[0] == 6
+
+
+def test_faces_carry_how_near_they_are_to_the_cohort(pipeline, photo, faces):
+    other = FacePipeline(pipeline.detector, pipeline.landmarker, pipeline.embedder)
+    centres = unit_vectors(np.random.default_rng(0).normal(size=(9, faces[0].embedding.size)))
+    other.calibration = calibration_with_cohort(other.model_id, centres)
+    a, b = other(photo)[:2]
+    assert type(a.cohort_similarity) is float and a.cohort_similarity != b.cohort_similarity
+    np.testing.assert_allclose(a.cohort_similarity, other.calibration.cohort_similarity(a.embedding[None]), atol=1e-6)
+    expected = a.embedding @ b.embedding - 0.4 * (a.cohort_similarity + b.cohort_similarity)
+    assert other.compare(a, b).score == pytest.approx(expected, abs=1e-5)
+    assert other(np.full((300, 300), 128, np.uint8)) == []
+
+
+def test_without_a_cohort_or_calibration_there_is_no_cohort_similarity(pipeline, photo):
+    class Embedder:
+        embed = staticmethod(pipeline.embedder.embed)
+
+    other = FacePipeline(pipeline.detector, pipeline.landmarker, Embedder())
+    assert other.cohort is None
+    assert {face.cohort_similarity for face in other(photo)} == {None}
+    same = FacePipeline(pipeline.detector, pipeline.landmarker, pipeline.embedder)
+    same.calibration = replace(pipeline.calibration, cohort=None)
+    assert {face.cohort_similarity for face in same(photo)} == {None}

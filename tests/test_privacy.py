@@ -17,7 +17,9 @@ from PIL import Image
 
 from facelib import Gallery
 from facelib.cli.main import application
+from facelib.datasets.sources import load_orl
 from facelib.io.sample import sample_photo
+from facelib.runtime.manifest import default_model_id
 
 STRACE = ["strace", "-f", "--seccomp-bpf", "-qq", "-e", "trace=connect,sendto,sendmsg,sendmmsg"]
 LOCAL_FAMILIES = {"AF_UNIX", "AF_UNSPEC", "AF_NETLINK"}  # other processes of the machine, nobody, the kernel
@@ -49,7 +51,8 @@ def home():
 def traced(home, *command):
     """Run a command under strace: (finished process, lines of the trace that are about other machines)."""
     trace = home / "trace"
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(("ORT_", "XDG_", "RAY_"))}
+    dropped = ("ORT_", "XDG_", "RAY_", "FACELIB_CACHE")
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(dropped)}
     environment |= {"HOME": str(home / "home"), "TMPDIR": str(home / "tmp"), "FACELIB_DATA": str(home / "data")}
     done = subprocess.run(
         [*STRACE, "-o", str(trace), *map(str, command)],
@@ -113,6 +116,9 @@ def photos(home, photo, pipeline):
         x1, y1, x2, y2 = (face.box + [-60, -60, 60, 60]).clip(0).astype(int).tolist()
         Image.fromarray(photo[y1:y2, x1:x2]).save(folder / f"{number}.png")
     shutil.copy(folder / "0.png", folder / "3.png")
+    (home / "strangers").mkdir()
+    for number, file in enumerate(load_orl().files[::8]):
+        Image.open(file).convert("RGB").resize((276, 336)).save(home / "strangers" / f"{number}.png")
     with Gallery(home / "people.gallery") as gallery:
         gallery.enrol("Ann", faces[0])
     return folder
@@ -128,11 +134,13 @@ COMMANDS = {
     "remove Ann --gallery ../people.gallery": set(),
     "album ../photos --out album --gallery ../people.gallery --folders copies": {"album"},
     "backup --gallery ../people.gallery --out copy.gallery": {"copy.gallery"},
+    "calibrate --photos ../strangers": set(),
     "export exported": {"exported"},
     "info": set(),
     "forget ../photos --gallery ../people.gallery --yes": set(),
 }
-LOADS_NETWORKS = ("detect", "compare", "enrol", "identify", "album", "forget")
+LOADS_NETWORKS = ("detect", "compare", "enrol", "identify", "album", "calibrate", "forget")
+CALIBRATIONS = Path(".cache/facelib/calibrations")  # what calibrate keeps in HOME, and says so
 
 
 def test_every_command_is_watched():
@@ -147,7 +155,12 @@ def test_a_command_sends_nothing_and_leaves_only_what_was_asked_for(home, photos
     assert done.returncode == 0, done.stderr
     assert not sent
     assert {path.name for path in (home / "work").iterdir()} == COMMANDS[command]
-    assert files_below(home / "home") == []
+    files = [
+        CALIBRATIONS / f"{kind}_{default_model_id()}.{end}"
+        for kind, end in (("calibration", "json"), ("cohort", "npz"))
+    ]
+    kept = [*files[0].parents[-2::-1], *files] if arguments[0] == "calibrate" else []
+    assert files_below(home / "home") == [str(path) for path in kept]
     assert files_below(home / "tmp") == []
     assert not (home / "data").exists()
 

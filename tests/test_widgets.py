@@ -107,4 +107,4 @@ def test_a_photo_of_ones_own_and_the_threshold(lab, tmp_path):
         waited_for(lambda: pictures() - before - own)
         texts = of_each(".jp-OutputArea-output", "innerText")
         assert not [text for text in texts if "Error" in text or "Traceback" in text]
-        assert [text for text in texts if "\nwithin " in text and "impostor pairs" in text]
+        assert [text for text in texts if "\nscore " in text and " or more: " in text and "impostor pairs" in text]

@@ -1,11 +1,12 @@
 """Clustering of very many faces by person: communities in the graph of nearest neighbours.
 
-An edge links each face to those of its nearest neighbours that lie within a cosine distance. Communities of this graph
-are found with the Leiden algorithm (Traag et al. 2019, https://www.nature.com/articles/s41598-019-41695-z), so that one
-wrong edge does not merge two people. Large archives are never compared pair by pair.
+An edge links each face to those of its nearest neighbours with which its score (`Calibration.score_matrix`) is high
+enough. Communities of this graph are found with the Leiden algorithm (Traag et al. 2019,
+https://www.nature.com/articles/s41598-019-41695-z), so that one wrong edge does not merge two people. Large archives
+are never compared pair by pair.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import igraph
 import numpy as np
@@ -14,41 +15,39 @@ from sklearn.metrics import pairwise_distances
 
 from facelib.embedding.similarity import group_sums, unit_vectors
 from facelib.recognition.calibration import Calibration
-from facelib.recognition.clustering import cluster_faces, clustering_fmr
+from facelib.recognition.clustering import cluster_faces
+from facelib.recognition.cohort import score_offsets
 
-# LINK_FMR_SHARE and RESOLUTION were chosen on open_val and the held-out families, and on 10,000 and 50,000 synthetic
-# faces drawn from them (`facelib.evaluation.benchmarks.archive`).
-LINK_FMR_SHARE = 0.1  # FMR of an edge / FMR of the album's clustering
-RESOLUTION = 0.005  # of Leiden's constant Potts model: mean edge weight that holds a community together
+# RESOLUTION was chosen on open_val and the held-out families, with both shipped embedders.
+RESOLUTION = 0.05  # of Leiden's constant Potts model: mean edge weight that holds a community together
+FULL_WEIGHT_SHARE = 0.01  # FMR at the score from which an edge has the weight 1 / FMR at the lowest score of an edge
 NEIGHBOURS = 16  # nearest neighbours of each face that may become edges
 QUERY_BATCH = 256  # faces whose neighbours are computed together
 EXACT_LIMIT = 30_000  # faces up to which neighbours are found by comparing all pairs
 CELL_SIZE = 1000  # mean number of faces in a k-means cell, above EXACT_LIMIT
 PROBED_CELLS = 8  # nearest cells in which the neighbours of a face are searched
 KMEANS_SAMPLE = 100_000  # faces from which the cells are learned
-MIN_MERGE_SIZE = 6  # faces of a community that is merged with others by the mean distance
+MIN_MERGE_SIZE = 6  # faces of a community that is merged with others by the mean score
 MIN_PERSON_SIZE = 10  # faces of a community that faces of smaller ones may be assigned to
 MAX_FPIR = 0.01  # false positive identification rate at which they are assigned
 
 
-def link_fmr(faces: int) -> float:
-    """False match rate at the distance of an edge, in an archive of so many faces.
-
-    A tenth of the rate at which the album's clustering merges groups (`clustering_fmr`), because one edge is weaker
-    evidence than the mean of many distances.
-    """
-    return LINK_FMR_SHARE * clustering_fmr(faces)
-
-
 def communities(
-    embeddings: np.ndarray, distance: float, photos: np.ndarray | None = None, exact_limit: int = EXACT_LIMIT
+    embeddings: np.ndarray,
+    calibration: Calibration,
+    fmr: float,
+    photos: np.ndarray | None = None,
+    offsets: np.ndarray | None = None,
+    exact_limit: int = EXACT_LIMIT,
 ) -> np.ndarray:
     """Cluster faces by person.
 
     Args:
         embeddings: (n, d) of unit length.
-        distance: cosine distance, 0 to 2, below which two neighbours are linked.
+        calibration: of their embedder.
+        fmr: false match rate at the score above which two neighbours are linked, see `clustering_fmr`.
         photos: (n,) int, photo of each face; two faces of one photo are not linked. None: n different photos.
+        offsets: (n,) what each face takes from its scores, see `score_offsets`; None: the score is the cosine.
         exact_limit: number of faces up to which neighbours are found by comparing all pairs.
 
     Returns:
@@ -56,32 +55,37 @@ def communities(
     """
     if len(embeddings) == 0:
         return np.zeros(0, int)
-    graph = neighbour_graph(embeddings, distance, photos, exact_limit)
+    photos = np.arange(len(embeddings)) if photos is None else photos
+    offsets = np.zeros(len(embeddings), np.float32) if offsets is None else offsets
+    score = calibration.score_at(fmr, extrapolate=True)
+    full_weight = calibration.score_at(FULL_WEIGHT_SHARE * fmr, extrapolate=True)
+    neighbours = (exact_neighbours if len(embeddings) <= exact_limit else cell_neighbours)(embeddings)
+    graph = neighbour_graph(neighbours, (score, full_weight), photos, offsets)
     found = graph.community_leiden("CPM", weights="weight", resolution=RESOLUTION, n_iterations=4)
-    groups = merge_large(embeddings, np.array(found.membership), distance)
+    groups = merge_large(embeddings, np.array(found.membership), score, offsets)
     return np.unique(groups, return_inverse=True)[1]
 
 
 def neighbour_graph(
-    embeddings: np.ndarray, distance: float, photos: np.ndarray | None, exact_limit: int
+    neighbours: "Iterable[Neighbours]", scores: tuple[float, float], photos: np.ndarray, offsets: np.ndarray
 ) -> igraph.Graph:
-    """Graph of n faces with an edge for each pair of neighbours within `distance`; `weight` falls from 1 at distance 0
-    to 0 at `distance`. Arguments: see `communities`."""
-    photos = np.arange(len(embeddings)) if photos is None else photos
-    search = exact_neighbours if len(embeddings) <= exact_limit else cell_neighbours
+    """Graph of n faces with an edge for each pair of neighbours above the lower of two scores; `weight` rises from 0
+    there to 1 at the higher one. Arguments: see `communities`."""
+    low, high = scores
     edges, weights = [], []
-    for rows, neighbours, distances in search(embeddings):
-        linked = (distances < distance) & (photos[neighbours] != photos[rows][:, None])
-        starts = np.broadcast_to(rows[:, None], neighbours.shape)
-        edges.append(np.stack([starts[linked], neighbours[linked]], 1))
-        weights.append(1 - distances[linked] / distance)
-    graph = igraph.Graph(len(embeddings), np.concatenate(edges))
+    for rows, near, cosines in neighbours:
+        found = cosines - offsets[rows][:, None] - offsets[near]
+        linked = (found > low) & (photos[near] != photos[rows][:, None])
+        starts = np.broadcast_to(rows[:, None], near.shape)
+        edges.append(np.stack([starts[linked], near[linked]], 1))
+        weights.append(np.minimum((found[linked] - low) / (high - low), 1))
+    graph = igraph.Graph(len(photos), np.concatenate(edges))
     graph.es["weight"] = np.concatenate(weights)
     graph.simplify(combine_edges="max")
     return graph
 
 
-def merge_large(embeddings: np.ndarray, groups: np.ndarray, distance: float) -> np.ndarray:
+def merge_large(embeddings: np.ndarray, groups: np.ndarray, score: float, offsets: np.ndarray) -> np.ndarray:
     """(n,) communities after those of `MIN_MERGE_SIZE` faces or more are merged by average linkage.
 
     With edges to `NEIGHBOURS` faces only, Leiden splits a person with more than some hundred faces.
@@ -90,8 +94,9 @@ def merge_large(embeddings: np.ndarray, groups: np.ndarray, distance: float) -> 
     if not len(large):
         return groups
     sizes = np.bincount(groups)[large]
+    mean_offsets = np.bincount(groups, offsets)[large] / sizes
     merged = np.arange(groups.max() + 1)
-    merged[large] = len(merged) + cluster_faces(means, distance, weights=sizes)
+    merged[large] = len(merged) + cluster_faces(means, score, weights=sizes, offsets=mean_offsets)
     return merged[groups]
 
 
@@ -105,12 +110,16 @@ def group_means(embeddings: np.ndarray, groups: np.ndarray, min_size: int) -> tu
 
 
 def assign_small_groups(
-    embeddings: np.ndarray, groups: np.ndarray, calibration: Calibration, photos: np.ndarray | None = None
+    embeddings: np.ndarray,
+    groups: np.ndarray,
+    calibration: Calibration,
+    photos: np.ndarray | None = None,
+    offsets: np.ndarray | None = None,
 ) -> np.ndarray:
-    """Assign faces of small groups to the nearest mean of a group of `MIN_PERSON_SIZE` faces or more.
+    """Assign faces of small groups to the mean of a group of `MIN_PERSON_SIZE` faces or more with the highest score.
 
-    A face is assigned where at most `MAX_FPIR` of the people who are in none of these groups would come so near to any
-    of them, and not to a group that already has a face of its photo.
+    A face is assigned where at most `MAX_FPIR` of the people who are in none of these groups would have such a score
+    with any of them, and not to a group that already has a face of its photo.
 
     Args:
         groups: (n,) int, see `communities`. For the other arguments and the result too.
@@ -119,14 +128,16 @@ def assign_small_groups(
     if not len(large):
         return groups
     means = unit_vectors(means)
-    limit = max_assign_distance(calibration, len(large))
+    mean_offsets = score_offsets(means, calibration.cohort)
+    limit = min_assign_score(calibration, len(large))
     photos = np.arange(len(embeddings)) if photos is None else photos
+    offsets = np.zeros(len(embeddings), np.float32) if offsets is None else offsets
     result = groups.copy()
     small = np.flatnonzero(np.bincount(groups)[groups] < MIN_PERSON_SIZE)
     for rows in np.array_split(small, -(-len(small) // QUERY_BATCH) or 1):
-        distances = 1 - embeddings[rows].astype(np.float32) @ means.T
-        near = distances.min(axis=1, initial=2) < limit
-        result[rows[near]] = large[distances[near].argmin(axis=1)]
+        scores = embeddings[rows].astype(np.float32) @ means.T - offsets[rows][:, None] - mean_offsets
+        near = scores.max(axis=1, initial=-np.inf) > limit
+        result[rows[near]] = large[scores[near].argmax(axis=1)]
     # Of several faces of one photo in a group the first counts; faces that did not move come first.
     order = np.argsort(result != groups, kind="stable")
     photo_and_group = np.stack([photos, result], 1)[order]
@@ -136,16 +147,16 @@ def assign_small_groups(
     return np.unique(result, return_inverse=True)[1]
 
 
-def max_assign_distance(calibration: Calibration, groups: int) -> float:
-    """Cosine distance to the mean of a group at which the false positive identification rate among so many groups is
+def min_assign_score(calibration: Calibration, groups: int) -> float:
+    """Score with the mean of a group at which the false positive identification rate among so many groups is
     `MAX_FPIR`."""
-    distances = np.linspace(0, 1, 1001)
-    rates = np.array([calibration.extrapolated_fmr(distance, MIN_PERSON_SIZE) for distance in distances])
-    return distances[np.searchsorted(rates, MAX_FPIR / groups)]
+    scores = np.linspace(1, -1, 2001)
+    rates = np.array([calibration.extrapolated_fmr(score, MIN_PERSON_SIZE) for score in scores])
+    return float(scores[np.searchsorted(rates, MAX_FPIR / groups)])
 
 
-# Rows (m,) of embeddings, the rows (m, k) of the nearest neighbours of each, itself among them, and their cosine
-# distances (m, k).
+# Rows (m,) of embeddings, the rows (m, k) of the nearest neighbours of each, itself among them, and the cosines (m, k)
+# with them.
 Neighbours = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
@@ -179,6 +190,6 @@ def nearest_among(embeddings: np.ndarray, rows: np.ndarray, candidates: np.ndarr
     candidate_embeddings = embeddings[candidates].astype(np.float32)
     k = min(NEIGHBOURS + 1, len(candidates))
     for part in np.array_split(rows, -(-len(rows) // QUERY_BATCH)):
-        distances = 1 - embeddings[part].astype(np.float32) @ candidate_embeddings.T
-        nearest = np.argpartition(distances, k - 1, axis=1)[:, :k]
-        yield part, candidates[nearest], np.take_along_axis(distances, nearest, 1)
+        cosines = embeddings[part].astype(np.float32) @ candidate_embeddings.T
+        nearest = np.argpartition(cosines, -k, axis=1)[:, -k:]
+        yield part, candidates[nearest], np.take_along_axis(cosines, nearest, 1)

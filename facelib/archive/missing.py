@@ -58,7 +58,7 @@ def _moved_to(archive: Archive, photo: str, folder: str) -> str:
     faces = _faces_of(archive, photo)
     if not faces:
         return ""
-    near = archive.nearest(np.asarray(faces[0]["vector"], np.float32), 10)
+    near = archive.nearest_by_distance(np.asarray(faces[0]["vector"], np.float32), 10)
     for row in near:
         candidate = row["photo"]
         is_new = candidate != photo and row["distance"] < SAME_FACE and not _people_of(archive, candidate)

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from lancedb.index import BTree
 
-from facelib.archive.communities import assign_small_groups, communities, link_fmr
+from facelib.archive.communities import assign_small_groups, communities
 from facelib.archive.naming import (
     LAST_NUMBER,
     LOW_QUALITY,
@@ -27,9 +27,12 @@ from facelib.archive.naming import (
 from facelib.archive.schema import photo_conditions, read_columns, sql_string
 from facelib.archive.table import EXACT_ROWS, Archive
 from facelib.io.files import digest, private_files
-from facelib.recognition.calibration import load_calibration
+from facelib.recognition.calibration_files import load_calibration
+from facelib.recognition.clustering import clustering_fmr
+from facelib.recognition.condition import measure_condition
 from facelib.settings import one_line_errors
 
+CONDITION = "condition"  # in the metadata of the table
 FACES_PER_CONDITION = 200  # faces that are deleted by one SQL condition
 
 
@@ -49,6 +52,7 @@ class FaceRows:
     photos: list[str]  # name of the photo of each face
     photo_indices: np.ndarray  # (n,) int, equal for the faces of one photo
     face_indices: list[int]  # index of each face in its photo
+    cohort_similarities: np.ndarray  # (n,) float32, see `Cohort.similarity`
     low_quality: np.ndarray  # (n,) bool, whether the face has a quality issue
 
     @property
@@ -64,19 +68,27 @@ def cluster_people(archive: Archive, fmr: float | None = None) -> int:
     most frequent one spreads. "Person 7" stays with the community that has most of the faces that had it before.
 
     Args:
-        fmr: false match rate at the distance of an edge of the graph; None: `link_fmr`.
+        fmr: false match rate at the score of an edge of the graph; None: `clustering_fmr`.
 
     Returns:
         The number of people.
+
+    Raises:
+        ModelMismatchError: see `Archive.check_cohort`.
     """
+    archive.check_cohort()
     with archive.write_lock():
         faces, before = read_faces(archive), read_people(archive)
         clustered = np.flatnonzero(~faces.low_quality)
         embeddings, photos = faces.embeddings[clustered], faces.photo_indices[clustered]
         calibration = load_calibration(archive.model_id)
-        distance = calibration.distance_at(fmr or link_fmr(len(clustered)))
-        groups = communities(embeddings, distance, photos)
-        groups = assign_small_groups(embeddings, groups, calibration, photos)
+        weight = archive.cohort.weight / 2 if archive.cohort else 0.0
+        fmr = fmr or clustering_fmr(len(clustered))
+        score = calibration.score_at(fmr, extrapolate=True)
+        condition = measure_condition(embeddings, score, photos, archive.cohort) or 0.0
+        offsets = weight * faces.cohort_similarities[clustered] + condition / 2
+        groups = communities(embeddings, calibration, fmr, photos, offsets)
+        groups = assign_small_groups(embeddings, groups, calibration, photos, offsets)
         keys = faces.keys
         labels = [PersonLabel(LOW_QUALITY, False)] * len(keys)
         for i in np.flatnonzero(faces.low_quality):
@@ -86,12 +98,19 @@ def cluster_people(archive: Archive, fmr: float | None = None) -> int:
         named = assign_names(groups, [before.get(keys[i]) for i in clustered], photos, last)
         for i, label in zip(clustered, named):
             labels[i] = label
-        _write_people(archive, faces, labels, last)
+        _write_people(archive, faces, labels, last, condition)
     return len({label.person for label in labels} - {LOW_QUALITY})
 
 
-def _write_people(archive: Archive, faces: FaceRows, labels: list[PersonLabel], last: int = 0) -> None:
-    """Write the table `people`; `last` is the highest number that its people have had so far."""
+def _write_people(
+    archive: Archive, faces: FaceRows, labels: list[PersonLabel], last: int = 0, condition: float = 0.0
+) -> None:
+    """Write the table `people`.
+
+    Args:
+        last: the highest number that its people have had so far.
+        condition: what was taken from all scores, see `measure_condition`; kept in the table's metadata.
+    """
     last = max([last, *(number_of(label.person) for label in labels)])
     table = pa.table(
         {
@@ -100,7 +119,7 @@ def _write_people(archive: Archive, faces: FaceRows, labels: list[PersonLabel], 
             "person": pa.array([label.person for label in labels], pa.string()),
             "given": pa.array([label.given for label in labels], pa.bool_()),
         }
-    ).replace_schema_metadata({LAST_NUMBER: str(last)})
+    ).replace_schema_metadata({LAST_NUMBER: str(last), CONDITION: f"{condition:.4f}"})
     archive.database.create_table("people", table, mode="overwrite")
     if len(labels) > EXACT_ROWS:
         archive.people().create_index("photo", config=BTree())  # for `Archive.nearest`, which looks photos up
@@ -108,13 +127,14 @@ def _write_people(archive: Archive, faces: FaceRows, labels: list[PersonLabel], 
 
 def read_faces(archive: Archive) -> FaceRows:
     """All faces of an archive, with their embeddings in memory."""
-    table = read_columns(archive.faces, "photo", "face", "quality_issue", "vector")
+    table = read_columns(archive.faces, "photo", "face", "quality_issue", "cohort_similarity", "vector")
     dim = archive.faces.schema.field("vector").type.list_size
     return FaceRows(
         embeddings=table["vector"].combine_chunks().flatten().to_numpy().reshape(-1, dim),
         photos=table["photo"].to_pylist(),
         photo_indices=table["photo"].combine_chunks().dictionary_encode().indices.to_numpy(),
         face_indices=table["face"].to_pylist(),
+        cohort_similarities=table["cohort_similarity"].to_numpy(),
         low_quality=pc.not_equal(table["quality_issue"], "").to_numpy(),
     )
 
@@ -242,7 +262,7 @@ def parse_arguments() -> argparse.Namespace:
     changes.add_argument("--unname", metavar="PERSON", help="take a name back; the next clustering sorts the faces")
     changes.add_argument("--remove", metavar="PERSON", help="delete a person's faces")
     changes.add_argument("--remove-photo", nargs="+", metavar="PHOTO", help="delete photos; they are not added again")
-    parser.add_argument("--fmr", type=float, help="false match rate at the distance of an edge; default: by size")
+    parser.add_argument("--fmr", type=float, help="false match rate at the score of an edge; default: by size")
     parser.add_argument("--rate", type=float, dest="fmr", help=argparse.SUPPRESS)  # the option's name in version 0.2
     options = parser.parse_args()
     if options.name_face and not options.name_face[1].isdecimal():

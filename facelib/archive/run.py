@@ -19,7 +19,7 @@ from facelib.alignment.align import SIZE, TEMPLATE
 from facelib.archive.missing import remove_missing
 from facelib.archive.source import BLOCK_SIZE, photo_dataset
 from facelib.archive.table import EXACT_ROWS, Archive
-from facelib.archive.worker import KnownPhotos, Worker
+from facelib.archive.worker import KnownPhotos, Worker, rows_id_of
 from facelib.pipeline import FacePipeline
 
 logger = logging.getLogger(__name__)
@@ -58,24 +58,25 @@ def run(job: Job) -> Iterator[Written]:
     At the end, photos that are no longer in the folder are removed from the archive, see `remove_missing`.
 
     Raises:
-        FileNotFoundError, ValueError: see `photo_dataset` and `Archive`.
+        FileNotFoundError, ValueError: see `photo_dataset`, `Archive` and `Archive.check_cohort`.
         OSError: the archive cannot be written.
     """
     dataset, messages = photo_dataset(job.source)
     for message in messages:
         logger.warning(message)
     pipeline = FacePipeline.from_pretrained(**job.settings | {"device": "cpu"})
-    pipeline_id = pipeline.pipeline_id
+    rows_id = rows_id_of(pipeline)
     # All machines use the detector of this one, whatever "auto" would choose there.
     settings = job.settings | {"detector": pipeline.detector_name}
-    rows_made_by = f"{pipeline_id} {pipeline.detector_name}"
+    rows_made_by = f"{pipeline.pipeline_id} {pipeline.detector_name}"
     archive = Archive(job.out, pipeline.model_id, embedding_dim(pipeline), rows_made_by)
+    archive.check_cohort()
     del pipeline  # the workers have their own
     in_progress_dir = Path(job.in_progress_dir) / f"facelib-{uuid.uuid4().hex}"
     with archive.write_lock():
         archive.repair()
         known = KnownPhotos(archive.processed(without_errors=job.retry), archive.deleted_ids())
-        rows = process_photos(dataset, job, settings, pipeline_id, str(in_progress_dir), known)
+        rows = process_photos(dataset, job, settings, rows_id, str(in_progress_dir), known)
         tables = rows.iter_batches(batch_size=None, batch_format="pyarrow")
         try:
             yield from write_tables(tables, archive, known.processed, job.write_every)
@@ -100,14 +101,14 @@ def process_photos(
     dataset: ray.data.Dataset,
     job: Job,
     settings: dict[str, Any],
-    pipeline_id: str,
+    rows_id: str,
     in_progress_dir: str,
     known: KnownPhotos,
 ) -> ray.data.Dataset:
     """Rows of `PHOTO_SCHEMA` of all photos that are not known.
 
     Args:
-        settings, pipeline_id, in_progress_dir, known: arguments of `Worker`.
+        settings, rows_id, in_progress_dir, known: arguments of `Worker`.
     """
     resources = ray.cluster_resources()
     cores = resources.get("CPU", os.cpu_count() or 1)
@@ -123,7 +124,7 @@ def process_photos(
     # Small blocks: Ray processes a whole block again when a worker dies.
     return dataset.repartition(target_num_rows_per_block=min(BLOCK_SIZE, 4 * job.batch_size)).map_batches(
         Worker,
-        fn_constructor_args=(settings | {"device": device}, pipeline_id, in_progress_dir, threads, ray.put(known)),
+        fn_constructor_args=(settings | {"device": device}, rows_id, in_progress_dir, threads, ray.put(known)),
         batch_format="pyarrow",
         batch_size=job.batch_size,
         compute=ray.data.ActorPoolStrategy(size=workers),

@@ -18,6 +18,7 @@ FACE_FIELDS = [
     pa.field("landmark_confidence", pa.float32()),  # mean over the five points, 0 to 1
     pa.field("quality", pa.float32()),  # 0 to 1
     pa.field("quality_issue", pa.string()),  # see `Face.quality_issue`
+    pa.field("cohort_similarity", pa.float32()),  # see `Cohort.similarity`; 0 where the embedder has no cohort
     pa.field("vector", pa.list_(pa.float16())),  # embedding of unit length; in the table its size is fixed
 ]
 # What workers return, one row for each photo with its faces. The table `photos` has their `count` instead.

@@ -1,4 +1,4 @@
-"""Find the faces of an archive that are nearest to the faces of a photo: `python -m facelib.archive.search`."""
+"""Find the faces of an archive that are most like the faces of a photo: `python -m facelib.archive.search`."""
 
 import argparse
 import sys
@@ -26,16 +26,18 @@ def main() -> None:
     if options.index:
         with archive.write_lock():
             archive.build_index()
+    if archive.cohort is None:
+        print("this embedder has no cohort (facelib calibrate makes one): the score is the cosine", file=sys.stderr)
     count = archive.faces.count_rows()
     for number, face in enumerate(pipeline(options.photo)):
         print(f"face {number}" + (f" ({face.quality_issue}: do not rely on it)" if face.quality_issue else ""))
         for row in archive.nearest(face.embedding, options.nearest):
-            false_matches = count * pipeline.calibration.extrapolated_fmr(row["distance"])
+            fmr = pipeline.calibration.extrapolated_fmr(row["score"])
             person = f", {row['person']}" if row["person"] else ""
             issue = f" ({row['quality_issue']})" if row["quality_issue"] else ""
             print(
-                f"  {row['distance']:.3f}  {row['photo']} face {row['face']}{person}{issue}; expected false matches "
-                f"as near among {count:,} faces: {false_matches:.2g}"
+                f"  score {row['score']:.3f}, distance {row['distance']:.3f}  {row['photo']} face {row['face']}{person}"
+                f"{issue}; FMR {fmr:.2g}, expected false matches among {count:,} faces: {count * fmr:.2g}"
             )
 
 

@@ -6,6 +6,7 @@ a write that was interrupted, and `Archive.repair` deletes them.
 """
 
 import contextlib
+import functools
 import os
 import uuid
 import warnings
@@ -19,6 +20,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from lancedb.index import IvfPq
 
+from facelib.archive.cohorts import check_cohort, cohort_metadata, embedder_cohort
+from facelib.archive.lock import lock_folder
 from facelib.archive.schema import (
     FACE_FIELDS,
     REMOVED_SCHEMA,
@@ -32,17 +35,14 @@ from facelib.archive.schema import (
 from facelib.embedding.similarity import unit_vectors
 from facelib.io.files import digest
 from facelib.io.inputs import ADDRESS
+from facelib.recognition.cohort import Cohort, score_offsets
 from facelib.types import ModelMismatchError
-
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None
 
 MAIN_TABLES = {"faces", "photos"}
 EXACT_ROWS = 100_000  # faces up to which a search compares all of them; above, it uses the index
 PROBED_PARTITIONS = 20  # partitions of the index that a search reads
-REFINE_FACTOR = 20  # a search compares exactly this many times as many candidates of the index as are asked for
+REFINE_FACTOR = 5  # a search compares exactly this many times as many candidates of the index as are asked for
+MIN_CANDIDATES, CANDIDATES = 50, 4  # a search takes so many nearest faces, and so many times k, and sorts them by score
 KEPT_VERSIONS = timedelta(hours=1)  # age up to which `compact` keeps older versions of the tables
 # A row of the table `removed` as long as a removal is unfinished. Stored in archives: do not change the text.
 UNFINISHED_REMOVAL = "a removal that has not come to its end"
@@ -86,7 +86,8 @@ class Archive:
         existing = self.database.list_tables().tables
         self._check_complete(existing)
         if "faces" not in existing:
-            schema = faces_schema(dim, {"embedder": model_id, "pipeline_id": pipeline_id})
+            metadata = {"embedder": model_id, "pipeline_id": pipeline_id}
+            schema = faces_schema(dim, metadata | cohort_metadata(embedder_cohort(model_id)))
             self.database.create_table("faces", schema=schema)
         if "photos" not in existing:
             self.database.create_table("photos", schema=photos_schema())
@@ -127,28 +128,22 @@ class Archive:
             )
         return stored_model
 
+    @functools.cached_property
+    def cohort(self) -> Cohort | None:
+        """The cohort of the embedder; None: it has none, and scores are cosines."""
+        return embedder_cohort(self.model_id)
+
+    def check_cohort(self) -> None:
+        """Check that the column `cohort_similarity` is of this cohort, see `facelib.archive.cohorts.check_cohort`."""
+        check_cohort(self.faces, self.cohort, self.location)
+
     @contextlib.contextmanager
     def write_lock(self) -> Iterator[None]:
-        """Allow one writer at a time, and finish a removal that was interrupted.
-
-        The lock ends with the process, however the process ends. There is none for object stores and on Windows.
-
-        Raises:
-            OSError: another process is writing.
-        """
-        folder = None if fcntl is None or ADDRESS.match(self.location) else os.open(self.location, os.O_RDONLY)
-        try:
-            if folder is not None:
-                try:
-                    fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                except BlockingIOError:
-                    raise OSError(f"{self.location}: another process is writing there, wait until it ends") from None
+        """Allow one writer at a time, see `lock_folder`, and finish a removal that was interrupted."""
+        with lock_folder(self.location):
             if self.removed.count_rows(f"digest = {sql_string(UNFINISHED_REMOVAL)}"):
                 self.purge()
             yield
-        finally:
-            if folder is not None:
-                os.close(folder)
 
     def repair(self) -> int:
         """Delete the faces of a write that was interrupted; returns their number."""
@@ -201,17 +196,28 @@ class Archive:
         self.faces.create_index("vector", config=config)
 
     def nearest(self, embedding: np.ndarray, k: int = 10, exact: bool | None = None) -> list[dict]:
-        """The faces nearest to an embedding (d,), nearest first.
+        """The faces with the highest scores with an embedding (d,), the highest first.
+
+        They are chosen among the nearest by distance, see `MIN_CANDIDATES`.
 
         Args:
-            exact: compare all faces; None: up to `EXACT_ROWS`, or where there is no index.
+            exact: see `nearest_by_distance`.
 
         Returns:
-            The columns of the table `faces` without the embedding, `distance` (cosine, 0 to 2), and `person`, "" where
-            the face has not been clustered.
+            The columns of the table `faces` without the embedding, but `score` is that with the embedding (see
+            `Calibration.score_matrix`), not the detector's; `distance` (cosine, 0 to 2); and `person`, "" where the
+            face has not been clustered.
+
+        Raises:
+            ModelMismatchError: see `check_cohort`.
         """
-        columns = [field.name for field in FACE_FIELDS[:-1]]
-        rows = self._search(unit_vectors(embedding), k, exact).select([*columns, "_distance"]).to_list()
+        self.check_cohort()
+        rows = self.nearest_by_distance(embedding, max(MIN_CANDIDATES, CANDIDATES * k), exact)
+        own = float(score_offsets(unit_vectors(embedding)[None], self.cohort)[0])
+        weight = self.cohort.weight / 2 if self.cohort else 0.0
+        for row in rows:
+            row["score"] = 1 - row["distance"] - own - weight * row["cohort_similarity"]
+        rows = sorted(rows, key=lambda row: -row["score"])[:k]
         persons = {}
         if (people := self.people()) is not None:
             for condition in photo_conditions(sorted({row["photo"] for row in rows})):
@@ -219,17 +225,28 @@ class Archive:
                 found = people.search().where(condition).limit(max(1, count)).to_list()
                 persons.update({(row["photo"], row["face"]): row["person"] for row in found})
         for row in rows:
-            row["distance"] = row.pop("_distance")
             row["person"] = persons.get((row["photo"], row["face"]), "")
         return rows
 
-    def _search(self, query: np.ndarray, k: int, exact: bool | None) -> lancedb.query.LanceVectorQueryBuilder:
+    def nearest_by_distance(self, embedding: np.ndarray, k: int, exact: bool | None = None) -> list[dict]:
+        """The faces nearest to an embedding (d,), nearest first: the columns of the table `faces` without the
+        embedding, and `distance` (cosine, 0 to 2).
+
+        Args:
+            exact: compare all faces; None: up to `EXACT_ROWS`, or where there is no index.
+        """
         if exact is None:
             exact = self.faces.count_rows() <= EXACT_ROWS or not self.faces.list_indices()
-        search = self.faces.search(query, "vector").distance_type("cosine").limit(k)
+        search = self.faces.search(unit_vectors(embedding), "vector").distance_type("cosine").limit(k)
         if exact:
-            return search.bypass_vector_index()
-        return search.nprobes(PROBED_PARTITIONS).refine_factor(REFINE_FACTOR)
+            search = search.bypass_vector_index()
+        else:
+            search = search.nprobes(PROBED_PARTITIONS).refine_factor(REFINE_FACTOR)
+        columns = [name for name in self.faces.schema.names if name not in ("vector", "part")]
+        rows = search.select([*columns, "_distance"]).to_list()
+        for row in rows:
+            row["distance"] = max(row.pop("_distance"), 0.0)  # rounding must not make it negative
+        return rows
 
     def people(self) -> lancedb.table.Table | None:
         """The table `people`, the person of each face; None before faces were clustered."""

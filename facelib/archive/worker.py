@@ -42,19 +42,19 @@ class Worker:
 
     Args:
         settings: arguments of `FacePipeline.from_pretrained`.
-        pipeline_id: of the archive's rows; the pipeline of this machine must have the same.
+        rows_id: `rows_id_of` the pipeline of the machine that writes; that of this machine must have the same.
         in_progress_dir: a folder that all workers see.
         threads: number of threads of this process.
         known: photos to skip, or Ray's reference to them.
 
     Raises:
-        ModelMismatchError: the pipeline of this machine has another `pipeline_id`.
+        ModelMismatchError: the pipeline of this machine would make other rows, see `rows_id_of`.
     """
 
     def __init__(
         self,
         settings: dict[str, Any],
-        pipeline_id: str,
+        rows_id: str,
         in_progress_dir: str,
         threads: int,
         known: KnownPhotos | ray.ObjectRef | None = None,
@@ -62,10 +62,10 @@ class Worker:
         limit_threads(threads)
         self.known = ray.get(known) if isinstance(known, ray.ObjectRef) else known or KnownPhotos()
         self.pipeline = FacePipeline.from_pretrained(**settings)
-        if self.pipeline.pipeline_id != pipeline_id:
+        if (own_id := rows_id_of(self.pipeline)) != rows_id:
             raise ModelMismatchError(
-                f"the pipeline of this machine is {self.pipeline.pipeline_id}, the archive's is {pipeline_id}: install "
-                "the same version and networks on all machines"
+                f"the pipeline of this machine is {own_id}, the archive's is {rows_id}: install the same version, "
+                "networks and calibrations on all machines"
             )
         self.in_progress_dir = Path(in_progress_dir)
         self.in_progress_dir.mkdir(parents=True, exist_ok=True)
@@ -109,6 +109,11 @@ class Worker:
             image, faces = (None, Faces(error=photo)) if isinstance(photo, OSError) else next(results)
             rows.append(row_of(name, image, faces))
         return rows
+
+
+def rows_id_of(pipeline: FacePipeline) -> str:
+    """What the rows of a pipeline depend on: its `pipeline_id`, and the cohort of its embedder."""
+    return f"{pipeline.pipeline_id} {pipeline.cohort.id if pipeline.cohort else 'without a cohort'}"
 
 
 def fetch(name: str) -> str | bytes | OSError:
@@ -160,6 +165,7 @@ def row_of(name: str, image: np.ndarray | None, faces: Faces) -> dict[str, Any]:
                 "landmark_confidence": float(face.landmark_confidence.mean()),
                 "quality": float(face.quality),
                 "quality_issue": face.quality_issue,
+                "cohort_similarity": face.cohort_similarity or 0.0,
                 "vector": face.embedding.astype(np.float16),
             }
             for number, face in enumerate(faces)

@@ -1,8 +1,10 @@
 """From the results of a run to an album: faces sorted by person, named by a gallery, and written."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+
+import numpy as np
 
 from facelib.cli.album import AlbumFace, assign_people, measure_distances, table_rows
 from facelib.cli.album_folders import FOLDERS, write_folders
@@ -14,6 +16,8 @@ from facelib.cli.album_table import LOW_QUALITY, PEOPLE_FILE, PeopleTable, Table
 from facelib.cli.options import DecisionOptions
 from facelib.cli.results import Results
 from facelib.io.files import as_text
+from facelib.recognition.cohort import Cohort, score_offsets
+from facelib.recognition.condition import measure_condition
 from facelib.recognition.gallery import Gallery
 
 
@@ -35,7 +39,7 @@ class Album:
 
 def make_album(
     results: Results,
-    distance: float,
+    score: float,
     folders: str | None = None,
     gallery: Gallery | None = None,
     decision: DecisionOptions | None = None,
@@ -43,7 +47,7 @@ def make_album(
     """Write page, table and folders.
 
     Args:
-        distance: cosine, up to which the faces of one person lie apart on average.
+        score: mean score of two groups of faces, above which they are one person's.
         folders: "copies" or "links" of the photos, one folder for each person; None: no folders.
         gallery: gives names, and gets the people who have one; None: no gallery.
         decision: when a face is somebody of the gallery; None: the defaults.
@@ -54,17 +58,17 @@ def make_album(
     folder = results.folder
     faces = _album_faces(results)
     table = read_people(folder)  # now, so that what was edited during the run counts
-    state = read_state(folder, results.pipeline_id)
+    state = _with_condition(read_state(folder, results.pipeline_id), faces, score, results.cohort)
     rows = with_lost_characters(table, state)
     processed = {as_text(record["path"]) for record in results.ordered() if "error" not in record}
-    others = match_rows(faces, rows, processed, state, distance)
+    others = match_rows(faces, rows, processed, state, score)
     notices = [*_lossy_notice(table, rows), *unmatched_people(others)]
     if gallery:
         notices += correct_gallery(faces, gallery)
-    highest = assign_people(faces, distance, {row.person for row in rows}, state.highest_number)
+    highest = assign_people(faces, score, {row.person for row in rows}, state.highest_number)
     if gallery:
         name_by_gallery(faces, gallery, decision or DecisionOptions())
-    measure_distances(faces)
+    measure_distances(faces, results.cohort, state.condition or 0.0)
     new_rows = [*table_rows(faces), *others]
     notices += _write_names(folder, table, new_rows, _new_state(state, faces, rows, highest), results.pipeline_id)
     page = write_page(faces, folder)
@@ -78,7 +82,7 @@ def make_album(
 
 
 def _album_faces(results: Results) -> list[AlbumFace]:
-    return [
+    faces = [
         AlbumFace(
             photo=record["path"],
             face=number,
@@ -93,6 +97,24 @@ def _album_faces(results: Results) -> list[AlbumFace]:
         for record in results.ordered()
         for number, (face, embedding) in enumerate(zip(record["faces"], results.embeddings[record["photo"]]))
     ]
+    if faces:
+        offsets = score_offsets(np.stack([face.embedding for face in faces]), results.cohort)
+        for face, offset in zip(faces, offsets.tolist()):
+            face.offset = offset
+    return faces
+
+
+def _with_condition(state: AlbumState, faces: Sequence[AlbumFace], score: float, cohort: Cohort | None) -> AlbumState:
+    """The state with the condition of the album, which is taken from the scores of the faces, half from each.
+
+    It is measured once, so that faces that are sorted already and new ones are compared alike.
+    """
+    if state.condition is None and faces:
+        embeddings, photos = np.stack([face.embedding for face in faces]), np.array([face.photo for face in faces])
+        state = replace(state, condition=measure_condition(embeddings, score, photos, cohort))
+    for face in faces:
+        face.offset += (state.condition or 0.0) / 2
+    return state
 
 
 def _lossy_notice(table: PeopleTable, rows: Sequence[TableRow]) -> list[str]:
@@ -111,7 +133,7 @@ def _new_state(state: AlbumState, faces: Sequence[AlbumFace], rows: Sequence[Tab
     for face in faces:
         key = face_key(face.sha256, face.box)
         known[key] = KnownFace(face.person, frozenset(face.taken_back), face.embedding)
-    return AlbumState(known, highest)
+    return replace(state, faces=known, highest_number=highest)
 
 
 def _write_names(

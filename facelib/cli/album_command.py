@@ -67,7 +67,7 @@ def album(options: AlbumOptions, networks: PipelineOptions, decision: DecisionOp
     from facelib.cli.album_builder import make_album
     from facelib.cli.album_table import read_people
     from facelib.cli.identification import open_gallery
-    from facelib.cli.runs import exit_code, make_pipeline, process, resume_results
+    from facelib.cli.runs import exit_code, make_pipeline, process, resume_results, tell_without_cohort
     from facelib.io.files import prepare_folder
     from facelib.recognition.clustering import clustering_fmr
 
@@ -78,15 +78,16 @@ def album(options: AlbumOptions, networks: PipelineOptions, decision: DecisionOp
     prepare_folder(options.out)
     read_people(options.out)  # an error in the table is told before the photos are processed
     pipeline = make_pipeline(networks)
-    distance = clustering_distance(pipeline, decision)
+    tell_without_cohort(pipeline, console)
+    score = clustering_score(pipeline, decision)
     opened = open_gallery(options.gallery, pipeline.model_id, decision) if options.gallery else nullcontext()
     with opened as gallery:
         results = resume_results(options.out, pipeline, photos, networks)
         if stopped := process(pipeline, results, photos, options.batch_size, console):
             return stopped
-        if distance is None:
-            distance = pipeline.calibration.distance_at(clustering_fmr(len(results.rows())))
-        made = make_album(results, distance, options.folders, gallery, decision)
+        if score is None:
+            score = pipeline.calibration.score_at(clustering_fmr(len(results.rows())), extrapolate=True)
+        made = make_album(results, score, options.folders, gallery, decision)
     for line in made.notices:
         console.notice(line)
     value = {"faces": made.faces, "people": made.people, "page": str(made.page)}
@@ -94,15 +95,14 @@ def album(options: AlbumOptions, networks: PipelineOptions, decision: DecisionOp
     return exit_code(results)
 
 
-def clustering_distance(pipeline: "FacePipeline", decision: DecisionOptions) -> float | None:
-    """The mean cosine distance up to which faces are one person's; None: it depends on the number of faces.
+def clustering_score(pipeline: "FacePipeline", decision: DecisionOptions) -> float | None:
+    """The mean score above which faces are one person's; None: it depends on the number of faces.
 
     Raises:
         CalibrationMissingError: there is no threshold, and the embedder has no calibration.
-        ValueError: the target false match rate lies below what was measured.
     """
     if decision.threshold is not None:
         return decision.threshold
     with threshold_advice():
         calibration = pipeline.calibration
-    return None if decision.fmr is None else calibration.distance_at(decision.fmr)
+    return None if decision.fmr is None else calibration.score_at(decision.fmr, extrapolate=True)

@@ -70,7 +70,7 @@ def left_in_gallery(before: Set[str], now: Set[str], gallery: Gallery) -> list[s
 def name_by_gallery(faces: Sequence[AlbumFace], gallery: Gallery, decision: DecisionOptions) -> None:
     """Give people without a name the one that the gallery has for most of their faces.
 
-    Nobody gets into a photo twice: the nearest faces come first.
+    Nobody gets into a photo twice: the faces with the highest scores come first.
     """
     photos = {person: {face.photo for face in members} for person, members in by_person(faces)}
     found = []
@@ -81,7 +81,7 @@ def name_by_gallery(faces: Sequence[AlbumFace], gallery: Gallery, decision: Deci
         names = [answer.name for answer in answers if answer.name]
         name = max(sorted(set(names)), key=names.count, default="")
         if 2 * names.count(name) > len(members) and not any(name in face.taken_back for face in members):
-            found.append((float(np.mean([answer.distance for answer in answers])), name, members))
+            found.append((-float(np.mean([answer.score for answer in answers])), name, members))
     for _, name, members in sorted(found, key=lambda row: row[:2]):
         own = {face.photo for face in members}
         if not own & photos.setdefault(name, set()):

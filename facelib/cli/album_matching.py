@@ -19,7 +19,7 @@ from facelib.io.files import as_text
 
 SAME_BOX_IOU = 0.5  # above this IoU two boxes of a photo are one face
 # Of the distance up to which faces are one person's: two versions of one picture are nearer than two photos. With the
-# shipped weights 0.16 of 0.31; the sample photo at a third of its size or JPEG quality 20 gives 0.06, two people 0.30.
+# shipped weights about 0.16; the sample photo at a third of its size or JPEG quality 20 gives 0.06, two people 0.30.
 SAME_PICTURE = 0.5
 NAMES_SHOWN = 3  # photos in a line
 
@@ -34,7 +34,7 @@ class Matching:
     rows: of the table.
     processed: photos of the run, as text.
     state: of the album.
-    distance: cosine, up to which faces are one person's.
+    score: above which faces are one person's.
     matched_faces: indices of faces that have a row.
     matched_rows: indices of rows that have a face.
     """
@@ -43,7 +43,7 @@ class Matching:
     rows: Sequence[TableRow]
     processed: Set[str]
     state: AlbumState
-    distance: float
+    score: float
     matched_faces: set[int] = field(default_factory=set)
     matched_rows: set[int] = field(default_factory=set)
 
@@ -69,18 +69,18 @@ class Matching:
 
 
 def match_rows(
-    faces: Sequence[AlbumFace], rows: Sequence[TableRow], processed: Set[str], state: AlbumState, distance: float
+    faces: Sequence[AlbumFace], rows: Sequence[TableRow], processed: Set[str], state: AlbumState, score: float
 ) -> list[TableRow]:
     """Give every face that the table knows the person of its row.
 
     Args:
         processed: photos of the run, as text, also those without a face.
-        distance: cosine, up to which the faces of one person lie apart on average.
+        score: mean score of two groups of faces, above which they are one person's.
 
     Returns:
         The rows that no face has, with `matched` set where the photo is gone, or is there without the face.
     """
-    matching = Matching(faces, rows, processed, state, distance)
+    matching = Matching(faces, rows, processed, state, score)
     photos = _grouped(range(len(faces)), lambda index: as_text(faces[index].photo))
     _match_same_content(matching, photos)
     _match_copies(matching, photos)
@@ -152,8 +152,9 @@ def _same_places(matching: Matching, rows: Sequence[int], faces: Sequence[int]) 
     return _nearest_pairs(costs, 1 - SAME_BOX_IOU)
 
 
-def _nearest_pairs(costs: np.ndarray, limit: float) -> Pairs:
-    """Pairs of (r, f) costs below the limit, the smallest first, each row and each face once."""
+def _nearest_pairs(costs: np.ndarray, limit: float | np.ndarray) -> Pairs:
+    """Pairs of (r, f) costs below the limit, or the limit (f,) of each face; the smallest first, each row and each face
+    once."""
     pairs: Pairs = []
     places = np.argwhere(costs < limit)
     order = np.argsort(costs[costs < limit], kind="stable")
@@ -179,7 +180,8 @@ def _match_changed(matching: Matching, photos: dict[str, list[int]]) -> None:
 
 def _match_new_photo(matching: Matching, rows: Sequence[int], new: list[list[int]]) -> None:
     """The rows of a photo that is gone get the faces of the new photo, of those given, that most of them are in."""
-    nearest = _distances(matching, rows, [index for faces in new for index in faces]).min(0) < _limit(matching)
+    indices = [index for faces in new for index in faces]
+    nearest = _distances(matching, rows, indices).min(0) < _limits(matching, indices)
     ends = np.cumsum([len(faces) for faces in new])
     candidates = [faces for faces, end in zip(new, ends) if nearest[end - len(faces) : end].any()]
     found = [(_same_faces(matching, rows, faces), faces) for faces in candidates]
@@ -189,8 +191,11 @@ def _match_new_photo(matching: Matching, rows: Sequence[int], new: list[list[int
         new.remove(faces)
 
 
-def _limit(matching: Matching) -> float:
-    return SAME_PICTURE * matching.distance
+def _limits(matching: Matching, faces: Sequence[int]) -> np.ndarray:
+    """(f,) cosine distances, up to which something may be another version of the picture of each face: a share of the
+    distance at which it and a face like it have the score of one person."""
+    offsets = np.array([matching.faces[face].offset for face in faces])
+    return SAME_PICTURE * (1 - 2 * offsets - matching.score)
 
 
 def _embedding(matching: Matching, row: int) -> np.ndarray | None:
@@ -211,21 +216,21 @@ def _same_faces(matching: Matching, rows: Sequence[int], faces: Sequence[int]) -
     between the two versions of the photo, and the one is taken that most faces agree with.
     """
     distances = _distances(matching, rows, faces)
-    limit = _limit(matching)
+    limits = _limits(matching, faces)
     old = np.array([matching.rows[row].box for row in rows])
     new = np.array([matching.faces[face].box for face in faces])
     best: Pairs = []
     score = (0, 0.0)
-    for row, face in np.argwhere(distances < limit).tolist():
+    for row, face in np.argwhere(distances < limits).tolist():
         moved = _moved_boxes(old, old[row], new[face])
         costs = np.where(box_iou(moved, new) > SAME_BOX_IOU, distances, np.inf)
-        pairs = _nearest_pairs(costs, limit)
+        pairs = _nearest_pairs(costs, limits)
         total = sum(distances[pair] for pair in pairs)
         if (-len(pairs), total) < score:
             best, score = pairs, (-len(pairs), total)
     for row, face in best:
         distances[row, :] = distances[:, face] = np.inf
-    rest = _nearest_pairs(distances, limit)
+    rest = _nearest_pairs(distances, limits)
     return best + rest, score[1] + sum(distances[pair] for pair in rest)
 
 

@@ -103,6 +103,6 @@ def _face(face: AlbumFace, folder: Path) -> dict[str, str]:
     return {
         # "./" keeps a name with a colon from being taken for a URL.
         "link": "./" + quote(os.fsencode(Path(face.annotated).as_posix())),
-        "title": f"{name}, face {face.face}{issue}; {face.distance:.2f} from the mean",
+        "title": f"{name}, face {face.face}{issue}; score {face.score:.2f}, {face.distance:.2f} from the mean",
         "data": data_url(thumbnail),
     }

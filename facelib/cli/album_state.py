@@ -4,6 +4,7 @@ By it a face is found again in a photo that was renamed, cropped or saved anew, 
 that was there before. Without the file an album still works, by path and hash of the photos.
 """
 
+import math
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -39,10 +40,12 @@ class AlbumState:
 
     faces: `face_key` -> face.
     highest_number: of all "Person 7" that were ever given in this folder.
+    condition: what the faces share takes from every score, see `measure_condition`; None: not measured yet.
     """
 
     faces: Mapping[str, KnownFace] = field(default_factory=dict)
     highest_number: int = 0
+    condition: float | None = None
 
 
 def face_key(sha256: str, box: Sequence[float]) -> str:
@@ -57,12 +60,15 @@ def read_state(folder: Path, pipeline_id: str) -> AlbumState:
         with np.load(folder / STATE_FILE) as saved:
             names = ("key", "person", "taken_back", "embeddings", "pipeline_id", "highest_number")
             keys, people, taken_back, embeddings, saved_id, highest = (saved[name] for name in names)
+            condition = float(saved["condition"]) if "condition" in saved else math.nan  # not in those of 0.2
         taken = [frozenset(filter(None, text.split("\n"))) for text in taken_back.tolist()]
         usable = (np.abs(np.linalg.norm(embeddings, axis=1) - 1) < 0.1) & (str(saved_id) == pipeline_id)
         rows = zip(
             people.tolist(), taken, (row if good else None for row, good in zip(embeddings, usable)), strict=True
         )
-        return AlbumState({key: KnownFace(*row) for key, row in zip(keys.tolist(), rows, strict=True)}, int(highest))
+        faces = {key: KnownFace(*row) for key, row in zip(keys.tolist(), rows, strict=True)}
+        measured = math.isfinite(condition) and str(saved_id) == pipeline_id
+        return AlbumState(faces, int(highest), condition if measured else None)
     except Exception:  # numpy and zipfile raise many kinds for a damaged file
         return AlbumState({}, _highest_number(folder))
 
@@ -94,6 +100,7 @@ def write_state(folder: Path, state: AlbumState, pipeline_id: str) -> None:
             embeddings=np.stack(embeddings) if faces else unknown[None][:0],
             pipeline_id=np.array(pipeline_id),
             highest_number=np.array(state.highest_number),
+            condition=np.array(math.nan if state.condition is None else state.condition),
         )
         file.flush()
         os.fsync(file.fileno())  # what is only here outlasts a power cut

@@ -13,7 +13,7 @@ from facelib.io.files import as_text, atomic_write, printable
 from facelib.recognition.names import normalise_name
 
 PEOPLE_FILE = "people.csv"
-COLUMNS = ("photo", "face", "person", "distance", "quality", "box", "sha256", "matched")
+COLUMNS = ("photo", "face", "person", "distance", "quality", "box", "sha256", "score", "matched")
 REQUIRED = frozenset({"photo", "face", "person"})
 UNNAMED = "Person"  # people without a name are called "Person 7"
 LOW_QUALITY = "?"  # in place of a person: the face has a quality issue
@@ -112,6 +112,8 @@ def _parse(text: str, content: bytes, is_lossy: bool) -> PeopleTable:
     header, *lines = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     header = [name.strip() for name in header]
     places = {name: header.index(name) for name in COLUMNS if name in header}
+    if places.get("score", -1) > places.get("matched", -1):  # written by an older version, which had no such column
+        del places["score"]
     width = max(map(len, [header, *lines]))
     own = [place for place in range(width) if place not in places.values()]
     own_columns = tuple(header[place] if place < len(header) else "" for place in own)

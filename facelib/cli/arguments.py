@@ -109,21 +109,19 @@ def threshold_advice() -> Iterator[None]:
     try:
         yield
     except CalibrationMissingError as error:
-        raise CalibrationMissingError(f"{error}; or give --threshold DISTANCE, which needs no calibration") from None
+        raise CalibrationMissingError(f"{error}; or give --threshold SCORE, which needs no calibration") from None
 
 
 def check_calibrated(networks: PipelineOptions, decision: DecisionOptions) -> None:
-    """Check before networks are loaded that the false match rate of a shipped embedder is known.
+    """Check before networks are loaded that the false match rates of a shipped embedder are known.
 
     Raises:
-        CalibrationMissingError: the embedder has no calibration. ValueError: the rate lies below what was measured.
+        CalibrationMissingError: the embedder has no calibration. FileNotFoundError, ValueError: see `load_calibration`.
     """
-    from facelib.recognition.calibration import load_calibration
+    from facelib.recognition.calibration_files import load_calibration
     from facelib.runtime.manifest import default_model_id, named_embedders
 
     name = networks.embedder or "default"
     if decision.threshold is None and name in named_embedders():
         with threshold_advice():
-            calibration = load_calibration(default_model_id(name=name))
-        if decision.fmr is not None:
-            calibration.distance_at(decision.fmr)
+            load_calibration(default_model_id(name=name))

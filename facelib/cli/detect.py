@@ -60,7 +60,7 @@ def detect(options: DetectOptions, networks: PipelineOptions, decision: Decision
     if not options.photos and not options.sample:
         raise click.UsageError("give photos or folders, or --sample")
     # Imported here, so that --help and wrong arguments answer at once.
-    from facelib.cli.runs import exit_code, make_pipeline, process, report, resume_results
+    from facelib.cli.runs import exit_code, make_pipeline, process, report, resume_results, tell_without_cohort
     from facelib.io.files import prepare_folder
     from facelib.io.sample import sample_photo
 
@@ -68,6 +68,7 @@ def detect(options: DetectOptions, networks: PipelineOptions, decision: Decision
     photos = list_photos(given, console, options.out)
     prepare_folder(options.out)
     pipeline = make_pipeline(networks)
+    tell_without_cohort(pipeline, console)
     threshold = marking_threshold(pipeline, decision, console)
     results = resume_results(options.out, pipeline, photos, networks)
     if stopped := process(pipeline, results, photos, options.batch_size, console):
@@ -77,7 +78,7 @@ def detect(options: DetectOptions, networks: PipelineOptions, decision: Decision
 
 
 def marking_threshold(pipeline: "FacePipeline", decision: DecisionOptions, console: Console) -> float | None:
-    """The distance up to which pairs are marked; None, with a notice, for an embedder without a calibration.
+    """The score from which on pairs are marked; None, with a notice, for an embedder without a calibration.
 
     Raises:
         ValueError: the target false match rate lies below what was measured.
@@ -88,7 +89,7 @@ def marking_threshold(pipeline: "FacePipeline", decision: DecisionOptions, conso
         return decision.threshold
     try:
         with threshold_advice():
-            return pipeline.calibration.distance_at(decision.target_fmr)
+            return pipeline.calibration.score_at(decision.target_fmr)
     except CalibrationMissingError as error:
         console.notice(f"no pair is marked: {error}")
         return None

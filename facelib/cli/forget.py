@@ -47,24 +47,27 @@ def forget(
     """Remove what facelib has derived from the photos of a folder.
 
     That is: their faces in results and albums that lie in FOLDER, beside it or in the working folder, or are named
-    with --album; the faces that a training has cached; and their embeddings in the galleries that are named. The photos
-    themselves stay, as do files of yours among the results. FOLDER may be gone already.
+    with --album; the faces that a training has cached; the calibration that was measured on them; and their embeddings
+    in the galleries that are named. The photos themselves stay, as do files of yours among the results. FOLDER may be
+    gone already.
 
     Archives: python -m facelib.archive.people ARCHIVE --remove-photo PHOTO.
     """
     from facelib.cli.forgotten_results import find_forgotten, forget_results, results_near
+    from facelib.recognition.calibration_files import own_calibrations
 
     for gallery in galleries:
         check_gallery(gallery, new=False)
     places = {place.resolve(): place for place in (*results_near(folder), *albums)}
     found = [results for place in places.values() if (results := find_forgotten(place, folder))]
     caches = own_caches(folder)
+    calibrations = own_calibrations(folder)
     embeddings = [rows for results in found for rows in results.embeddings()]
     if galleries:
         embeddings += _embed_photos(folder, networks, console)
         if not embeddings:
             console.notice(f"neither photos nor results of {folder} are left: remove people by name, with remove")
-    plan = _plan(found, caches, galleries)
+    plan = _plan(found, caches, galleries) + [f"calibration {file}" for file in calibrations]
     if not plan:
         console.answer({"forgotten": []}, f"nothing was found that is derived from {folder}")
         return ExitCode.YES
@@ -73,8 +76,8 @@ def forget(
     for results in found:
         for line in forget_results(results, folder):
             console.notice(line)
-    for cache in caches:
-        cache.unlink(missing_ok=True)
+    for file in (*caches, *calibrations):
+        file.unlink(missing_ok=True)
     done = [line for line in plan if not line.startswith("gallery ")]
     done += [_forget_in_gallery(gallery, embeddings) for gallery in galleries]
     console.answer({"forgotten": done}, *(f"removed: {line}" for line in done))

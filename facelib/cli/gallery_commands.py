@@ -1,6 +1,7 @@
 """`facelib enrol | identify | remove | people | backup`: people in a gallery file."""
 
-from dataclasses import asdict, replace
+import math
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -90,12 +91,13 @@ def identify(
     Prints one line for each face, and for each photo without a face. Unreadable photos are reported and skipped.
     """
     from facelib.cli.identification import identify_faces, is_measured, open_gallery
-    from facelib.cli.runs import make_pipeline, process_photos
+    from facelib.cli.runs import make_pipeline, process_photos, tell_without_cohort
 
     found = list_photos(photos, console)
     check_gallery(gallery, new=False)
-    check_calibrated(networks, replace(decision, fmr=None))
+    check_calibrated(networks, decision)
     pipeline = make_pipeline(networks)
+    tell_without_cohort(pipeline, console)
     anybody, failed = False, False
     with open_gallery(gallery, pipeline.model_id, decision) as enrolled:
         for photo, faces in process_photos(pipeline, found, batch_size, console):
@@ -107,6 +109,8 @@ def identify(
                 row = {"photo": str(photo), "face": number, "box": face.box.round(1).tolist()} | asdict(answer)
                 if not is_measured(enrolled):
                     row["false_match_rate"] = None
+                if math.isinf(answer.score):  # nobody is enrolled; JSON has no infinity
+                    row["score"] = None
                 console.answer(row, f"{photo.name} face {number}: {_sentence(answer)}")
                 anybody |= answer.name is not None
     return ExitCode.YES if anybody and not failed else ExitCode.NO
@@ -115,7 +119,8 @@ def identify(
 def _sentence(answer: "Identification") -> str:
     name = answer.name or (f"unsure, {answer.reason}" if answer.reason else "unknown")
     nearest = ", ".join(f"{other} {distance:.3f}" for other, distance in answer.nearest)
-    return f"{name} (nearest: {nearest or 'nobody'})"
+    score = f", score {answer.score:.3f}" if nearest else ""
+    return f"{name}{score} (nearest: {nearest or 'nobody'})"
 
 
 @command("remove", {0: "removed"})

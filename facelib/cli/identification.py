@@ -1,4 +1,4 @@
-"""Faces identified in a gallery as the options say: by a target false match rate, or by a distance."""
+"""Faces identified in a gallery as the options say: by a target false match rate, or by a score."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -8,7 +8,8 @@ import numpy as np
 
 from facelib.cli.arguments import threshold_advice
 from facelib.cli.options import DecisionOptions
-from facelib.recognition.calibration import Calibration, load_calibration
+from facelib.recognition.calibration import Calibration
+from facelib.recognition.calibration_files import load_calibration
 from facelib.recognition.gallery import Gallery, Identification
 from facelib.types import CalibrationMissingError, Face
 
@@ -37,7 +38,7 @@ def identify_faces(
 ) -> list[Identification]:
     """Identify faces by the target false match rate or, where one is given, by the threshold.
 
-    A threshold names the nearest person up to that distance, but nobody for a face of low quality.
+    A threshold names the nearest person from that score on, but nobody for a face of low quality.
     """
     if not len(faces):
         return []
@@ -49,7 +50,7 @@ def identify_faces(
 
 def _by_threshold(answer: Identification, face: Face | np.ndarray, threshold: float) -> Identification:
     issue = getattr(face, "quality_issue", "")
-    near = bool(answer.nearest) and answer.distance <= threshold
+    near = bool(answer.nearest) and answer.score >= threshold
     name = answer.nearest[0][0] if near and not issue else None
     return replace(answer, name=name, reason=f"the face is {issue}" if near and issue else "")
 
@@ -60,5 +61,5 @@ def is_measured(gallery: Gallery) -> bool:
 
 
 def _unmeasured(model_id: str) -> Calibration:
-    """A calibration that knows nothing: at every distance all impostor pairs may be as close."""
-    return Calibration(model_id, [0.0, 2.0], [1.0, 1.0], [[1.0, 1.0]] * 2, [1.0, 1.0], {}, 1, NOT_MEASURED)
+    """A calibration that knows nothing: at every score all impostor pairs may be as close."""
+    return Calibration(model_id, [-2.0, 2.0], [1.0, 1.0], [[1.0, 1.0]] * 2, [], {}, 1.0, NOT_MEASURED)

@@ -1,5 +1,6 @@
 """`facelib info`: versions, folders, weights and runtimes of this installation."""
 
+import contextlib
 import importlib.metadata
 import importlib.util
 import platform
@@ -77,20 +78,19 @@ def _providers() -> list[str]:
 
 
 def _embedders() -> dict[str, dict[str, Any]]:
-    """Name in the manifest -> model_id, and whether its false match rates have been measured."""
-    from facelib.recognition.calibration import load_calibration
+    """Name in the manifest -> model_id, whether its false match rates have been measured, and the ID of its cohort."""
+    from facelib.recognition.calibration_files import load_calibration
     from facelib.runtime.manifest import default_model_id, named_embedders
     from facelib.types import CalibrationMissingError
 
     embedders = {}
     for name in named_embedders():
         model_id = default_model_id(name=name)
-        try:
-            load_calibration(model_id)
-            calibrated = True
-        except CalibrationMissingError:
-            calibrated = False
-        embedders[name] = {"model_id": model_id, "calibrated": calibrated}
+        calibration = None
+        with contextlib.suppress(CalibrationMissingError):
+            calibration = load_calibration(model_id)
+        cohort = calibration.cohort.id if calibration and calibration.cohort else None
+        embedders[name] = {"model_id": model_id, "calibrated": calibration is not None, "cohort": cohort}
     return embedders
 
 
@@ -107,4 +107,5 @@ def _weights() -> dict[str, dict[str, Any]]:
 
 def _embedder_line(name: str, embedder: dict[str, Any]) -> str:
     calibrated = "calibrated" if embedder["calibrated"] else "not calibrated"
-    return f"embedder {name}: model_id {embedder['model_id']}, {calibrated}"
+    cohort = f"cohort {embedder['cohort']}" if embedder["cohort"] else "no cohort: scores are cosines"
+    return f"embedder {name}: model_id {embedder['model_id']}, {calibrated}, {cohort}"

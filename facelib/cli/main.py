@@ -18,6 +18,7 @@ from click.shell_completion import shell_complete
 
 from facelib import __version__
 from facelib.cli.album_command import album
+from facelib.cli.calibrate import calibrate
 from facelib.cli.compare import compare
 from facelib.cli.console import Console, ExitCode
 from facelib.cli.detect import detect
@@ -90,7 +91,7 @@ def application() -> None:
     """The text is `HELP`."""
 
 
-for _command in (detect, compare, enrol, identify, remove, people, backup, album, forget, export, info):
+for _command in (detect, compare, enrol, identify, remove, people, backup, album, calibrate, forget, export, info):
     application.add_command(_command)
 
 

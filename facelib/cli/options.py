@@ -28,7 +28,7 @@ class FiniteRange(click.FloatRange):
 
 PATH = click.Path(path_type=Path)
 RATE = FiniteRange(0, 1, min_open=True, max_open=True)
-DISTANCE = FiniteRange(0, 2)  # of cosine distances
+SCORE = FiniteRange(-2, 2)  # of two faces
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class DecisionOptions:
     """When two faces count as one person.
 
     fmr: target false match rate; None: the command chooses.
-    threshold: cosine distance that takes the place of `fmr`, and needs no calibration; None: `fmr` decides.
+    threshold: score that takes the place of `fmr`, and needs no calibration; None: `fmr` decides.
     """
 
     fmr: float | None = SAME
@@ -152,9 +152,9 @@ def decision_options(effect: str, default: float | None = SAME) -> Callable[[Cal
         @click.option("--fpr", type=RATE, hidden=True)  # the name of --fmr before 0.3
         @click.option(
             "--threshold",
-            type=DISTANCE,
-            metavar="DISTANCE",
-            help="Instead of --fmr: cosine distance up to which two faces are one person. Needs no calibration.",
+            type=SCORE,
+            metavar="SCORE",
+            help="Instead of --fmr: score from which on two faces are one person. Needs no calibration.",
         )
         @functools.wraps(function)
         def run(*, fmr: float | None, fpr: float | None, threshold: float | None, **values: Any) -> int:

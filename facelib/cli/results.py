@@ -34,6 +34,7 @@ from facelib.cli.saved_results import (
     read_results,
 )
 from facelib.io.files import as_text, atomic_write, file_hash, file_state, printable, unique_names
+from facelib.recognition.cohort import Cohort
 from facelib.render import marked_photo
 from facelib.types import Face, Faces
 
@@ -62,6 +63,7 @@ class Results:
     photos: in the order of the tables.
     any_detector: whether rows of another detector are kept, because what "auto" chooses may change with the network
         from one run to the next.
+    cohort: by which scores are normalised; None: they are cosines.
     records: photo -> its record in faces.json.
     embeddings: photo -> (n, d) float32.
     removed: number of records that an earlier run wrote for something else.
@@ -76,6 +78,7 @@ class Results:
     detector: str
     photos: list[Path]
     any_detector: bool = False
+    cohort: Cohort | None = None
     records: dict[str, dict[str, Any]] = field(default_factory=dict)
     embeddings: dict[str, np.ndarray] = field(default_factory=dict)
     removed: int = 0
@@ -91,7 +94,8 @@ class Results:
         """Take over what the folder holds of these photos, and return itself.
 
         A photo is done when path, size and time of the file are those of its record, and the record and its pictures
-        are whole. What an earlier run wrote for anything else is removed, and counted in `removed`.
+        are whole. Cohort similarities of an earlier version, or another cohort, are replaced. What an earlier run wrote
+        for anything else is removed, and counted in `removed`.
 
         Raises:
             FileExistsError: the folder holds no results, but files with names of results: they are the user's.
@@ -104,6 +108,7 @@ class Results:
         for photo in map(str, self.photos):
             if photo in old and self._is_done(old[photo][0], photo) and is_whole(*old[photo], self.folder):
                 self.records[photo], self.embeddings[photo] = old[photo]
+                self._set_cohort_similarity(*old[photo])
         kept = {name for record in self.records.values() for name in pictures_of(record)}
         for name in {name for record, _ in old.values() for name in pictures_of(record)} - kept:
             (self.folder / name).unlink(missing_ok=True)
@@ -160,6 +165,14 @@ class Results:
             and record.get("name") == self.names[photo]
         )
 
+    def _set_cohort_similarity(self, record: dict[str, Any], embeddings: np.ndarray) -> None:
+        """Give each face of a record its `Face.cohort_similarity`, where there is a cohort."""
+        for face in record["faces"]:
+            face.pop("cohort_similarity", None)
+        if self.cohort and record["faces"]:
+            for face, similarity in zip(record["faces"], self.cohort.similarity(embeddings).tolist()):
+                face["cohort_similarity"] = round(similarity, 4)
+
     def pending(self) -> list[Path]:
         """The photos that have no results yet."""
         return [photo for photo in self.photos if str(photo) not in self.records]
@@ -190,6 +203,7 @@ class Results:
             prefix = "" if is_named else f"{printable(photo)}: "
             record |= {"error": f"{prefix}{faces.error}", "faces": []}
         embeddings = np.array([face.embedding for face in faces] if record["faces"] else [], np.float32)
+        self._set_cohort_similarity(record, embeddings)
         self.part_file.write(_to_line(record, embeddings))
         self.part_file.flush()
         self.records[str(photo)] = record

@@ -13,6 +13,7 @@ from facelib.cli.options import PipelineOptions
 from facelib.cli.results import MATRIX_FILE, Results
 from facelib.embedding.similarity import cosine_distance, nearest_neighbours
 from facelib.io.files import atomic_write, printable
+from facelib.recognition.cohort import Cohort, score_offsets
 from facelib.types import Faces
 
 if TYPE_CHECKING:
@@ -29,6 +30,12 @@ def make_pipeline(networks: PipelineOptions) -> "FacePipeline":
     threshold, smallest_face = networks.detector_threshold, networks.smallest_face
     detector = load_detector(networks.detector, networks.device, threshold, smallest_face)
     return FacePipeline.from_pretrained(detector, networks.device, embedder=networks.embedder)
+
+
+def tell_without_cohort(pipeline: "FacePipeline", console: Console) -> None:
+    """Tell what scores are, for an embedder without a cohort."""
+    if pipeline.cohort is None:
+        console.notice("this embedder has no cohort (facelib calibrate makes one): the score is the cosine")
 
 
 def process_photos(
@@ -48,8 +55,8 @@ def resume_results(out: Path, pipeline: "FacePipeline", photos: PhotoList, netwo
     Raises:
         OSError: see `Results.resume`.
     """
-    any_detector = networks.detector == "auto"
-    return Results(out, pipeline.pipeline_id, pipeline.detector_name, photos.paths, any_detector).resume()
+    names = pipeline.pipeline_id, pipeline.detector_name
+    return Results(out, *names, photos.paths, networks.detector == "auto", pipeline.cohort).resume()
 
 
 def process(pipeline: "FacePipeline", results: Results, photos: PhotoList, batch_size: int, console: Console) -> int:
@@ -99,7 +106,7 @@ def report(results: Results, threshold: float | None, console: Console) -> None:
     """Print the table of all faces, and write the picture of their distances.
 
     Args:
-        threshold: cosine distance up to which two faces are marked as perhaps one person's; None: no pair is.
+        threshold: score from which on two faces are marked as perhaps one person's; None: no pair is.
     """
     embeddings = [row for record in results.ordered() for row in results.embeddings[record["photo"]]]
     if len(embeddings) > 1:
@@ -118,29 +125,38 @@ def report(results: Results, threshold: float | None, console: Console) -> None:
 
 
 def table_lines(results: Results, embeddings: list[np.ndarray], threshold: float | None) -> list[str]:
-    """One line for each face, with the face nearest to it and whether their distance is up to the threshold."""
+    """One line for each face, with the face that has the highest score with it, marked from the threshold on."""
     rows = [
         (printable(Path(record["photo"]).name), number, face)
         for record in results.ordered()
         for number, face in enumerate(record["faces"])
     ]
-    lines = [f"{'photo':24} {'face':>4} {'box (x1 y1 x2 y2)':>24} {'score':>6} {'closest':>28} {'distance':>8}"]
-    nearest = list(zip(*nearest_neighbours(np.stack(embeddings)))) if len(rows) > 1 else []
+    found = f"{'photo':24} {'face':>4} {'box (x1 y1 x2 y2)':>24} {'detector':>8}"
+    lines = [f"{found} {'closest':>28} {'distance':>8} {'score':>6}"]
+    nearest = _nearest_faces(np.stack(embeddings), results.cohort) if len(rows) > 1 else []
     for i, (photo, number, face) in enumerate(rows):
-        closest, distance = "-", ""
+        closest, values = "-", ""
         if nearest:
-            neighbour, apart = nearest[i]
+            neighbour, distance, score = nearest[i]
             closest = f"{rows[neighbour][0][:20]} face {rows[neighbour][1]}"
-            distance = f"{apart:.3f}"
-            if threshold is not None and apart <= threshold:
+            values = f"{distance:8.3f} {score:6.3f}"
+            if threshold is not None and score >= threshold:
                 unsure = face["quality_issue"] or rows[neighbour][2]["quality_issue"]
-                distance += " unsure" if unsure else " same?"
+                values += " unsure" if unsure else " same?"
         box = " ".join(f"{value:.0f}" for value in face["box"])
-        lines.append(f"{photo[:24]:24} {number:4d} {box:>24} {face['score']:6.2f} {closest:>28} {distance:>8}")
+        lines.append(f"{photo[:24]:24} {number:4d} {box:>24} {face['score']:8.2f} {closest:>28} {values}".rstrip())
     for photo, number, face in rows:
         if face["quality_issue"]:
             lines.append(f"{photo[:24]} face {number} is {face['quality_issue']}: its distances are unreliable")
     return lines
+
+
+def _nearest_faces(embeddings: np.ndarray, cohort: Cohort | None) -> list[tuple[int, float, float]]:
+    """For each embedding the other one with the highest score, their cosine distance, and the score."""
+    offsets = score_offsets(embeddings, cohort)
+    neighbours, distances = nearest_neighbours(embeddings, offsets=offsets)
+    scores = 1 - distances - offsets - offsets[neighbours]
+    return list(zip(neighbours.tolist(), distances.tolist(), scores.tolist()))
 
 
 def write_matrix(results: Results, embeddings: np.ndarray, limit: int) -> None:

@@ -67,7 +67,7 @@ def first_stages(backbone: nn.Module, count: int) -> list[nn.Module]:
     Raises:
         ValueError: another backbone, or one with fewer stages.
     """
-    stages = getattr(backbone, "blocks", None)
+    stages = getattr(backbone, "blocks", None) if hasattr(backbone, "conv_stem") else None
     if stages is None or count > len(stages):
         there = "no stages that could be frozen" if stages is None else f"{len(stages)} stages"
         raise ValueError(f"frozen_stages: {count}, but the backbone has {there}")

@@ -30,12 +30,15 @@ def cosine_distance(a: np.ndarray, b: np.ndarray) -> np.ndarray | float:
     return distances if distances.ndim else float(distances)
 
 
-def nearest_neighbours(embeddings: np.ndarray, at_once: int = 1024) -> tuple[np.ndarray, np.ndarray]:
-    """Nearest other embedding of each.
+def nearest_neighbours(
+    embeddings: np.ndarray, at_once: int = 1024, offsets: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Nearest other embedding of each: the one with the highest score.
 
     Args:
         embeddings: (n, d), n > 1.
         at_once: rows of the distance matrix that are in memory.
+        offsets: (n,) what each embedding takes from its scores, see `score_offsets`; None: the score is the cosine.
 
     Returns:
         Row of the nearest neighbour (n,) int, and its cosine distance (n,) float32.
@@ -47,7 +50,7 @@ def nearest_neighbours(embeddings: np.ndarray, at_once: int = 1024) -> tuple[np.
         distances = np.maximum(1 - embeddings[part] @ embeddings.T, 0)
         rows = np.arange(len(distances))
         distances[rows, rows + part.start] = np.inf
-        neighbours[part] = distances.argmin(1)
+        neighbours[part] = (distances if offsets is None else distances + offsets).argmin(1)
         nearest[part] = distances[rows, neighbours[part]]
     return neighbours, nearest
 

@@ -2,7 +2,9 @@
 
 verification    embedders on identities not seen in training: open_test, LFW, relatives, robustness
 identification  open-set identification, clustering by person, quality
-calibration     false and true match rates by distance
+calibration     false and true match rates by score
+fairness        error rates by group of people
+cohort_choice   how the cohort of score normalisation is chosen
 same_photo      impostor pairs within one photo
 closed_set      held-out photos of training identities
 landmarks       landmark error of the hourglass

@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from facelib.alignment.landmarker import SHIPPED, HourglassLandmarker, load_landmarker
-from facelib.datasets.splits import EVALUATION_SETS, FAMILIES
+from facelib.datasets.splits import EVALUATION_SETS, FAMILIES, GROUPS, WORLD
 from facelib.embedding.embedder import load_embedder
-from facelib.evaluation import calibration, closed_set, identification, landmarks, same_photo, verification
+from facelib.evaluation import calibration, closed_set, fairness, identification, landmarks, same_photo, verification
 from facelib.io.records import RESULTS, results_folder, write_record, write_table
-from facelib.recognition.calibration import Calibration, save_calibration, user_calibrations_folder
+from facelib.recognition.calibration import Calibration
+from facelib.recognition.calibration_files import save_calibration, user_calibrations_folder
 from facelib.runtime.manifest import (
     embedder_networks,
     embedder_uses_flip,
@@ -26,9 +27,8 @@ from facelib.settings import LISTS, MODELS, data_folder, one_line_errors
 from facelib.types import NamedEmbedder
 
 TRAIN_SETS = ["faces_train", "faces_more", "faces_celeba", "faces_celebrities"]  # of the shipped networks
-ON_REQUEST = ("closed_set", "dlib")  # measured only when named
+ON_REQUEST = ("closed_set", "dlib", "fairness")  # measured only when named
 TABLES = {"landmarks": "landmarks.csv"}  # table of a data set, where it is not faces.csv
-THRESHOLD_FMR = 0.001  # of the threshold in the manifest
 
 
 @dataclass(frozen=True)
@@ -77,6 +77,8 @@ class Evaluation:
             self.measure_closed_set()
         elif name == "identification":
             self.measure_identification()
+        elif name == "fairness":
+            self.measure_fairness()
         else:
             self.measure_embedder(name)
         if name == "default":
@@ -93,19 +95,19 @@ class Evaluation:
         networks, embedder = self.load(name)
         landmarker = self.landmarker()
         calibrated = self.calibrate(embedder, landmarker)
-        distance = calibrated.distance_at(max(THRESHOLD_FMR, 1 / calibrated.pairs))
-        metrics = verification.embedder_metrics(embedder, landmarker, 1 - distance)
+        metrics = verification.embedder_metrics(embedder, landmarker, calibrated)
         metrics["calibration"] = calibration.check(calibrated, embedder, landmarker)
         if (data_folder() / "photos").is_dir():
             metrics["same_photo"] = same_photo.same_photo_metrics(embedder, landmarker, calibrated)
         if networks:
-            self.write_threshold(name, networks, distance, calibrated.data)
+            self.write_threshold(name, networks, calibrated)
         self.write(name, metrics, [SHIPPED, *networks], [*EVALUATION_SETS, FAMILIES])
 
-    def write_threshold(self, name: str, networks: list[str], distance: float, data: str) -> None:
+    def write_threshold(self, name: str, networks: list[str], calibrated: Calibration) -> None:
         """Write the threshold of an embedder or network into the manifest, with the weights that it is valid for."""
         manifest = read_manifest(self.models)  # read again: a training may have written it meanwhile
-        threshold = {"cosine_distance": distance, "chosen": f"FPR {THRESHOLD_FMR:g} on {data}"}
+        score, fmr = verification.threshold_score(calibrated), verification.THRESHOLD_FMR
+        threshold = {"score": score, "chosen": f"FMR {fmr:g} on {calibrated.data}"}
         manifest[name]["threshold"] = threshold | {"weights": short_hashes(manifest, networks)}
         write_manifest(manifest, self.models)
 
@@ -124,6 +126,11 @@ class Evaluation:
         }
         rows = closed_set.closed_set_rows(embedders, TRAIN_SETS, self.landmarker())
         self.write_rows("closed_set.csv", rows, TRAIN_SETS)
+
+    def measure_fairness(self) -> None:
+        """Error rates by group of people, of all embedders that can be loaded."""
+        figures, rows = fairness.measure(fairness.load_embedders(self.device), self.landmarker())
+        self.write_rows("fairness.csv", rows, [GROUPS, WORLD, FAMILIES, EVALUATION_SETS[0]], figures)
 
     def compare_candidates(self) -> None:
         """The figures by which the default embedder is chosen."""
@@ -186,12 +193,14 @@ class Evaluation:
         write_record(path, metrics, **self.provenance(weights, sets))
         print(f"{path}: written", flush=True)
 
-    def write_rows(self, file: str, rows: list[dict[str, Any]], sets: list[str]) -> None:
-        """Write a CSV table of embedders, and a JSON file beside it with its provenance."""
+    def write_rows(
+        self, file: str, rows: list[dict[str, Any]], sets: list[str], metrics: Mapping[str, Any] | None = None
+    ) -> None:
+        """Write a CSV table of embedders, and a JSON file beside it with its provenance and other metrics."""
         path = results_folder(self.models) / file
         weights = [SHIPPED, *(network.name for network in self.embedder_files())]
         write_table(path, rows)
-        write_record(path.with_suffix(".json"), {}, **self.provenance(weights, sets))
+        write_record(path.with_suffix(".json"), metrics or {}, **self.provenance(weights, sets))
         print(f"{path}: written", flush=True)
 
 
@@ -216,8 +225,8 @@ def parse_arguments() -> tuple[Evaluation, list[str]]:
         metavar="NAME",
         help="weights of the manifest; an embedder: default, arcface, triplet or accurate; identification: open-set "
         "identification and clustering with the default embedder; closed_set: held-out photos of training identities, "
-        "for which all photos of the training sets are aligned first; dlib: the teacher, needs the extra `teacher`. "
-        "Without a name: all but closed_set and dlib",
+        "for which all photos of the training sets are aligned first; dlib: the teacher, needs the extra `teacher`; "
+        "fairness: error rates by group of people, of all embedders. Without a name: all but the last three",
     )
     parser.add_argument("--models", type=Path, default=MODELS, help="folder of the weights and their manifest")
     parser.add_argument("--device", help="cpu, cuda or mps (default: the best available)")

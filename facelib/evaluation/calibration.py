@@ -1,13 +1,13 @@
-"""False and true match rates by cosine distance: `python -m facelib.evaluation.calibration [--embedder NAME]`.
+"""Error rates of an embedder by score: `python -m facelib.evaluation.calibration [--embedder NAME]`.
 
-The rates of an embedder are measured on open_val and the held-out families and saved where `load_calibration` finds
-them. `check` then compares the target FMR with the FMR found on open_test and LFW.
+The cohort is made of faces of faces_groups, the rates are measured on other faces of it, on open_val, on the held-out
+families and on held-out people of faces_world, and both are saved where `load_calibration` finds them. `check` then
+compares the target FMR with the FMR found on open_test and LFW.
 """
 
 import argparse
 import json
 import sys
-from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -15,179 +15,92 @@ import numpy as np
 
 from facelib.alignment.landmarker import HourglassLandmarker, load_landmarker
 from facelib.datasets.aligned_faces import aligned_families, aligned_open_set
-from facelib.datasets.splits import family
+from facelib.datasets.groups import group_faces, world_faces
+from facelib.datasets.splits import GROUPS, WORLD, family
 from facelib.embedding.embedder import load_embedder
-from facelib.embedding.similarity import mean_embedding
-from facelib.evaluation.verification import lfw_pairs
+from facelib.evaluation.verification import lfw_embeddings, lfw_pairs
 from facelib.io.records import significant
-from facelib.recognition.calibration import Calibration, save_calibration, user_calibrations_folder
-from facelib.settings import one_line_errors
+from facelib.recognition.calibration import Calibration
+from facelib.recognition.calibration_files import save_calibration, user_calibrations_folder
+from facelib.recognition.cohort import Cohort, make_cohort
+from facelib.recognition.match_rates import MeasuredFaces, calibrate, match_rate_intervals, match_rates, split_pairs
+from facelib.settings import data_folder, one_line_errors
 from facelib.types import NamedEmbedder
 
-STEPS = 200  # distances at which rates are measured
-MEAN_SIZES = (2, 3, 5, 10)  # photos averaged into a mean embedding
 TARGET_FMRS = (0.01, 0.001)
 
 
-@dataclass(frozen=True)
-class Pairs:
-    """Genuine and impostor pairs of photos."""
-
-    distances: np.ndarray  # (n,) cosine distances
-    genuine: np.ndarray  # (n,) bool: both photos show one person
-    first: np.ndarray  # (n,) int: index of the person in the first photo
-    second: np.ndarray  # (n,) int: index of the person in the second photo
+def embedder_cohort(embedder: NamedEmbedder, landmarker: HourglassLandmarker) -> Cohort | None:
+    """A cohort of the embedder, of the faces of faces_groups that are for cohorts; None where the set is not there."""
+    if not (data_folder() / GROUPS).is_dir():
+        return None
+    faces = group_faces("cohort", landmarker, embedder.crop_mode)
+    return make_cohort(embedder.model_id, embedder.embed(faces.aligned))
 
 
-@dataclass(frozen=True)
-class Rates:
-    """Share of pairs accepted at each of k distances."""
-
-    values: np.ndarray  # (k,)
-    intervals: np.ndarray  # (k, 2): 95 % bootstrap interval over people
+def open_set_collection(embedder: NamedEmbedder, landmarker: HourglassLandmarker, split: str) -> MeasuredFaces:
+    """The photos of "open_val" or "open_test"."""
+    aligned, faces = aligned_open_set(split, landmarker, embedder.crop_mode)
+    return MeasuredFaces(split, embedder.embed(aligned), faces.people)
 
 
-def all_pairs(embeddings: np.ndarray, people: np.ndarray, first_index: int = 0) -> Pairs:
-    """All pairs of photos, without pairs of relatives.
-
-    Args:
-        embeddings: (n, d), unit length.
-        people: (n,) names.
-        first_index: index given to the first person; the others follow in alphabetical order.
-    """
-    i, j = np.triu_indices(len(embeddings), 1)
-    person = np.unique(people, return_inverse=True)[1]
-    families = np.unique([family(name) for name in people], return_inverse=True)[1]
-    kept = (person[i] == person[j]) | (families[i] != families[j])
-    i, j = i[kept], j[kept]
-    distances = np.maximum(1 - (embeddings @ embeddings.T)[i, j], 0)
-    return Pairs(distances, person[i] == person[j], person[i] + first_index, person[j] + first_index)
+def families_collection(embedder: NamedEmbedder, landmarker: HourglassLandmarker) -> MeasuredFaces:
+    """The photos of the held-out families."""
+    aligned, faces = aligned_families(landmarker, embedder.crop_mode)
+    families = np.array([family(person) for person in faces.people])
+    return MeasuredFaces("families", embedder.embed(aligned), faces.people, families=families)
 
 
-def concatenate_pairs(parts: list[Pairs]) -> Pairs:
-    """Join the pairs of several data sets, whose person indices must not overlap."""
-    columns = {field.name: [getattr(part, field.name) for part in parts] for field in fields(Pairs)}
-    return Pairs(**{name: np.concatenate(values) for name, values in columns.items()})
-
-
-def match_rates(pairs: Pairs, distances: np.ndarray, repeats: int = 200, seed: int = 0) -> tuple[Rates, Rates]:
-    """False match rates (of impostor pairs) and true match rates (of genuine pairs) at `distances` (k,), ascending.
-
-    The intervals come from drawing people with replacement, `repeats` times.
-    """
-    rng = np.random.default_rng(seed)
-    bins = np.searchsorted(distances, pairs.distances)  # index of the smallest distance that accepts the pair
-    people = int(max(pairs.first.max(), pairs.second.max())) + 1
-
-    def rates(genuine: bool) -> Rates:
-        chosen = pairs.genuine == genuine
-        chosen_bins, first, second = bins[chosen], pairs.first[chosen], pairs.second[chosen]
-
-        def accepted(weights: np.ndarray | None) -> np.ndarray:
-            counts = np.bincount(chosen_bins, weights, len(distances) + 1)
-            return np.cumsum(counts)[:-1] / max(counts.sum(), 1)
-
-        samples = []
-        for _ in range(repeats):
-            times = np.bincount(rng.integers(people, size=people), minlength=people)
-            samples.append(accepted(times[first] * (1 if genuine else times[second])))
-        return Rates(accepted(None), np.percentile(samples, [2.5, 97.5], axis=0).T)
-
-    return rates(False), rates(True)
-
-
-def fmr_of_mean_embeddings(
-    embeddings: np.ndarray, people: np.ndarray, distances: np.ndarray, photos: int, draws: int = 5
-) -> np.ndarray:
-    """FMR (k,) at `distances` (k,) between a photo and the mean embedding of `photos` photos of another person."""
-    rng = np.random.default_rng(0)
-    families = np.array([family(name) for name in people])
-    impostors = []
-    for name in np.unique(people):
-        rows = np.flatnonzero(people == name)
-        if len(rows) < photos:
-            continue
-        for _ in range(draws):
-            chosen = rng.permutation(rows)[:photos]
-            mean = mean_embedding(embeddings[chosen], np.ones(photos))
-            impostors.append(1 - embeddings[families != family(name)] @ mean)
-    ascending = np.sort(np.concatenate(impostors))
-    return np.searchsorted(ascending, distances, side="right") / len(ascending)
+def group_collections(embedder: NamedEmbedder, landmarker: HourglassLandmarker, part: str) -> list[MeasuredFaces]:
+    """The photos of a part of faces_groups, a collection for each source."""
+    labelled = group_faces(part, landmarker, embedder.crop_mode)
+    embeddings, sources = embedder.embed(labelled.aligned), np.asarray(labelled.faces.sources)
+    return [
+        MeasuredFaces(source, embeddings[rows], labelled.faces.people[rows], labelled.groups[rows])
+        for source in np.unique(sources).tolist()
+        for rows in [np.flatnonzero(sources == source)]
+    ]
 
 
 def measure(embedder: NamedEmbedder, landmarker: HourglassLandmarker) -> Calibration:
-    """Calibrate an embedder on open_val and the held-out families."""
-    sets = [
-        aligned_open_set("open_val", landmarker, embedder.crop_mode),
-        aligned_families(landmarker, embedder.crop_mode),
-    ]
-    embeddings = [embedder.embed(aligned) for aligned, _ in sets]
-    people = [faces.people for _, faces in sets]
-    first_indices = [0, len(set(people[0].tolist()))]
-    pairs = concatenate_pairs([all_pairs(*part) for part in zip(embeddings, people, first_indices)])
-    data = "open_val and the held-out families"
-    return calibrate(pairs, np.concatenate(embeddings), np.concatenate(people), embedder.model_id, data)
-
-
-def calibrate(pairs: Pairs, embeddings: np.ndarray, people: np.ndarray, model_id: str, data: str) -> Calibration:
-    """Calibration from pairs, and from the photos that mean embeddings are computed of.
-
-    Args:
-        pairs: their impostor distances choose the distances at which rates are measured.
-        embeddings: (n, d), unit length; people: (n,) names.
-        model_id: `Embedder.model_id`; data: description of the data.
-
-    Raises:
-        ValueError: all photos are of one person.
-    """
-    impostors = pairs.distances[~pairs.genuine]
-    if not len(impostors):
-        raise ValueError("no impostor pairs: a calibration needs photos of at least two people")
-    quantiles = np.geomspace(1 / len(impostors), 1, STEPS)
-    distances = np.unique(np.quantile(impostors, quantiles).astype(np.float64))
-    false_match, true_match = match_rates(pairs, distances)
-    most_photos = np.unique(people, return_counts=True)[1].max()
-    of_means = {
-        str(size): fmr_of_mean_embeddings(embeddings, people, distances, size).tolist()
-        for size in MEAN_SIZES
-        if size <= most_photos
-    }
-    return Calibration(
-        model_id=model_id,
-        distances=distances.tolist(),
-        false_match_rates=false_match.values.tolist(),
-        false_match_bounds=false_match.intervals.tolist(),
-        true_match_rates=true_match.values.tolist(),
-        fmr_of_means=of_means,
-        pairs=len(impostors),
-        data=data,
-    )
+    """Calibrate an embedder on people that no training saw, with a cohort of others; sets that are not there are
+    skipped, and the calibration's `data` names the others."""
+    collections = [open_set_collection(embedder, landmarker, "open_val"), families_collection(embedder, landmarker)]
+    data = ["open_val", "the held-out families"]
+    if (data_folder() / WORLD).is_dir():
+        world = world_faces("val", landmarker, embedder.crop_mode)
+        collections.append(MeasuredFaces("faces_world", embedder.embed(world.aligned), world.faces.people))
+        data.append("held-out people of faces_world")
+    if (data_folder() / GROUPS).is_dir():
+        groups = group_collections(embedder, landmarker, "calibration")
+        collections += groups
+        data.append(f"{sum(len(faces.people) for faces in groups):,} faces of faces_groups")
+    cohort = embedder_cohort(embedder, landmarker)
+    return calibrate(embedder.model_id, collections, cohort, ", ".join(data))
 
 
 def check(calibration: Calibration, embedder: NamedEmbedder, landmarker: HourglassLandmarker) -> dict[str, Any]:
     """Compare the target FMR with the FMR found on identities that the calibration was not measured on.
 
     Returns:
-        Target FMR -> "distance", and for "open_test" and "lfw" the match rates at that distance; on open_test with
-        95 % intervals over people.
+        Target FMR -> "score", and for "open_test" and "lfw" the match rates at that score; on open_test with 95 %
+        intervals over people.
     """
-    aligned, faces = aligned_open_set("open_test", landmarker, embedder.crop_mode)
-    pairs = all_pairs(embedder.embed(aligned), faces.people)
-    similarity, same, _ = lfw_pairs(embedder, landmarker)
+    genuine, impostors = split_pairs(open_set_collection(embedder, landmarker, "open_test"), calibration.cohort)
+    lfw_scores, same, _ = lfw_pairs(lfw_embeddings(embedder, landmarker), calibration.cohort)
     result: dict[str, Any] = {}
     for target in TARGET_FMRS:
-        if target * calibration.pairs < 1:
+        if target < calibration.lowest_rate:
             continue
-        distance = calibration.distance_at(target)
-        false_match, true_match = match_rates(pairs, np.array([distance]))
-        accepted = 1 - similarity <= distance
+        score = np.array([calibration.score_at(target)])
+        accepted = lfw_scores >= score
         result[f"{target:g}"] = {
-            "distance": distance,
+            "score": float(score[0]),
             "open_test": {
-                "false_match_rate": float(false_match.values[0]),
-                "interval_95": false_match.intervals[0].tolist(),
-                "true_match_rate": float(true_match.values[0]),
-                "true_match_interval_95": true_match.intervals[0].tolist(),
+                "false_match_rate": float(match_rates(impostors["open_test"], score)[0]),
+                "interval_95": match_rate_intervals(impostors["open_test"], score)[0].tolist(),
+                "true_match_rate": float(match_rates(genuine, score)[0]),
+                "true_match_interval_95": match_rate_intervals(genuine, score)[0].tolist(),
             },
             "lfw": {
                 "false_match_rate": float(accepted[~same].mean()),

@@ -1,19 +1,24 @@
 """Open-set identification, clustering and quality: `python -m facelib.evaluation identification`."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from facelib.alignment.landmarker import HourglassLandmarker
-from facelib.datasets.aligned_faces import aligned_open_set, aligned_set
+from facelib.datasets.aligned_faces import align_photos, aligned_open_set, aligned_set
 from facelib.datasets.face_list import FaceList
 from facelib.datasets.label_conventions import find_with_confidence
-from facelib.embedding.similarity import mean_embedding
+from facelib.datasets.sources import load_orl
+from facelib.embedding.similarity import mean_embedding, unit_vectors
+from facelib.evaluation.calibration import TARGET_FMRS
 from facelib.landmark_metrics import head_turn
-from facelib.metrics import bcubed, rejection_curve
+from facelib.metrics import bcubed, pair_similarities
 from facelib.recognition.calibration import Calibration
 from facelib.recognition.clustering import cluster_faces, clustering_fmr
+from facelib.recognition.cohort import score_offsets
+from facelib.recognition.condition import measure_condition
 from facelib.recognition.quality import face_quality, lighting, sharpness
 from facelib.types import NamedEmbedder
 
@@ -24,21 +29,20 @@ CLUSTERING_FMRS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02)  # tried on open_val
 KEPT_SHARES = (1, 0.95, 0.9, 0.8, 0.7)  # of the faces, by quality
 
 
-def identification(
-    embeddings: np.ndarray, people: np.ndarray, photos: int, calibration: Calibration | None = None
-) -> dict[str, Any]:
+def identification(embeddings: np.ndarray, people: np.ndarray, photos: int, calibration: Calibration) -> dict[str, Any]:
     """Open-set identification with half of the people enrolled, averaged over `DRAWS` random draws.
 
     Args:
         embeddings: (n, d), unit length; people: (n,) names.
         photos: enrolled photos per person.
-        calibration: converts distances to FMR; without it no FPIR is measured.
+        calibration: makes scores, and converts them to FMR.
 
     Returns:
         "rank_1": share of mated probes whose nearest enrolled person is the right one. "dir_<FPIR>": detection and
-        identification rate, the share that is also closer than the threshold of that FPIR. "nearest_photo_...": the
+        identification rate, the share that is also above the threshold of that FPIR. "nearest_photo_...": the
         same with the nearest photo of a person instead of the mean embedding. "fpir_<target>": FPIR found when the
-        gallery decides by the calibration. "enrolled": number of people.
+        gallery decides by the calibration, lower than it is on people that the calibration was measured on (open_val).
+        "enrolled": number of people.
     """
     rows = [_identify(embeddings, people, photos, calibration, seed) for seed in range(DRAWS)]
     means = {name: float(np.mean([row[name] for row in rows])) for name in rows[0]}
@@ -47,7 +51,7 @@ def identification(
 
 
 def _identify(
-    embeddings: np.ndarray, people: np.ndarray, photos: int, calibration: Calibration | None, seed: int
+    embeddings: np.ndarray, people: np.ndarray, photos: int, calibration: Calibration, seed: int
 ) -> dict[str, float]:
     """One draw of `identification`."""
     rng, names = np.random.default_rng(seed), np.unique(people)
@@ -57,21 +61,21 @@ def _identify(
     index = {name: number for number, name in enumerate(enrolled)}
     truth = np.array([index.get(name, -1) for name in people[probes]])
     means = np.stack([mean_embedding(embeddings[rows], np.ones(len(rows))) for rows in gallery])
-    to_mean = embeddings[probes] @ means.T
-    to_nearest = np.stack([(embeddings[probes] @ embeddings[rows].T).max(1) for rows in gallery], 1)
+    to_mean = calibration.score_matrix(embeddings[probes], means)
+    to_photos = calibration.score_matrix(embeddings[probes], embeddings[np.concatenate(gallery)])
+    ends = np.cumsum([len(rows) for rows in gallery])[:-1]
+    to_nearest = np.stack([part.max(1) for part in np.split(to_photos, ends, axis=1)], 1)
     result = _identification_rates(to_mean, truth)
     result |= {f"nearest_photo_{key}": value for key, value in _identification_rates(to_nearest, truth).items()}
-    if calibration:
-        closest = 1 - to_mean[truth < 0].max(1)
-        fmr = np.array([calibration.false_match_rate(float(distance), photos) for distance in closest])
-        expected = 1 - (1 - fmr) ** len(enrolled)  # FPIR of a gallery of this size
-        result |= {f"fpir_{target:g}": float((expected <= target).mean()) for target in FPIRS}
-    return result
+    highest = to_mean[truth < 0].max(1)
+    fmr = np.array([calibration.extrapolated_fmr(float(score), photos) for score in highest])
+    expected = 1 - (1 - fmr) ** len(enrolled)  # FPIR of a gallery of this size
+    return result | {f"fpir_{target:g}": float((expected <= target).mean()) for target in FPIRS}
 
 
-def _identification_rates(cosines: np.ndarray, truth: np.ndarray) -> dict[str, float]:
-    """Rank-1 and DIR at each FPIR of probes x enrolled cosines (m, k); truth (m,): index, -1 if not enrolled."""
-    best, correct = cosines.max(1), cosines.argmax(1) == truth
+def _identification_rates(scores: np.ndarray, truth: np.ndarray) -> dict[str, float]:
+    """Rank-1 and DIR at each FPIR of probes x enrolled scores (m, k); truth (m,): index, -1 if not enrolled."""
+    best, correct = scores.max(1), scores.argmax(1) == truth
     rates = {"rank_1": float(correct[truth >= 0].mean())}
     for fpir in FPIRS:
         threshold = np.quantile(best[truth < 0], 1 - fpir)
@@ -82,11 +86,34 @@ def _identification_rates(cosines: np.ndarray, truth: np.ndarray) -> dict[str, f
 def clustering_metrics(
     embeddings: np.ndarray, people: np.ndarray, calibration: Calibration, fmrs: Sequence[float]
 ) -> dict:
-    """Clustering by person at the distance of each FMR: FMR -> `bcubed` metrics, "groups" and "people" (counts)."""
+    """Clustering by person at the score of each FMR, as an album does: FMR -> `bcubed` metrics, "groups" and "people"
+    (counts)."""
     result = {}
     for fmr in fmrs:
-        groups = cluster_faces(embeddings, calibration.distance_at(fmr))
+        score = calibration.score_at(fmr, extrapolate=True)
+        condition = measure_condition(embeddings, score, np.arange(len(embeddings)), calibration.cohort) or 0.0
+        offsets = score_offsets(embeddings, calibration.cohort) + condition / 2
+        groups = cluster_faces(embeddings, score, offsets=offsets)
         result[f"{fmr:g}"] = bcubed(people, groups) | {"groups": int(groups.max()) + 1, "people": len(set(people))}
+    return result
+
+
+def condition_metrics(embeddings: np.ndarray, people: np.ndarray, calibration: Calibration) -> dict[str, float]:
+    """What the faces of a collection share, and how many impostor pairs pass without and with it.
+
+    Returns:
+        "condition" (`measure_condition`), and for each target FMR "fmr_<target>" and "fmr_<target>_without": FMR found
+        where the condition is taken from the scores, and where it is not.
+    """
+    score = calibration.score_at(clustering_fmr(len(embeddings)), extrapolate=True)
+    condition = measure_condition(embeddings, score, np.arange(len(embeddings)), calibration.cohort) or 0.0
+    offsets = score_offsets(embeddings, calibration.cohort)
+    _, impostor = pair_similarities(embeddings, people, offsets=offsets)
+    result = {"condition": condition}
+    for target in TARGET_FMRS:
+        limit = calibration.score_at(target)
+        result[f"fmr_{target:g}_without"] = float((impostor >= limit).mean())
+        result[f"fmr_{target:g}"] = float((impostor - condition >= limit).mean())
     return result
 
 
@@ -105,6 +132,44 @@ def quality_measures(aligned: np.ndarray, faces: FaceList, landmarker: Hourglass
     return {name: np.asarray(values, float) for name, values in measures.items()}
 
 
+def rejection_curve(
+    embeddings: np.ndarray,
+    people: np.ndarray,
+    quality: np.ndarray,
+    threshold: float,
+    shares: Sequence[float],
+    offsets: np.ndarray | None = None,
+) -> dict[str, float]:
+    """Error-against-rejection curve of a face quality: false non-match rate when only the best faces are kept.
+
+    Args:
+        embeddings: (n, d).
+        people: (n,) person of each.
+        quality: (n,); the curve falls if it predicts errors.
+        threshold: a genuine pair with a lower similarity is a false non-match.
+        shares: shares of the faces that are kept, those of the highest quality.
+        offsets: (n,); None: similarities are cosines.
+
+    Returns:
+        Share, as text -> false non-match rate, NaN without a genuine pair.
+    """
+    unit = unit_vectors(embeddings)
+    person = np.unique(people, return_inverse=True)[1]
+    i, j = np.triu_indices(len(unit), 1)
+    same = person[i] == person[j]
+    i, j = i[same], j[same]
+    taken = np.zeros(len(unit), np.float32) if offsets is None else offsets
+    missed = (unit[i] * unit[j]).sum(1) - taken[i] - taken[j] < threshold
+    order = np.argsort(-np.asarray(quality), kind="stable")
+    result = {}
+    for share in shares:
+        kept = np.zeros(len(unit), bool)
+        kept[order[: round(share * len(unit))]] = True
+        pairs = kept[i] & kept[j]
+        result[f"{share:g}"] = float(missed[pairs].mean()) if pairs.any() else float("nan")
+    return result
+
+
 def identification_metrics(
     embedder: NamedEmbedder, landmarker: HourglassLandmarker, calibration: Calibration
 ) -> dict[str, Any]:
@@ -112,25 +177,30 @@ def identification_metrics(
 
     Returns:
         "identification": split -> enrolled photos -> `identification`. "clustering": split -> FMR ->
-        `clustering_metrics`, at several FMRs on open_val, at the default on open_test and LFW. "rejection": split ->
-        quality measure -> `rejection_curve` of the genuine pairs missed at FMR 0.001.
+        `clustering_metrics`, at several FMRs on open_val, at the default on open_test, LFW and ORL. "condition": these
+        three -> `condition_metrics`. "rejection": split -> quality measure -> `rejection_curve` of the genuine pairs
+        missed at FMR 0.001.
     """
-    threshold = 1 - calibration.distance_at(0.001)
+    threshold = calibration.score_at(0.001)
     metrics: dict[str, Any] = {"identification": {}, "clustering": {}, "rejection": {}}
     for split in ("open_val", "open_test"):
         aligned, faces = aligned_open_set(split, landmarker, embedder.crop_mode)
         embeddings = embedder.embed(aligned)
-        used = calibration if split == "open_test" else None  # it was measured on open_val
         metrics["identification"][split] = {
-            str(photos): identification(embeddings, faces.people, photos, used) for photos in ENROLLED_PHOTOS
+            str(photos): identification(embeddings, faces.people, photos, calibration) for photos in ENROLLED_PHOTOS
         }
         fmrs = CLUSTERING_FMRS if split == "open_val" else (clustering_fmr(len(embeddings)),)
         metrics["clustering"][split] = clustering_metrics(embeddings, faces.people, calibration, fmrs)
+        offsets = score_offsets(embeddings, calibration.cohort)
         metrics["rejection"][split] = {
-            name: rejection_curve(embeddings, faces.people, values, threshold, KEPT_SHARES)
+            name: rejection_curve(embeddings, faces.people, values, threshold, KEPT_SHARES, offsets)
             for name, values in quality_measures(aligned, faces, landmarker).items()
         }
-    aligned, faces = aligned_set("lfw", landmarker, embedder.crop_mode)
-    fmrs = (clustering_fmr(len(aligned)),)
-    metrics["clustering"]["lfw"] = clustering_metrics(embedder.embed(aligned), faces.people, calibration, fmrs)
+    metrics["condition"] = {"open_test": condition_metrics(embeddings, faces.people, calibration)}
+    orl = partial(align_photos, load_orl(), method=embedder.crop_mode)
+    for name, load in {"lfw": partial(aligned_set, "lfw", method=embedder.crop_mode), "orl": orl}.items():
+        aligned, faces = load(landmarker=landmarker)
+        embeddings, fmrs = embedder.embed(aligned), (clustering_fmr(len(aligned)),)
+        metrics["clustering"][name] = clustering_metrics(embeddings, faces.people, calibration, fmrs)
+        metrics["condition"][name] = condition_metrics(embeddings, faces.people, calibration)
     return metrics

@@ -1,4 +1,4 @@
-"""Impostor pairs within one photo share its lighting and camera, and are closer: by how much?"""
+"""Impostor pairs within one photo share its lighting and camera, and are more alike: by how much?"""
 
 from typing import Any
 
@@ -23,31 +23,33 @@ def same_photo_metrics(
     collages of one person.
 
     Returns:
-        "pairs": number of impostor pairs; target FMR -> FMR found among them; "distance_at_0.01": distance that
-        accepts 1 % of them; "collage_pairs": number of genuine pairs; "collage_<target FMR>": share of them accepted.
+        "pairs": number of impostor pairs; target FMR -> FMR found among them; "score_at_0.01": score that accepts 1 %
+        of them; "collage_pairs": number of genuine pairs; "collage_<target FMR>": share of them accepted.
     """
-    distances = _distances(embedder, landmarker)
-    impostor, genuine = np.array(distances["impostor"]), np.array(distances["genuine"])
-    limits = {target: calibration.distance_at(target) for target in TARGET_FMRS}
+    scores = _scores(embedder, landmarker, calibration)
+    impostor, genuine = np.array(scores["impostor"]), np.array(scores["genuine"])
+    limits = {target: calibration.score_at(target) for target in TARGET_FMRS}
     return {
         "pairs": len(impostor),
-        **{f"{target:g}": float((impostor <= limit).mean()) for target, limit in limits.items()},
-        "distance_at_0.01": float(np.quantile(impostor, 0.01)),
+        **{f"{target:g}": float((impostor >= limit).mean()) for target, limit in limits.items()},
+        "score_at_0.01": float(np.quantile(impostor, 0.99)),
         "collage_pairs": len(genuine),
-        **{f"collage_{target:g}": float((genuine <= limit).mean()) for target, limit in limits.items()},
+        **{f"collage_{target:g}": float((genuine >= limit).mean()) for target, limit in limits.items()},
     }
 
 
-def _distances(embedder: NamedEmbedder, landmarker: HourglassLandmarker) -> dict[str, list[float]]:
-    """Cosine distances of all pairs within a photo, "genuine" and "impostor"."""
+def _scores(
+    embedder: NamedEmbedder, landmarker: HourglassLandmarker, calibration: Calibration
+) -> dict[str, list[float]]:
+    """Scores of all pairs within a photo, "genuine" and "impostor"."""
     collages = (LISTS / "one_person_photos.txt").read_text().split()
     files = {file.name: file for file in (data_folder() / "photos").rglob("*.jpg")}
-    distances: dict[str, list[float]] = {"genuine": [], "impostor": []}
+    scores: dict[str, list[float]] = {"genuine": [], "impostor": []}
     for photo, (boxes, is_face) in load_photo_faces().items():
         image = read_image(files[photo])
         landmarks = landmarker.predict([image], [boxes[is_face]])[0]
         embeddings = embedder.embed(CROP_MODES[embedder.crop_mode](image, landmarks))
         i, j = np.triu_indices(len(embeddings), 1)
         kind = "genuine" if photo in collages else "impostor"
-        distances[kind] += (1 - (embeddings @ embeddings.T)[i, j]).tolist()
-    return distances
+        scores[kind] += calibration.score_matrix(embeddings, embeddings)[i, j].tolist()
+    return scores

@@ -1,4 +1,8 @@
-"""Verification by embedders on identities not seen in training: `python -m facelib.evaluation default`."""
+"""Verification by embedders on identities not seen in training: `python -m facelib.evaluation default`.
+
+Most figures are those of the embeddings themselves, by cosine. Keys that end in "_scores" hold them as the product
+decides, by normalised score.
+"""
 
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -26,8 +30,11 @@ from facelib.metrics import (
     tpr_at_fprs,
     verification_summary,
 )
+from facelib.recognition.calibration import Calibration
+from facelib.recognition.cohort import Cohort, score_offsets
 from facelib.types import NamedEmbedder
 
+THRESHOLD_FMR = 0.001  # of the score at which robustness and relatives are measured, and of that in the manifest
 COURSE_FPRS = (0.5, 0.2, 0.1, 0.05)  # the assignment asks for these
 
 
@@ -60,12 +67,9 @@ def alignment_metrics(embedder: NamedEmbedder, landmarker: HourglassLandmarker) 
     return metrics
 
 
-def open_set_embeddings(
-    embedder: NamedEmbedder, landmarker: HourglassLandmarker, split: str
-) -> tuple[np.ndarray, np.ndarray]:
-    """Embeddings (n, d) and people (n,) of the split "open_val" or "open_test"."""
-    aligned, faces = aligned_open_set(split, landmarker, embedder.crop_mode)
-    return embedder.embed(aligned), faces.people
+def threshold_score(calibration: Calibration) -> float:
+    """The score with an FMR of `THRESHOLD_FMR`, or of the lowest that the calibration's pairs can bear."""
+    return calibration.score_at(max(THRESHOLD_FMR, calibration.lowest_rate))
 
 
 def open_set_metrics(embeddings: np.ndarray, people: np.ndarray) -> dict[str, Any]:
@@ -78,20 +82,30 @@ def open_set_metrics(embeddings: np.ndarray, people: np.ndarray) -> dict[str, An
         "identification_rate" (TPR at each FPR), "auc", "eer", "rank_1", "interval_95" of these three, "people"
         (count), and "distractors": FPR -> TPR where half of the people are the query and the others distractors.
     """
-    fprs = measurable_fprs(people, (*COURSE_FPRS, *FPRS[1:]))
-    rows = identification_rate(embeddings, people, fprs=fprs)
-    for row, interval in zip(rows, bootstrap_identification_rate(embeddings, people, fprs)):
-        row["interval_95"] = interval  # type: ignore[assignment]
     summary = verification_summary(*pair_similarities(embeddings, people))
     return {
-        "identification_rate": rows,
-        "distractors": _rates_with_distractors(embeddings, people, fprs),
+        "identification_rate": rates_with_intervals(embeddings, people),
+        "distractors": _rates_with_distractors(embeddings, people, _fprs(people)),
         "people": len(set(people)),
         "auc": summary["auc"],
         "eer": summary["eer"],
         "rank_1": float(rank_1(embeddings, people).mean()),
         "interval_95": bootstrap_summary(embeddings, people),
     }
+
+
+def rates_with_intervals(
+    embeddings: np.ndarray, people: np.ndarray, offsets: np.ndarray | None = None
+) -> list[dict[str, Any]]:
+    """The rows of `identification_rate` at `COURSE_FPRS` and lower rates, with "interval_95" over people."""
+    fprs = _fprs(people)
+    rows = identification_rate(embeddings, people, fprs=fprs, offsets=offsets)
+    intervals = bootstrap_identification_rate(embeddings, people, fprs, offsets=offsets)
+    return [row | {"interval_95": interval} for row, interval in zip(rows, intervals)]
+
+
+def _fprs(people: np.ndarray) -> list[float]:
+    return measurable_fprs(people, (*COURSE_FPRS, *FPRS[1:]))
 
 
 def _rates_with_distractors(embeddings: np.ndarray, people: np.ndarray, fprs: list[float]) -> dict[str, float]:
@@ -105,13 +119,14 @@ def _rates_with_distractors(embeddings: np.ndarray, people: np.ndarray, fprs: li
 
 
 def robustness_metrics(
-    embedder: NamedEmbedder, aligned: np.ndarray, faces: FaceList, threshold: float
+    embedder: NamedEmbedder, aligned: np.ndarray, faces: FaceList, threshold: float, cohort: Cohort | None = None
 ) -> dict[str, dict[str, float]]:
     """Share of pairs accepted at a threshold, by image corruption and by head pose.
 
     Args:
         aligned: (n, 112, 112, 3) uint8; faces: their n people, and landmarks where they have them.
-        threshold: cosine similarity above which a pair is accepted.
+        threshold: score from which on a pair is accepted.
+        cohort: by which scores are normalised.
 
     Returns:
         Condition -> "tpr" (of genuine pairs), "fpr" (of impostor pairs) and "genuine_pairs" (count). Conditions:
@@ -125,12 +140,15 @@ def robustness_metrics(
         genuine, impostor = accepted[same & part], accepted[~same & part]
         return {"tpr": float(genuine.mean()), "fpr": float(impostor.mean()), "genuine_pairs": len(genuine)}
 
+    def accept(others: np.ndarray) -> np.ndarray:
+        taken = score_offsets(embeddings, cohort)[first] + score_offsets(others, cohort)[second]
+        return (embeddings @ others.T)[first, second] - taken >= threshold
+
     embeddings = embedder.embed(aligned)
-    accepted = (embeddings @ embeddings.T)[first, second] > threshold
+    accepted = accept(embeddings)
     metrics = {"unmodified": shares(accepted)}
     for name, corrupt in CORRUPTIONS.items():
-        corrupted = embedder.embed(np.stack([corrupt(face) for face in aligned]))
-        metrics[name] = shares((embeddings @ corrupted.T)[first, second] > threshold)
+        metrics[name] = shares(accept(embedder.embed(np.stack([corrupt(face) for face in aligned]))))
     if faces.points is not None:
         turn = np.abs(head_turn(faces.points))
         turn = np.maximum(turn[first], turn[second])
@@ -141,29 +159,28 @@ def robustness_metrics(
     return metrics
 
 
-def relatives_metrics(embedder: NamedEmbedder, landmarker: HourglassLandmarker, threshold: float) -> dict[str, float]:
-    """Share of pairs of the held-out families accepted at a threshold (cosine similarity).
+def relatives_metrics(
+    embeddings: np.ndarray, people: np.ndarray, threshold: float, offsets: np.ndarray | None = None
+) -> dict[str, float]:
+    """Share of pairs of the held-out families accepted at a threshold.
+
+    Args:
+        embeddings: (n, d), unit length; people: (n,) names.
+        threshold: score from which on a pair is accepted; offsets: (n,), see `facelib.metrics`.
 
     Returns:
         "same_person" (genuine pairs), "relatives", "impostors" (people of two families), "people" and "families"
         (counts).
     """
-    aligned, faces = aligned_families(landmarker, embedder.crop_mode)
-    embeddings = embedder.embed(aligned)
-    families = np.array([family(person) for person in faces.people])
+    families = np.array([family(person) for person in people])
     i, j = np.triu_indices(len(embeddings), 1)
-    accepted = (embeddings @ embeddings.T)[i, j] > threshold
-    same_person = faces.people[i] == faces.people[j]
+    taken = np.zeros(len(embeddings)) if offsets is None else offsets
+    accepted = (embeddings @ embeddings.T)[i, j] - taken[i] - taken[j] >= threshold
+    same_person = people[i] == people[j]
     same_family = families[i] == families[j]
     kinds = {"same_person": same_person, "relatives": same_family & ~same_person, "impostors": ~same_family}
     metrics = {name: float(accepted[kind].mean()) for name, kind in kinds.items()}
-    return metrics | {"people": len(set(faces.people)), "families": len(set(families))}
-
-
-def families_rates(embedder: NamedEmbedder, landmarker: HourglassLandmarker) -> dict[str, float]:
-    """FPR -> TPR on the held-out families, with relatives among the impostors."""
-    aligned, faces = aligned_families(landmarker, embedder.crop_mode)
-    return tpr_at_fprs(embedder.embed(aligned), faces.people)
+    return metrics | {"people": len(set(people)), "families": len(set(families))}
 
 
 def choice_rows(embedders: Mapping[str, NamedEmbedder], landmarker: HourglassLandmarker) -> list[dict[str, Any]]:
@@ -184,8 +201,8 @@ def choice_rows(embedders: Mapping[str, NamedEmbedder], landmarker: HourglassLan
     return rows
 
 
-def lfw_pairs(embedder: NamedEmbedder, landmarker: HourglassLandmarker) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Cosine similarity, whether genuine, and fold of the 6,000 pairs of LFW View 2: three arrays (6000,).
+def lfw_embeddings(embedder: NamedEmbedder, landmarker: HourglassLandmarker) -> np.ndarray:
+    """Embeddings (n, d) of all photos of LFW View 2.
 
     Raises:
         ValueError: photos of LFW are missing or unreadable.
@@ -195,32 +212,55 @@ def lfw_pairs(embedder: NamedEmbedder, landmarker: HourglassLandmarker) -> tuple
         raise ValueError(
             "LFW: some photos are unreadable, but View 2 needs all of them; run `python -m facelib.datasets lfw` again"
         )
-    embeddings = embedder.embed(aligned)
+    return embedder.embed(aligned)
+
+
+def lfw_pairs(embeddings: np.ndarray, cohort: Cohort | None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Score, whether genuine, and fold of the 6,000 pairs of LFW View 2: three arrays (6000,).
+
+    Args:
+        embeddings: of `lfw_embeddings`. cohort: None: scores are cosines.
+    """
     first, second, same, fold = load_lfw_pairs()
-    return (embeddings[first] * embeddings[second]).sum(1), same, fold
+    offsets = score_offsets(embeddings, cohort)
+    return (embeddings[first] * embeddings[second]).sum(1) - offsets[first] - offsets[second], same, fold
 
 
-def lfw_metrics(embedder: NamedEmbedder, landmarker: HourglassLandmarker) -> dict[str, float]:
-    """LFW View 2: mean accuracy over ten folds, its standard error, and TPR at FPR 0.001 over all 6,000 pairs."""
-    similarity, same, fold = lfw_pairs(embedder, landmarker)
-    accuracy, error = lfw_accuracy(similarity, same, fold)
-    threshold = np.sort(similarity[~same])[::-1][int(0.001 * (~same).sum())]
-    tpr = float((similarity[same] > threshold).mean())
-    return {"accuracy": accuracy, "standard_error": error, "tpr_at_fpr_0.001": tpr}
-
-
-def embedder_metrics(embedder: NamedEmbedder, landmarker: HourglassLandmarker, threshold: float) -> dict[str, Any]:
-    """All metrics of an embedder; `threshold` (cosine similarity) is for robustness and relatives."""
-    embeddings, people = open_set_embeddings(embedder, landmarker, "open_val")
-    aligned, faces = aligned_open_set("open_test", landmarker, embedder.crop_mode)
-    metrics = {
-        "open_val": identification_rate(embeddings, people, fprs=measurable_fprs(people)),
-        "open_test": open_set_metrics(embedder.embed(aligned), faces.people),
-        "lfw": lfw_metrics(embedder, landmarker),
-        "robustness": robustness_metrics(embedder, aligned, faces, threshold),
-        "relatives": relatives_metrics(embedder, landmarker, threshold),
-        "families": families_rates(embedder, landmarker),
+def lfw_metrics(embeddings: np.ndarray, cohort: Cohort | None = None) -> dict[str, float]:
+    """LFW View 2: mean accuracy over ten folds, its standard error, and TPR at FPR 0.001 over all 6,000 pairs, see
+    `lfw_pairs`."""
+    scores, same, fold = lfw_pairs(embeddings, cohort)
+    accuracy, error = lfw_accuracy(scores, same, fold)
+    threshold = np.sort(scores[~same])[::-1][int(0.001 * (~same).sum())]
+    return {
+        "accuracy": accuracy,
+        "standard_error": error,
+        "tpr_at_fpr_0.001": float((scores[same] > threshold).mean()),
     }
+
+
+def embedder_metrics(
+    embedder: NamedEmbedder, landmarker: HourglassLandmarker, calibration: Calibration
+) -> dict[str, Any]:
+    """All metrics of an embedder; robustness and relatives at the `threshold_score` of its calibration."""
+    cohort, threshold = calibration.cohort, threshold_score(calibration)
+    aligned, faces = aligned_open_set("open_val", landmarker, embedder.crop_mode)
+    metrics: dict[str, Any] = {
+        "open_val": identification_rate(embedder.embed(aligned), faces.people, fprs=measurable_fprs(faces.people))
+    }
+    aligned, faces = aligned_open_set("open_test", landmarker, embedder.crop_mode)
+    embeddings = embedder.embed(aligned)
+    metrics["open_test"] = open_set_metrics(embeddings, faces.people)
+    metrics["open_test_scores"] = rates_with_intervals(embeddings, faces.people, score_offsets(embeddings, cohort))
+    metrics["robustness"] = robustness_metrics(embedder, aligned, faces, threshold, cohort)
+    lfw = lfw_embeddings(embedder, landmarker)
+    metrics |= {"lfw": lfw_metrics(lfw), "lfw_scores": lfw_metrics(lfw, cohort)}
+    aligned, faces = aligned_families(landmarker, embedder.crop_mode)
+    embeddings = embedder.embed(aligned)
+    offsets = score_offsets(embeddings, cohort)
+    metrics["relatives"] = relatives_metrics(embeddings, faces.people, threshold, offsets)
+    metrics["families"] = tpr_at_fprs(embeddings, faces.people)
+    metrics["families_scores"] = tpr_at_fprs(embeddings, faces.people, offsets)
     if embedder.crop_mode in METHODS:
         metrics["alignment"] = alignment_metrics(embedder, landmarker)
     return metrics

@@ -1,47 +1,39 @@
-"""Calibration: from a cosine distance to measured error rates, and from those to a decision.
+"""Calibration: from a score to measured error rates, and from those to a decision.
 
-The false match rate (FMR) of a distance is the share of impostor pairs that are as close or closer, its true match
-rate the share of genuine pairs. Both are measured once for each embedder and kept as JSON.
+The score of two faces is their cosine, less how near both are to a cohort of strangers (`facelib.recognition.cohort`).
+The false match rate (FMR) of a score is the share of impostor pairs with that score or a higher one, its true match
+rate the share of genuine pairs. Both are measured once for each embedder (`facelib.recognition.match_rates`). The FMR
+is that of the group of people who have the highest.
 """
 
-import json
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass, field
 
 import numpy as np
 
-from facelib.io.files import atomic_write, printable
-from facelib.io.records import RESULTS, significant
-from facelib.settings import DIFFERENT, SAME, cache_folder
-from facelib.types import CalibrationMissingError
+from facelib.embedding.similarity import unit_vectors
+from facelib.recognition.cohort import Cohort, score_offsets
+from facelib.settings import DIFFERENT, SAME
 
-# Field names of calibration files that version 0.2 wrote -> today's.
-NAMES_OF_VERSION_0_2 = {
-    "embedder": "model_id",
-    "false_positive_rates": "false_match_rates",
-    "false_positive_bounds": "false_match_bounds",
-    "true_positive_rates": "true_match_rates",
-    "of_several": "fmr_of_means",
-}
-UNUSED_NAMES_OF_VERSION_0_2 = ("true_positive_bounds",)
-MAX_DISTANCE = 2.001  # 2, and what rounding adds
+MAX_SCORE = 3.001  # of the size of a score: 1 + the weight of a cohort, and what rounding adds
+EVERYONE = "all"  # group of a calibration that was measured without groups
 
 
 @dataclass(frozen=True)
 class Decision:
-    """What the distance between two faces means.
+    """What the score of two faces means.
 
-    distance: cosine distance, 0 to 2.
-    false_match_rate: share of impostor pairs that are as close or closer.
-    true_match_rate: share of genuine pairs, of single photos, that are as close or closer.
+    distance: cosine distance, 0 to 2; NaN where only the score is known.
+    score: higher is more alike, see the docstring of this module.
+    false_match_rate: share of impostor pairs with such a score, in the group of people where it is highest.
+    true_match_rate: share of genuine pairs, of single photos, with such a score.
     verdict: "same", "different" or "unsure".
     reason: why the verdict is "unsure", else "".
     """
 
     distance: float
+    score: float
     false_match_rate: float
     true_match_rate: float
     verdict: str
@@ -50,112 +42,157 @@ class Decision:
 
 @dataclass(frozen=True)
 class Calibration:
-    """Error rates of one embedder at increasing distances, measured on identities not seen in training.
+    """Error rates of one embedder at increasing scores, measured on identities not seen in training.
 
     model_id: the embedder, see `facelib.types.Embedder`.
-    distances: (k,) cosine distances, increasing.
-    false_match_rates: (k,) FMR at each distance, increasing.
-    false_match_bounds: (k, 2) bounds of the 95 % interval of each FMR, by bootstrap over people.
-    true_match_rates: (k,) true match rate at each distance, increasing.
+    scores: (k,) increasing.
+    false_match_rates: (k,) FMR at each score, decreasing: that of the group where it is highest.
+    false_match_bounds: (k, 2) bounds of the 95 % interval of each FMR, by bootstrap over people; [] where they were not
+        measured.
+    true_match_rates: (k,) true match rate at each score, decreasing; [] where there were no genuine pairs.
     fmr_of_means: number of photos -> (k,) FMR where one side is the mean embedding of so many photos of a person.
-    pairs: number of impostor pairs measured; a rate below 1 / pairs is not known.
+    lowest_rate: the lowest FMR that the pairs can bear; lower ones are extrapolated.
     data: name of the data they were measured on.
+    group_fmrs: group -> (k,) FMR of its impostor pairs; {} where there were no groups.
+    cohort: by which scores are normalised; None: the score is the cosine.
 
     Raises:
-        ValueError: rates or distances that cannot be (not increasing, below 0, above 1, of different lengths, without
+        ValueError: rates or scores that cannot be (not in order, below 0, above 1, of different lengths, without
             impostor pairs, as of one person).
     """
 
     model_id: str
-    distances: list[float]
+    scores: list[float]
     false_match_rates: list[float]
     false_match_bounds: list[list[float]]
     true_match_rates: list[float]
     fmr_of_means: dict[str, list[float]]
-    pairs: int
+    lowest_rate: float
     data: str
+    group_fmrs: dict[str, list[float]] = field(default_factory=dict)
+    cohort: Cohort | None = None
 
     def __post_init__(self) -> None:
-        if not 1 <= self.pairs < math.inf:
-            raise ValueError(f"pairs is {self.pairs}, expected at least 1: impostor pairs need two people")
-        _check_increasing("distances", self.distances, len(self.distances), MAX_DISTANCE)
+        if not 0 < self.lowest_rate <= 1:
+            raise ValueError(f"lowest_rate is {self.lowest_rate}, expected above 0 and up to 1: no impostor pairs?")
+        if len(self.scores) != len(set(self.scores)):
+            raise ValueError("scores has equal values")
+        _check_order("scores", self.scores, len(self.scores), -MAX_SCORE, MAX_SCORE, 1)
         curves = {"false_match_rates": self.false_match_rates, "true_match_rates": self.true_match_rates}
         curves |= {f"fmr_of_means of {photos} photos": rates for photos, rates in self.fmr_of_means.items()}
+        curves |= {f"group_fmrs of {group}": rates for group, rates in self.group_fmrs.items()}
         for name, rates in curves.items():
-            _check_increasing(name, rates, len(self.distances), 1.0)
-        if self.false_match_rates[-1] < DIFFERENT:
-            raise ValueError(f"false_match_rates never reach {DIFFERENT}: at no distance two faces would be different")
+            if name == "true_match_rates" and not rates:
+                continue
+            _check_order(name, rates, len(self.scores), 0.0, 1.0, -1)
+            if name != "true_match_rates" and not rates[0]:
+                raise ValueError(f"{name} is 0 at all scores")
+        bounds = np.asarray(self.false_match_bounds or [[0.0, 1.0]] * len(self.scores), float)
+        if bounds.shape != (len(self.scores), 2) or not ((bounds >= 0) & (bounds <= 1)).all():
+            raise ValueError(f"false_match_bounds of shape {bounds.shape}: expected two rates for each score")
+        if self.false_match_rates[0] < DIFFERENT:
+            raise ValueError(f"false_match_rates never reach {DIFFERENT}: at no score two faces would be different")
         if not all(photos.isdecimal() and int(photos) > 1 for photos in self.fmr_of_means):
             raise ValueError(f"fmr_of_means has the keys {list(self.fmr_of_means)}, expected numbers of photos above 1")
 
-    def false_match_rate(self, distance: float, photos: int = 1) -> float:
-        """FMR of a distance: share of impostor pairs that are as close or closer, at least 1 / `pairs`.
+    def cohort_similarity(self, embeddings: np.ndarray) -> np.ndarray:
+        """(n,) float32, how near embeddings (n, d) of unit length are to the cohort; zeros without one."""
+        return np.zeros(len(embeddings), np.float32) if self.cohort is None else self.cohort.similarity(embeddings)
+
+    def score_matrix(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+        """Scores (n, m) float32 of embeddings (n, d) with embeddings (m, d), of any length.
+
+        Raises:
+            ValueError: embeddings without a direction, see `unit_vectors`, or of another size than the cohort's.
+        """
+        a, b = unit_vectors(a), unit_vectors(b)
+        return a @ b.T - score_offsets(a, self.cohort)[:, None] - score_offsets(b, self.cohort)
+
+    def false_match_rate(self, score: float, photos: int = 1) -> float:
+        """FMR of a score: share of impostor pairs with it or a higher one, at least `lowest_rate`.
 
         Args:
             photos: number of photos whose mean embedding one side is. Between two measured numbers the higher rate
                 counts; above the largest measured number, its rate.
         """
-        return float(np.exp(np.interp(distance, self.distances, np.log(self._fmr_curve(photos)))))
+        return max(self.extrapolated_fmr(score, photos), self.lowest_rate)
 
-    def extrapolated_fmr(self, distance: float, photos: int = 1) -> float:
-        """As `false_match_rate`, but below the smallest measured distance the rate keeps falling, log-linearly as in
-        its lowest decade. For searches, where one false match among many comparisons needs a rate below 1 / `pairs`.
-        """
-        log_rates = np.log(self._fmr_curve(photos))
-        decade = int(np.searchsorted(log_rates, log_rates[0] + np.log(10)))
-        if distance >= self.distances[0] or decade >= len(log_rates):
-            return self.false_match_rate(distance, photos)
-        slope = (log_rates[decade] - log_rates[0]) / max(self.distances[decade] - self.distances[0], 1e-9)
-        return float(np.exp(log_rates[0] + slope * (distance - self.distances[0])))
+    def extrapolated_fmr(self, score: float, photos: int = 1) -> float:
+        """As `false_match_rate`, also below `lowest_rate`: above the highest measured score the rate keeps falling,
+        log-linearly as in its lowest decade. For searches, where one false match among many comparisons needs a low
+        rate."""
+        return _rate_at(score, *self._log_curve(self._rates(photos)))
 
-    def false_match_interval(self, distance: float) -> tuple[float, float]:
-        """95 % interval over people of the `false_match_rate` of single photos."""
-        low, high = np.array(self.false_match_bounds).T
-        return float(np.interp(distance, self.distances, low)), float(np.interp(distance, self.distances, high))
+    def false_match_interval(self, score: float) -> tuple[float, float]:
+        """95 % interval over people of the `false_match_rate` of single photos, which lies in it; 0 to 1 where it was
+        not measured."""
+        if not self.false_match_bounds:
+            return 0.0, 1.0
+        low, high = (float(np.interp(score, self.scores, bounds)) for bounds in np.array(self.false_match_bounds).T)
+        rate = self.false_match_rate(score)
+        return min(low, rate), max(high, rate)
 
-    def true_match_rate(self, distance: float) -> float:
-        """Share of genuine pairs, of single photos, that are as close or closer."""
-        return float(np.interp(distance, self.distances, self.true_match_rates))
+    def true_match_rate(self, score: float) -> float:
+        """Share of genuine pairs, of single photos, with this score or a higher one; NaN where it was not measured."""
+        if not self.true_match_rates:
+            return math.nan
+        return float(np.interp(score, self.scores, self.true_match_rates))
 
-    def distance_at(self, rate: float) -> float:
-        """The largest distance with at most this FMR.
+    def group_rates(self, score: float) -> dict[str, float]:
+        """Group -> its FMR, at least `lowest_rate`, highest first; of `EVERYONE` where no groups were measured."""
+        curves = self.group_fmrs or {EVERYONE: self.false_match_rates}
+        rates = {
+            group: max(_rate_at(score, *self._log_curve(np.array(curve))), self.lowest_rate)
+            for group, curve in curves.items()
+        }
+        return dict(sorted(rates.items(), key=lambda item: -item[1]))
+
+    def score_at(self, rate: float, extrapolate: bool = False) -> float:
+        """The lowest score with at most this FMR.
+
+        Args:
+            extrapolate: also answer for a rate below `lowest_rate`, see `extrapolated_fmr`; with a score above
+                `MAX_SCORE`, which no faces have, where the rate does not fall that far.
 
         Raises:
-            ValueError: a rate below 1 / `pairs`, or not below 1.
+            ValueError: a rate not between 0 and 1, or one that is not known.
         """
-        if not 1 / self.pairs <= rate < 1:
+        if not 0 < rate < 1 or (rate < self.lowest_rate and not extrapolate):
             raise ValueError(
-                f"the distance at a false match rate of {rate:g} is not known: it was measured on {self.pairs:,} "
-                f"impostor pairs, which give rates from {1 / self.pairs:.2g} to below 1"
+                f"the score at a false match rate of {rate:g} is not known: the impostor pairs that were measured give "
+                f"rates from {self.lowest_rate:.2g} to below 1"
             )
-        return float(np.interp(np.log(rate), np.log(self._fmr_curve(1)), self.distances))
+        scores, log_rates = self._log_curve(self._rates(1))
+        return float(np.interp(np.log(rate), log_rates[::-1], scores[::-1]))  # of equal rates that of the lowest score
 
     def decide(
         self,
-        distance: float,
+        score: float,
         same: float = SAME,
         different: float = DIFFERENT,
         quality_issue: str = "",
         photos: int = 1,
+        distance: float = math.nan,
     ) -> Decision:
-        """Decide whether a distance is that of one person.
+        """Decide whether a score is that of one person.
 
         Args:
-            distance: cosine distance.
+            score: of two faces, see `score_matrix`.
             same: largest FMR with the verdict "same".
             different: smallest FMR with the verdict "different"; between the two it is "unsure".
             quality_issue: why the faces cannot be compared reliably, then the verdict is "unsure"; else "".
             photos: see `false_match_rate`.
+            distance: their cosine distance, which the decision repeats.
 
         Raises:
             ValueError: `same` and `different` are not in order between 0 and 1.
         """
         if not 0 < same <= different < 1:
             raise ValueError(f"same={same}, different={different}: expected rates with 0 < same <= different < 1")
-        if math.isnan(distance):
-            return Decision(distance, 1.0, 1.0, "unsure", "the distance is not a number")
-        fmr = self.false_match_rate(distance, photos)
-        tmr = self.true_match_rate(distance)
+        if math.isnan(score):
+            return Decision(distance, score, 1.0, 1.0, "unsure", "the score is not a number")
+        fmr = self.false_match_rate(score, photos)
+        tmr = self.true_match_rate(score)
         verdict = "same" if fmr <= same else "different"
         reason = ""
         if quality_issue:
@@ -164,79 +201,42 @@ class Calibration:
         elif same < fmr < different:
             verdict = "unsure"
             reason = f"{fmr:.2%} of impostor pairs are as close"
-            if photos == 1:  # true match rates are those of single photos
+            if photos == 1 and not math.isnan(tmr):  # true match rates are those of single photos
                 reason += f", {1 - tmr:.0%} of genuine pairs are farther apart"
-        return Decision(float(distance), fmr, tmr, verdict, reason)
+        return Decision(float(distance), float(score), fmr, tmr, verdict, reason)
 
-    def _fmr_curve(self, photos: int) -> np.ndarray:
-        """(k,) FMR at `distances`, see `false_match_rate`."""
-        rates = np.array(self.false_match_rates)
-        if photos > 1 and self.fmr_of_means:
-            measured = sorted(map(int, self.fmr_of_means))
-            above = next((number for number in measured if number >= photos), measured[-1])
-            below = max((number for number in measured if number <= photos), default=above)
-            rates = np.maximum(self.fmr_of_means[str(above)], self.fmr_of_means[str(below)])
-        return np.maximum(rates, 1 / self.pairs)
+    def _rates(self, photos: int) -> np.ndarray:
+        """(k,) FMR at each score where one side is the mean of so many photos, see `false_match_rate`."""
+        if photos <= 1 or not self.fmr_of_means:
+            return np.array(self.false_match_rates)
+        measured = sorted(map(int, self.fmr_of_means))
+        above = next((number for number in measured if number >= photos), measured[-1])
+        below = max((number for number in measured if number <= photos), default=above)
+        return np.maximum(self.fmr_of_means[str(above)], self.fmr_of_means[str(below)])
 
-
-def user_calibrations_folder() -> Path:
-    """Folder of the calibrations that a user measured, of embedders that are not shipped."""
-    return cache_folder() / "calibrations"
-
-
-def load_calibration(model_id: str, folders: Sequence[Path] | None = None) -> Calibration:
-    """The calibration of an embedder.
-
-    Args:
-        model_id: see `facelib.types.Embedder`.
-        folders: where to look, in this order; None: the shipped calibrations, then `user_calibrations_folder`.
-
-    Raises:
-        CalibrationMissingError: there is none.
-        ValueError: the file is damaged, has impossible rates, or is of another embedder.
-    """
-    name = f"calibration_{model_id}.json"
-    paths = [folder / name for folder in folders or (RESULTS, user_calibrations_folder())]
-    path = next((path for path in paths if path.is_file()), None)
-    if path is None:
-        raise CalibrationMissingError(
-            f"{paths[0]}: the error rates of this embedder have not been measured. Measure them with `python -m "
-            "facelib.evaluation.calibration --embedder NAME`, on the full-size data"
-        )
-    try:
-        calibration = Calibration(**_current_names(json.loads(path.read_text())))
-    except (ValueError, TypeError, AttributeError, ArithmeticError, RecursionError) as error:
-        raise ValueError(
-            f"{path} is not a valid calibration ({str(error)[:120]}): restore it from the repository, or measure it "
-            "again with `python -m facelib.evaluation.calibration`"
-        ) from None
-    if calibration.model_id != model_id:
-        other = printable(calibration.model_id)[:60]
-        raise ValueError(f"{path} is of the embedder {other}, not of {model_id}: restore the file")
-    return calibration
+    def _log_curve(self, rates: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Scores, increasing, and the logarithm of the FMR at each, of rates (k,) that do not increase; the last one
+        is that of a score that no faces have, see `extrapolated_fmr`."""
+        scores, log_rates = np.array(self.scores)[rates > 0], np.log(rates[rates > 0])
+        ten_times = np.interp(log_rates[-1] + np.log(10), log_rates[::-1], scores[::-1])
+        fall = np.interp(ten_times, scores, log_rates) - log_rates[-1]
+        slope = fall / max(scores[-1] - ten_times, 1e-9)
+        beyond = MAX_SCORE + 1
+        return np.r_[scores, beyond], np.r_[log_rates, log_rates[-1] - slope * (beyond - scores[-1])]
 
 
-def save_calibration(calibration: Calibration, folder: Path) -> Path:
-    """Write a calibration where `load_calibration` finds it, with four significant digits; returns the path."""
-    path = folder / f"calibration_{calibration.model_id}.json"
-    folder.mkdir(parents=True, exist_ok=True)
-    with atomic_write(path) as new:
-        new.write_text(json.dumps(significant(asdict(calibration))) + "\n")
-    return path
+def _rate_at(score: float, scores: np.ndarray, log_rates: np.ndarray) -> float:
+    return float(np.exp(np.interp(score, scores, log_rates)))
 
 
-def _current_names(fields: dict[str, Any]) -> dict[str, Any]:
-    """The fields of a calibration file under today's names."""
-    kept = {name: value for name, value in fields.items() if name not in UNUSED_NAMES_OF_VERSION_0_2}
-    return {NAMES_OF_VERSION_0_2.get(name, name): value for name, value in kept.items()}
-
-
-def _check_increasing(name: str, values: Sequence[float], length: int, largest: float) -> None:
-    """Raise ValueError unless there are `length` > 0 values from 0 to `largest` in increasing order."""
+def _check_order(
+    name: str, values: Sequence[float], length: int, smallest: float, largest: float, direction: int
+) -> None:
+    """Raise ValueError unless there are `length` > 0 values in a range, rising (direction 1) or falling (-1)."""
     array = np.asarray(values, float)
     if array.shape != (length,) or not length:
-        raise ValueError(f"{name} has the shape {array.shape}, expected ({length or 'k'},), one value a distance")
-    if not ((array >= 0) & (array <= largest)).all():  # also refuses NaN
-        raise ValueError(f"{name} has values outside 0 to {largest:g}")
-    if (np.diff(array) < 0).any():
-        raise ValueError(f"{name} decreases with the distance")
+        raise ValueError(f"{name} has the shape {array.shape}, expected ({length or 'k'},), one value a score")
+    if not ((array >= smallest) & (array <= largest)).all():  # also refuses NaN
+        raise ValueError(f"{name} has values outside {smallest:g} to {largest:g}")
+    if (direction * np.diff(array) < 0).any():
+        raise ValueError(f"{name} {'decreases' if direction > 0 else 'increases'} with the score")

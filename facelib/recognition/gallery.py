@@ -6,6 +6,7 @@ A search is one matrix product with the mean embeddings of all people, which are
 
 import contextlib
 import functools
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,9 +14,11 @@ from typing import Any
 
 import numpy as np
 
-from facelib.embedding.similarity import unit_vectors
+from facelib.embedding.similarity import cosine_distance, unit_vectors
 from facelib.io.files import printable
-from facelib.recognition.calibration import Calibration, Decision, load_calibration
+from facelib.recognition.calibration import Calibration, Decision
+from facelib.recognition.calibration_files import load_calibration
+from facelib.recognition.cohort import score_offsets
 from facelib.recognition.enrolment import find_enrolment_issue
 from facelib.recognition.gallery_store import (
     MAX_QUALITY,
@@ -25,7 +28,7 @@ from facelib.recognition.gallery_store import (
     are_qualities,
     rename_person,
 )
-from facelib.recognition.names import normalise_name
+from facelib.recognition.names import normalise_name, stored_name
 from facelib.runtime.manifest import default_model_id
 from facelib.settings import SAME
 from facelib.types import CalibrationMissingError, Face, ModelMismatchError
@@ -40,8 +43,9 @@ class Identification:
     name: the person, or None where nobody is close enough or the face has a quality issue.
     distance: cosine distance to the mean embedding of the nearest person.
     false_match_rate: how often an impostor is as close to anybody in this gallery, which is the false positive
-        identification rate (FPIR) at this distance.
-    nearest: the nearest people, as (name, distance).
+        identification rate (FPIR) at this score.
+    nearest: the nearest people, those with the highest scores, as (name, distance).
+    score: with the nearest person, see `Calibration`.
     reason: why the name is None although somebody is close enough, else "".
     """
 
@@ -50,6 +54,7 @@ class Identification:
     false_match_rate: float
     nearest: list[tuple[str, float]]
     reason: str = ""
+    score: float = -math.inf
 
 
 class Gallery:
@@ -77,12 +82,13 @@ class Gallery:
         self.path = Path(path).expanduser()
         self._store = GalleryStore(self.path, model_id or default_model_id(), any_embedder)
         self.model_id = self._store.model_id
+        self._offsets: tuple[EnrolledPeople, np.ndarray] | None = None
         if calibration:
             self.calibration = calibration
 
     @functools.cached_property
     def calibration(self) -> Calibration:
-        """Error rates by distance of the gallery's embedder, see `load_calibration`."""
+        """Error rates by score of the gallery's embedder, see `load_calibration`."""
         return load_calibration(self.model_id)
 
     def close(self) -> None:
@@ -139,10 +145,9 @@ class Gallery:
         enrolled = self._store.people()
         if name not in enrolled.names:
             raise self._unknown(name)
-        calibration = None
         with contextlib.suppress(CalibrationMissingError):
-            calibration = self.calibration
-        return find_enrolment_issue(enrolled, name, embedding, calibration)
+            return find_enrolment_issue(enrolled, name, embedding, self.calibration)
+        return find_enrolment_issue(enrolled, name, embedding, None)
 
     def remove(self, name: str) -> None:
         """Delete a person: no embedding remains in the file, nor in the write-ahead log beside it.
@@ -152,7 +157,7 @@ class Gallery:
             OSError: the person is deleted, but another program is reading and keeps the embeddings in the log; the
                 next call erases them.
         """
-        name = _as_stored(name)
+        name = stored_name(name)
         with self._store.transaction() as connection:
             deleted = connection.execute("DELETE FROM people WHERE name = ?", (name,)).rowcount
         self._store.erase_deleted()  # also for an unknown name: an earlier call may have been interrupted before this
@@ -166,7 +171,7 @@ class Gallery:
             KeyError: nobody of that name.
             ValueError: the new name is refused, see `normalise_name`.
         """
-        name, to = _as_stored(name), normalise_name(to)
+        name, to = stored_name(name), normalise_name(to)
         with self._store.transaction() as connection:
             if not rename_person(connection, name, to):
                 raise self._unknown(name)
@@ -212,46 +217,54 @@ class Gallery:
         if not enrolled.names:
             return [Identification(None, 2.0, 1.0, []) for _ in probes]
         _check_dimensions(embeddings, enrolled.means.shape[1])
-        distances = np.maximum(1 - embeddings @ enrolled.means.T, 0)
-        issues = [_quality_issue(face) for face in probes]
-        return [self._decide(enrolled, row, issue, fmr, top_k) for row, issue in zip(distances, issues)]
+        cosines = embeddings @ enrolled.means.T
+        scores = cosines - score_offsets(embeddings, self.calibration.cohort)[:, None] - self._offsets_of(enrolled)
+        distances, issues = np.maximum(1 - cosines, 0), map(_quality_issue, probes)
+        return [self._decide(enrolled, *each, fmr, top_k) for each in zip(scores, distances, issues)]
+
+    def _offsets_of(self, enrolled: EnrolledPeople) -> np.ndarray:
+        """(p,) what each person's mean embedding takes from scores, computed once for each content of the gallery."""
+        if self._offsets is None or self._offsets[0] is not enrolled:
+            self._offsets = enrolled, score_offsets(enrolled.means, self.calibration.cohort)
+        return self._offsets[1]
 
     def _decide(
-        self, enrolled: EnrolledPeople, distances: np.ndarray, issue: str, fmr: float, top_k: int
+        self, enrolled: EnrolledPeople, scores: np.ndarray, distances: np.ndarray, issue: str, fmr: float, top_k: int
     ) -> Identification:
-        """The result for one probe, from its distances (p,) to all people."""
-        nearest = np.argpartition(distances, min(top_k, len(distances)) - 1)[:top_k]
-        nearest = nearest[np.argsort(distances[nearest], kind="stable")]
-        distance = float(distances[nearest[0]])
-        gallery_fmr = self._gallery_fmr(distance, enrolled.photos)
+        """The result for one probe, from its scores (p,) with all people and its distances to them."""
+        nearest = np.argpartition(-scores, min(top_k, len(scores)) - 1)[:top_k]
+        nearest = nearest[np.argsort(-scores[nearest], kind="stable")]
+        score, distance = float(scores[nearest[0]]), float(distances[nearest[0]])
+        gallery_fmr = self._gallery_fmr(score, enrolled.photos)
         name = enrolled.names[nearest[0]] if gallery_fmr <= fmr else None
         reason = issue if name else ""
         candidates = [(enrolled.names[i], float(distances[i])) for i in nearest]
-        return Identification(None if reason else name, distance, gallery_fmr, candidates, reason)
+        return Identification(None if reason else name, distance, gallery_fmr, candidates, reason, score)
 
-    def _gallery_fmr(self, distance: float, photos: np.ndarray) -> float:
-        """How often an impostor is as close to any of the people, who have (p,) photos each."""
+    def _gallery_fmr(self, score: float, photos: np.ndarray) -> float:
+        """How often an impostor has such a score with any of the people, who have (p,) photos each."""
         numbers, counts = np.unique(photos, return_counts=True)
-        true_non_match = [1 - self.calibration.extrapolated_fmr(distance, number) for number in numbers.tolist()]
+        true_non_match = [1 - self.calibration.extrapolated_fmr(score, number) for number in numbers.tolist()]
         return float(1 - np.prod(np.power(true_non_match, counts)))
 
     def verify(self, name: str, face: Face | np.ndarray) -> Decision:
-        """Decide whether a face is that of an enrolled person, by the distance to the person's mean embedding.
+        """Decide whether a face is that of an enrolled person, by the score with the person's mean embedding.
 
         Raises:
             KeyError: nobody of that name.
             ValueError, ModelMismatchError: see `identify`.
         """
-        name = _as_stored(name)
+        name = stored_name(name)
         enrolled = self._store.people()
         if name not in enrolled.names:
             raise self._unknown(name)
         person = enrolled.names.index(name)
         embeddings = self._embeddings_of(face)
         _check_dimensions(embeddings, enrolled.means.shape[1])
-        distance = max(0.0, 1 - float(enrolled.means[person] @ embeddings[0]))
-        issue = _quality_issue(_as_list(face)[0])
-        return self.calibration.decide(distance, quality_issue=issue, photos=int(enrolled.photos[person]))
+        mean, issue, photos = enrolled.means[[person]], _quality_issue(_as_list(face)[0]), int(enrolled.photos[person])
+        score = self.calibration.score_matrix(embeddings, mean).item()
+        distance = float(cosine_distance(embeddings[0], mean[0]))
+        return self.calibration.decide(score, quality_issue=issue, photos=photos, distance=distance)
 
     def _embeddings_of(self, faces: OneOrMoreFaces) -> np.ndarray:
         """(n, d) float32 of unit length, checked."""
@@ -271,14 +284,6 @@ class Gallery:
 
     def _unknown(self, name: str) -> KeyError:
         return KeyError(f"nobody is called {name!r} in {printable(self.path)}")
-
-
-def _as_stored(name: str) -> str:
-    """The name as it is in the file: normalised, unless an older version stored one that is refused now."""
-    try:
-        return normalise_name(name)
-    except ValueError:
-        return name
 
 
 def _as_list(faces: OneOrMoreFaces) -> list[Face | np.ndarray]:

@@ -31,6 +31,14 @@ def normalise_name(name: str) -> str:
     return normalised
 
 
+def stored_name(name: str) -> str:
+    """A name as a gallery's file has it: normalised, unless an older version stored one that is refused now."""
+    try:
+        return normalise_name(name)
+    except ValueError:
+        return name
+
+
 def safe_folder_name(name: str) -> str:
     """A name as that of a folder, on Linux, macOS and Windows: all scripts stay, with combining marks.
 

@@ -118,6 +118,6 @@ def density_weights(embeddings: Tensor, people: np.ndarray, rows: np.ndarray, ex
         part = slice(start, start + 4096)
         cosines = embeddings[part] @ sample.T
         cosines[torch.from_numpy(people[part, None] == sample_people).to(cosines.device)] = -1
-        density[part] = cosines.topk(min(DENSE_NEIGHBOURS, len(chosen))).values.mean(1)
+        density[part] = cosines.topk(min(DENSE_NEIGHBOURS, max(len(chosen) - 1, 1))).values.mean(1)
     weights = (1 - density).clamp(min=1e-3) ** -exponent
     return weights / weights[torch.from_numpy(rows)].mean()

@@ -31,7 +31,9 @@ from facelib.training.initial_weights import average_with_initial
 from facelib.training.loop import RunConfig, fit, make_accelerator
 from facelib.training.training_set import TrainingSet, load_training_set, sampling_weights
 
-CENTRE_PHOTOS = 1  # of each person, from which class vectors are initialised when a network is fine-tuned; more take long
+CENTRE_PHOTOS = (
+    1  # of each person, from which class vectors are initialised when a network is fine-tuned; more take long
+)
 MIN_BATCH = 8  # photos
 
 
@@ -67,6 +69,7 @@ class EmbedderTraining:
     def closed_set(self, split: str, size: int, ranks: dict[str, int]) -> dict[str, float]:
         """Top-k accuracy (name -> k) from margin-free logits on the held-out photos of a split."""
         rows = self.training_set.rows(split)
+        rows = rows[self.training_set.labels[rows] >= 0]
         if not len(rows) or not self.model.loss.classes:
             return {}
         faces = self.faces.without_augmentation(rows, size)

@@ -31,6 +31,7 @@ class EmbedderConfig:
     people_folder: instead, your own photos as <people_folder>/<person>/<photo>.
     num_people, num_photos: use only so many photos, of so many people with equally many each; num_people 0: of
         anybody; num_photos 0: all.
+    people_fraction: use the photos of this fraction of the people, chosen by the hash of their IDs and `people_seed`.
     exclude_sources: sources (column of faces.csv) that are not used.
     source_weights: source -> how much more often than others its photos are sampled.
     min_class_photos: people with fewer photos are no classes of the loss on labels: the teacher alone teaches them.
@@ -82,6 +83,8 @@ class EmbedderConfig:
     people_folder: str = ""
     num_people: NonNegativeInt = 0
     num_photos: NonNegativeInt = 0
+    people_fraction: Annotated[float, Field(gt=0, le=1)] = 1.0
+    people_seed: int = 0
     exclude_sources: list[str] = Field(default_factory=list)
     source_weights: dict[str, PositiveFloat] = Field(default_factory=dict)
     min_class_photos: PositiveInt = 1

@@ -118,7 +118,11 @@ def embedding_task(
 
 @torch.inference_mode()
 def label_embeddings(network: EmbeddingNetwork, faces: FaceBatches) -> Tensor:
-    """The first head's embeddings (n, d) of all rows of `faces`, not normalised."""
+    """The first head's embeddings (n, d) of all rows of `faces`, not normalised.
+
+    The network is in evaluation mode afterwards: batch norm should learn nothing from these faces.
+    """
+    network.eval()
     embeddings = []
     for start in range(0, len(faces), 64):
         indices = torch.arange(start, min(start + 64, len(faces)))

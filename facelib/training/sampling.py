@@ -58,12 +58,12 @@ class EpochSampler(Sampler[int]):
         if self.weights is None:
             passes = -(-self.length // self.items)  # more than one where an epoch is longer than the dataset
             order = torch.cat([torch.randperm(self.items, generator=generator) for _ in range(passes)]).numpy()
-            if self.samples_per_class > 1:
-                order = self._grouped_by_class(order, generator)
-            order = order[: self.length]
         else:
             weights = torch.from_numpy(self.weights).double()
             order = torch.multinomial(weights, self.length, replacement=True, generator=generator).numpy()
+        if self.samples_per_class > 1:
+            order = self._grouped_by_class(order, generator)
+        order = order[: self.length]
         return iter((order + self.items * rank_among_equals(order)).tolist())
 
     def _grouped_by_class(self, order: np.ndarray, generator: torch.Generator) -> np.ndarray:

@@ -11,7 +11,7 @@ from facelib.alignment.align import METHODS, SIZE
 from facelib.alignment.landmarker import HourglassLandmarker
 from facelib.datasets.aligned_faces import aligned_open_set, crop_faces
 from facelib.datasets.face_list import FaceList
-from facelib.datasets.splits import balanced_subset, has_open_set, hash_order, open_set_faces
+from facelib.datasets.splits import balanced_subset, has_open_set, hash_order, open_set_faces, stable_hash
 from facelib.datasets.training_crops import TrainingCrops, crops_of_people, crops_of_sets, realigned_crops
 from facelib.training.embedder_config import EmbedderConfig
 
@@ -71,12 +71,20 @@ def load_training_set(config: EmbedderConfig, landmarker: HourglassLandmarker) -
     if config.exclude_sources:
         rows = _without_sources(faces, config.exclude_sources)
         crops, faces = crops.select(rows), faces.select(rows)
+    if config.people_fraction < 1:
+        rows = np.flatnonzero([_is_chosen(person, config) for person in faces.people.tolist()])
+        crops, faces = crops.select(rows), faces.select(rows)
     if config.num_photos:
         rows = _subset(faces, config.num_people, config.num_photos)
         crops, faces = crops.select(rows), faces.select(rows)
     if config.alignment not in METHODS:
         crops = realigned_crops(crops, faces, config.alignment)
     return TrainingSet(crops, faces, _open_val(config.alignment, landmarker), config.min_class_photos)
+
+
+def _is_chosen(person: str, config: EmbedderConfig) -> bool:
+    number = int.from_bytes(stable_hash(f"{config.people_seed} {person}")[:4], "big")
+    return number < config.people_fraction * 2**32
 
 
 def sampling_weights(config: EmbedderConfig, training_set: TrainingSet) -> np.ndarray | None:

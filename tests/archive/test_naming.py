@@ -4,21 +4,17 @@ import sys
 
 import numpy as np
 import pytest
-from archive_rows import photo_rows
+from archive_rows import CALIBRATION, photo_rows
 from people import synthetic_embeddings
 
 from facelib.archive import naming, people
 from facelib.archive.table import Archive
-from facelib.recognition.calibration import Calibration
-
-CALIBRATION = Calibration("abc", [0, 0.2, 1, 2], [1e-6, 1e-3, 0.5, 1], [], [0, 0.8, 1, 1], {}, 1_000_000, "synthetic")
 
 
 @pytest.fixture
 def archive(tmp_path, monkeypatch):
     """Two people of three photos each, Person 1 and Person 2, and one photo that shows both."""
     monkeypatch.setattr(people, "load_calibration", lambda model_id: CALIBRATION)
-    monkeypatch.setattr(CALIBRATION.__class__, "distance_at", lambda self, fmr: 0.35)
     archive = Archive(str(tmp_path / "archive"), "abc", 32)
     embeddings, _ = synthetic_embeddings(2, 4, spread=0.2)
     photos = {f"{person}-{n}.jpg": [embeddings[4 * person + n]] for person in (0, 1) for n in range(3)}

@@ -7,7 +7,7 @@ import lancedb
 import numpy as np
 import pyarrow as pa
 import pytest
-from archive_rows import face_row, photo_rows
+from archive_rows import CALIBRATION, face_row, photo_rows
 from people import synthetic_embeddings
 
 from facelib.archive import communities as clustering
@@ -17,15 +17,16 @@ from facelib.archive.schema import PHOTO_SCHEMA, read_columns
 from facelib.archive.table import Archive
 from facelib.io.files import digest
 from facelib.metrics import bcubed
-from facelib.recognition.calibration import Calibration
 from facelib.types import ModelMismatchError
-
-CALIBRATION = Calibration("abc", [0, 0.2, 1, 2], [1e-6, 1e-3, 0.5, 1], [], [0, 0.8, 1, 1], {}, 1_000_000, "synthetic")
 
 
 @pytest.fixture
 def archive(tmp_path):
     return Archive(str(tmp_path / "archive"), "abc", 32)
+
+
+def fmr_at(score):
+    return CALIBRATION.extrapolated_fmr(score)
 
 
 def test_tables_are_readable_without_this_package(archive):
@@ -112,7 +113,7 @@ def test_an_archive_of_version_0_2_is_opened(tmp_path):
     for _ in range(2):  # the second time the column has its new name
         archive = Archive(old.location, "abc", 32, "pipeline detector")
         assert "doubt" not in archive.faces.schema.names
-        (found,) = archive.nearest(embeddings[0])
+        (found,) = archive.nearest_by_distance(embeddings[0], 1)
         assert (found["photo"], found["quality_issue"]) == ("a.jpg", "too blurred")
     archive.write(photo_rows({"b.jpg": embeddings[1:2]}))
     assert archive.faces.count_rows() == 2
@@ -163,7 +164,7 @@ def test_cell_neighbours_agree_with_exact_ones(monkeypatch):
     assert sorted(cells) == sorted(compared) == list(range(len(embeddings)))
     same = [len({n for n in cells[row] & compared[row] if names[n] == names[row]}) for row in cells]
     assert np.mean(same) > 7.5  # of 10: 8 of 20 cells are searched
-    found = bcubed(names, clustering.communities(np.float16(embeddings), 0.3, exact_limit=0))
+    found = bcubed(names, clustering.communities(np.float16(embeddings), CALIBRATION, fmr_at(0.7), exact_limit=0))
     assert found["precision"] > 0.98 and found["recall"] > 0.9
 
 
@@ -179,19 +180,19 @@ def test_faces_of_small_groups_are_assigned_to_the_nearest_person():
         [person] * 10 + [at(0.1, others[0]), at(0.11, others[1]), at(0.1, others[2]), at(0.6, others[3])]
     )
     groups, photos = np.array([0] * 10 + [1, 2, 3, 4]), np.array([*range(11), 10, 9, 11])
-    rates = [1e-6, 1e-3, 0.5, 1]  # at 0, 0.2, 1 and 2
-    calibration = Calibration("abc", [0, 0.2, 1, 2], rates, [], [0, 0.8, 1, 1], {"10": rates}, 1_000_000, "synthetic")
-    found = clustering.assign_small_groups(embeddings, groups, calibration, photos)
+    found = clustering.assign_small_groups(embeddings, groups, CALIBRATION, photos)
     assert found.tolist() == [0] * 10 + [0, 1, 2, 3]
+    takes = np.where(np.arange(14) == 10, 0.4, 0)  # face 10 is near to many strangers
+    found = clustering.assign_small_groups(embeddings, groups, CALIBRATION, photos, takes)
+    assert found.tolist() == [0] * 10 + [1, 0, 2, 3]
 
 
 def test_people_keep_their_names_and_are_removed_from_all_files(archive, monkeypatch):
     monkeypatch.setattr(people, "load_calibration", lambda model_id: CALIBRATION)
-    monkeypatch.setattr(CALIBRATION.__class__, "distance_at", lambda self, fmr: 0.35)
     embeddings, names = synthetic_embeddings(50, 6, spread=0.3)  # an index needs 256 rows
     photos = [f"{name}-{i}.jpg" for i, name in enumerate(names)]
     archive.write(photo_rows({photo: [embedding] for photo, embedding in zip(photos, embeddings)}))
-    assert people.cluster_people(archive) == 50
+    assert people.cluster_people(archive, fmr_at(0.65)) == 50
     before = people.read_people(archive)
     groups = [
         {before[photo, 0].person for photo, own in zip(photos, names) if own == name} for name in np.unique(names)
@@ -200,7 +201,7 @@ def test_people_keep_their_names_and_are_removed_from_all_files(archive, monkeyp
     first = before[photos[0], 0].person
     assert people.rename_person(archive, first, "Ann's aunt") == 6
     archive.write(photo_rows({"new.jpg": [embeddings[0] + 0.05 * embeddings[1]], "other.jpg": [embeddings[70]]}))
-    people.cluster_people(archive)
+    people.cluster_people(archive, fmr_at(0.65))
     after = people.read_people(archive)
     assert after["new.jpg", 0] == people.PersonLabel("Ann's aunt", False)
     assert after[photos[0], 0] == people.PersonLabel("Ann's aunt", True)
@@ -257,7 +258,7 @@ def test_an_interrupted_removal_is_finished(archive, monkeypatch, step):
 def test_a_person_with_very_many_photos_is_one_cluster():
     many, _ = synthetic_embeddings(1, 1500, spread=0.3)
     others, _ = synthetic_embeddings(60, 6, spread=0.3, seed=1)
-    groups = clustering.communities(np.concatenate([many, others]).astype(np.float16), 0.4)
+    groups = clustering.communities(np.concatenate([many, others]).astype(np.float16), CALIBRATION, fmr_at(0.6))
     assert np.unique(groups[:1500], return_counts=True)[1].max() > 1450
     assert len(set(groups[:1500])) < 10
     assert not set(groups[:1500]) & set(groups[1500:])
@@ -266,7 +267,6 @@ def test_a_person_with_very_many_photos_is_one_cluster():
 
 def test_faces_of_one_photo_or_of_low_quality_are_not_linked(archive, monkeypatch):
     monkeypatch.setattr(people, "load_calibration", lambda model_id: CALIBRATION)
-    monkeypatch.setattr(CALIBRATION.__class__, "distance_at", lambda self, fmr: 0.5)
     assert people.cluster_people(archive) == 0
     embeddings, _ = synthetic_embeddings(2, 2, spread=0.1)
     table = photo_rows({"two.jpg": [embeddings[0], embeddings[1]], "blurred.jpg": [embeddings[0]]}).to_pylist()

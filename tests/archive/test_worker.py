@@ -5,11 +5,13 @@ import os
 import numpy as np
 import pyarrow as pa
 import pytest
+from people import calibration_with_cohort
 
 from facelib.archive import worker
 from facelib.archive.source import _parquet_photos, content_name
 from facelib.archive.stores import open_store
-from facelib.archive.worker import KnownPhotos, Worker
+from facelib.archive.worker import KnownPhotos, Worker, rows_id_of
+from facelib.embedding.similarity import unit_vectors
 from facelib.io.files import digest
 from facelib.io.sample import sample_photo
 from facelib.types import ModelMismatchError
@@ -27,7 +29,7 @@ def start_worker(pipeline, tmp_path, monkeypatch):
     (tmp_path / "marks").mkdir()
 
     def start(crashing=()):
-        started = Worker({}, pipeline.pipeline_id, str(tmp_path / "marks"), 1)
+        started = Worker({}, rows_id_of(pipeline), str(tmp_path / "marks"), 1)
         process_batch = started.process_batch
 
         def process_or_crash(names, contents):
@@ -84,8 +86,22 @@ def test_another_pipeline_on_a_machine_is_refused(start_worker, tmp_path):
         Worker({}, "other", str(tmp_path / "marks"), 1)
 
 
+def test_rows_have_the_similarity_to_the_cohort(start_worker, pipeline, monkeypatch, tmp_path):
+    own_id = rows_id_of(pipeline)
+    size = pipeline(sample_photo())[0].embedding.size
+    centres = unit_vectors(np.random.default_rng(0).normal(size=(8, size)))
+    calibration = calibration_with_cohort(pipeline.model_id, centres)
+    monkeypatch.setitem(pipeline.__dict__, "calibration", calibration)
+    (row,) = start_worker()(table_of([str(sample_photo())], [None])).to_pylist()
+    embeddings = np.array([face["vector"] for face in row["faces"]], np.float32)
+    found = [face["cohort_similarity"] for face in row["faces"]]
+    np.testing.assert_allclose(found, calibration.cohort.similarity(embeddings), atol=1e-3)
+    with pytest.raises(ModelMismatchError, match="calibrations on all machines"):
+        Worker({}, own_id, str(tmp_path / "marks"), 1)
+
+
 def test_known_photos_are_skipped(start_worker, pipeline, tmp_path):
-    started = Worker({}, pipeline.pipeline_id, str(tmp_path / "marks"), 1, KnownPhotos({"a"}, {digest("b")}))
+    started = Worker({}, rows_id_of(pipeline), str(tmp_path / "marks"), 1, KnownPhotos({"a"}, {digest("b")}))
     content = sample_photo().read_bytes()
     rows = started(table_of(["a", "b", "c"], [content] * 3)).to_pylist()
     assert [row["photo"] for row in rows] == ["c"]

@@ -2,13 +2,19 @@
 
 import os
 import stat
+from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
+from albums import CALIBRATION
 from PIL import Image
 
+from facelib import FacePipeline
 from facelib.cli import runs
+from facelib.cli.album_command import clustering_score
 from facelib.cli.album_table import read_people
 from facelib.cli.main import main
+from facelib.cli.options import DecisionOptions
 
 NETWORKS = ("--detector", "retinaface", "--device", "cpu")
 
@@ -103,3 +109,19 @@ def test_folders_and_their_names(capsys, tmp_path, portraits):
     assert sorted(path.name for path in (out / "people").iterdir() if path.is_dir()) == ["Person 1", "Person 2", "_aux"]
     assert os.listdir(out / "people/Person 1") == ["for the calendar.txt"]
     assert len(os.listdir(out / "people/_aux")) == 1
+
+
+def test_rates_below_those_that_were_measured_are_extrapolated():
+    """As the rate of many faces is; a search among many needs low rates."""
+    pipeline = SimpleNamespace(calibration=CALIBRATION)
+    scores = [clustering_score(pipeline, DecisionOptions(fmr=rate)) for rate in (1e-3, 1e-6, 1e-8)]
+    assert scores == sorted(scores) and scores[2] > 1
+    assert clustering_score(pipeline, DecisionOptions(None)) is None
+    assert clustering_score(pipeline, DecisionOptions(threshold=-0.5)) == -0.5
+
+
+def test_an_album_where_the_pairs_bear_no_low_rate(capsys, tmp_path, portraits, monkeypatch, pipeline):
+    made = FacePipeline(pipeline.detector, pipeline.landmarker, pipeline.embedder)
+    made.calibration = replace(CALIBRATION, lowest_rate=0.5)
+    monkeypatch.setattr(runs, "make_pipeline", lambda networks: made)
+    assert run(capsys, "album", portraits, "--out", tmp_path / "album")[0] == 0

@@ -5,7 +5,7 @@ import os
 import shutil
 
 import pytest
-from albums import DISTANCE, faces_of
+from albums import SCORE, faces_of
 
 from facelib.cli.album import assign_people
 from facelib.cli.album_folders import MARKER, write_folders
@@ -14,7 +14,7 @@ from facelib.cli.album_folders import MARKER, write_folders
 @pytest.fixture
 def faces(tmp_path):
     found = faces_of([0, 0, 1, -1], tmp_path)
-    assign_people(found, DISTANCE)
+    assign_people(found, SCORE)
     return found
 
 

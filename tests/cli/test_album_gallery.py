@@ -2,12 +2,12 @@
 
 import numpy as np
 import pytest
-from albums import CALIBRATION, DISTANCE, LEFT, Library, embedding_of, faces_of
+from albums import CALIBRATION, LEFT, SCORE, Library, embedding_of, faces_of
 
 from facelib.cli.album import assign_people
 from facelib.cli.album_gallery import name_by_gallery
 from facelib.cli.options import DecisionOptions
-from facelib.recognition.gallery import Gallery
+from facelib.recognition.gallery import Gallery, Identification
 
 
 @pytest.fixture
@@ -36,7 +36,7 @@ def test_a_name_of_the_gallery_comes_once_per_photo(gallery):
     gallery.enrol("Ann", [face.embedding for face in faces_of([0, 0], seed=5)])
     faces = faces_of([0, 0, 0])
     faces[1].photo = faces[0].photo
-    assign_people(faces, DISTANCE)
+    assign_people(faces, SCORE)
     name_by_gallery(faces, gallery, DecisionOptions())
     assert sorted(face.person == "Ann" for face in faces[:2]) == [False, True]
 
@@ -99,3 +99,18 @@ def test_a_copy_of_a_photo_under_another_name_moves_nothing(library, gallery):
     library.edit({("a.jpg", 200): "Bea"})
     library.album(gallery=gallery)
     assert gallery.people()["Ann"] == 1 and library.people()["a.jpg", LEFT[0]] == "Ann"
+
+
+def test_of_two_people_the_one_with_the_higher_score_gets_the_name(gallery, monkeypatch):
+    gallery.enrol("Ann", embedding_of(0, np.random.default_rng(5)))
+    faces = faces_of([0, 0])
+    faces[1].photo = faces[0].photo
+    faces[0].person, faces[1].person = "Person 1", "Person 2"
+    answers = {0: Identification("Ann", 0.1, 1e-4, [], score=0.5), 1: Identification("Ann", 0.2, 1e-4, [], score=0.6)}
+
+    def identify(gallery, embeddings, decision):
+        return [answers[next(n for n in (0, 1) if (faces[n].embedding == one).all())] for one in embeddings]
+
+    monkeypatch.setattr("facelib.cli.album_gallery.identify_faces", identify)
+    name_by_gallery(faces, gallery, DecisionOptions())
+    assert [face.person for face in faces] == ["Person 1", "Ann"]

@@ -5,9 +5,11 @@ import shutil
 
 import numpy as np
 import pytest
-from albums import LEFT, RIGHT, Library, embedding_of
+from albums import LEFT, RIGHT, SCORE, Library, embedding_of, results_of
 
+from facelib.cli.album_builder import make_album
 from facelib.cli.album_table import read_people, table_bytes
+from facelib.recognition.cohort import Cohort
 
 
 @pytest.fixture
@@ -200,3 +202,24 @@ def test_edits_during_the_run_are_kept(library, monkeypatch):
     assert library.people() == {("a.jpg", 10): "Ann"}
     library.album()
     assert library.people() == {("a.jpg", 10): "Ann"}
+
+
+def test_another_picture_of_somebody_in_a_crowd_is_not_the_same_picture(library):
+    """Where all faces are alike, one that would be a version of the picture elsewhere is another picture."""
+    crowd = np.stack([embedding_of(0, np.random.default_rng(seed), 0.05) for seed in range(5)])
+    path = library.add("a.jpg", 0)
+    for cohort, person in ((None, "Ann"), (Cohort("abc", crowd, 5, 0.38), "Person 2")):
+        [(before, _)] = library.photos[path] = [(embedding_of(0, np.random.default_rng(1)), LEFT)]
+        for name in ("people.csv", "people.npz"):
+            (library.out / name).unlink(missing_ok=True)
+        path.write_bytes(b"before")
+        make_album(results_of(library.photos, library.out, cohort), SCORE)
+        library.edit({"Person 1": "Ann"})
+        library.photos[path] = [(embedding_of(0, np.random.default_rng(2), 0.3), LEFT)]
+        assert 0.03 < 1 - before @ library.photos[path][0][0] < 0.2
+        path.write_bytes(b"another")
+        make_album(results_of(library.photos, library.out, cohort), SCORE)
+        assert library.people() == {("a.jpg", 10): person}
+        assert [row.cells["score"] != "" for row in read_people(library.out).rows if row.cells["matched"] == "yes"] == [
+            True
+        ]

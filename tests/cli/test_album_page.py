@@ -7,7 +7,7 @@ from pathlib import Path
 from urllib.parse import unquote_to_bytes, urljoin, urlsplit
 
 import pytest
-from albums import DISTANCE, faces_of
+from albums import SCORE, faces_of
 from browser import chrome
 
 from facelib.cli.album import assign_people, measure_distances
@@ -21,7 +21,7 @@ def test_the_page_in_a_browser(tmp_path):
     """Opened from the file: every picture is shown, a click opens the photo, no script runs, nothing is fetched."""
     faces = faces_of([0, 0, 1, 0, -1], tmp_path, photo=ODD_NAME)
     faces[2].person = "<b>Ann</b> & Bob"
-    assign_people(faces, DISTANCE)
+    assign_people(faces, SCORE)
     measure_distances(faces)
     page = write_page(faces, tmp_path)
     with chrome(tmp_path) as browser:
@@ -82,7 +82,7 @@ def test_links_of_hostile_names_lead_to_the_photo_beside_the_page(tmp_path):
         (tmp_path / face.annotated).write_bytes(b"photo")
     faces_of([0], tmp_path)[0].aligned = "0.png"
     (tmp_path / "0.png").rename(tmp_path / "face0.png")
-    assign_people(faces, DISTANCE)
+    assign_people(faces, SCORE)
     page = write_page(faces, tmp_path)
     text = page.read_text(encoding="utf-8")  # valid, whatever the names
     assert "<script" not in text

@@ -2,6 +2,7 @@
 
 import csv
 import io
+from dataclasses import replace
 
 import pytest
 from albums import faces_of
@@ -172,13 +173,14 @@ def test_numbered_people_have_no_name():
 def test_the_state_survives_and_a_damaged_one_is_no_error(tmp_path):
     [face] = faces_of([0])
     known = {"a": KnownFace("Ann", frozenset({"Bob", "Cy"}), face.embedding), "b": KnownFace("", frozenset(), None)}
-    write_state(tmp_path, AlbumState(known, 7), "weights")
+    write_state(tmp_path, AlbumState(known, 7, 0.03), "weights")
     state = read_state(tmp_path, "weights")
-    assert state.highest_number == 7
+    assert (state.highest_number, state.condition) == (7, 0.03)
     assert state.faces["a"].taken_back == {"Bob", "Cy"} and (state.faces["a"].embedding == face.embedding).all()
     assert state.faces["b"].embedding is None
     other = read_state(tmp_path, "other weights")
     assert other.faces["a"].person == "Ann" and other.faces["a"].embedding is None
+    assert other.condition is None
     rows = table_rows(faces_of([0]))
     (tmp_path / "people.csv.3.bak").write_bytes(table_bytes([row_of("Person 12"), *rows], ()))
     (tmp_path / "people.csv.4.bak").write_bytes(b"damaged")
@@ -186,3 +188,18 @@ def test_the_state_survives_and_a_damaged_one_is_no_error(tmp_path):
         (tmp_path / "people.npz").write_bytes(content)
         assert read_state(tmp_path, "weights") == AlbumState({}, 12)
     assert COLUMNS[:6] == ("photo", "face", "person", "distance", "quality", "box")
+
+
+@pytest.mark.parametrize("matched", ["", "matched,"])
+def test_a_column_of_the_users_that_is_called_score_stays(tmp_path, matched):
+    """Tables of older versions have no such column of ours."""
+    cells = "yes," * bool(matched)
+    (tmp_path / PEOPLE_FILE).write_text(
+        f"photo,face,person,box,{matched}score\na.jpg,0,Ann,1 2 3 4,{cells}ten points\n"
+    )
+    for _ in range(2):
+        table = read_people(tmp_path)
+        assert table.own_columns == ("score",) and table.rows[0].own == ("ten points",)
+        rows = [replace(row, cells=row.cells | {"score": "0.5"}) for row in table.rows]
+        write_table(rows, table, tmp_path)
+    assert read_people(tmp_path).rows[0].cells["score"] == "0.5"

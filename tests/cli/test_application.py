@@ -13,8 +13,22 @@ import facelib
 from facelib import FacePipeline
 from facelib.cli import runs
 from facelib.cli.main import application, main
+from facelib.recognition.calibration_files import load_calibration
 
-COMMANDS = ("detect", "compare", "enrol", "identify", "remove", "people", "backup", "album", "forget", "export", "info")
+COMMANDS = (
+    "detect",
+    "compare",
+    "enrol",
+    "identify",
+    "remove",
+    "people",
+    "backup",
+    "album",
+    "calibrate",
+    "forget",
+    "export",
+    "info",
+)
 CODES = {
     "detect": (0, 1, 2, 130),
     "compare": (0, 1, 2, 3, 130),
@@ -24,6 +38,7 @@ CODES = {
     "people": (0, 2, 130),
     "backup": (0, 2, 130),
     "album": (0, 1, 2, 130),
+    "calibrate": (0, 1, 2, 130),
     "forget": (0, 1, 2, 130),
     "export": (0, 2, 130),
     "info": (0, 2, 130),
@@ -134,7 +149,6 @@ def test_arguments_are_checked_before_networks_load(capsys, tmp_path, portraits,
         (("identify", photo, "--gallery", gallery), "no such gallery; the first enrol makes it"),
         (("identify", photo, "--gallery", damaged), "damaged"),
         (("album", gone, "--out", tmp_path / "out"), "gone.jpg: no such file"),
-        (("album", photo, "--out", tmp_path / "out", "--fmr", "1e-12"), "false match rate of 1e-12"),
     ):
         code, out, err = run(capsys, *arguments)
         assert (code, out) == (2, ""), arguments
@@ -145,9 +159,9 @@ def test_arguments_are_checked_before_networks_load(capsys, tmp_path, portraits,
 def test_exit_codes_of_compare(capsys, portraits, loaded):
     first, second = portraits / "0.png", portraits / "1.png"
     assert run(capsys, "compare", first, first)[0] == 0
-    code, out, _ = run(capsys, "compare", first, second, "--threshold", 0.01)
+    code, out, _ = run(capsys, "compare", first, second, "--threshold", 0.99)
     assert code == 1 and out.startswith("different: ")
-    code, out, _ = run(capsys, "compare", first, second, "--fmr", 1e-5, "--different", 0.999)
+    code, out, _ = run(capsys, "compare", first, second, "--fmr", 5e-4, "--different", 0.999)
     assert code == 3 and out.startswith("unsure: ")
     assert run(capsys, "compare", first, portraits / "blank.png")[0] == 2
 
@@ -201,7 +215,7 @@ def test_standard_error_is_json_throughout(capsys, portraits, loaded, tmp_path):
     code, out, err = run(capsys, "detect", *photos, "--out", out_folder, "--json")
     assert code == 1
     assert len(json.loads(out)) == 4
-    errors = [json.loads(line)["error"] for line in err.splitlines()]
+    errors = [json.loads(line).get("error", "") for line in err.splitlines()]
     assert [sum(name in error for error in errors) for name in ("broken.jpg", "gone.jpg")] == [1, 1]
     code, out, err = run(capsys, "detect", *photos, "--out", out_folder, "--json")
     assert {key for line in err.splitlines() for key in json.loads(line)} == {"error", "notice"}
@@ -240,7 +254,7 @@ def test_shell_completion():
 
 def test_fpr_is_an_alias_of_fmr(capsys, portraits, loaded):
     photos = (portraits / "0.png", portraits / "1.png")
-    code, out, _ = run(capsys, "compare", *photos, "--fpr", 1e-5, "--different", 0.999)
+    code, out, _ = run(capsys, "compare", *photos, "--fpr", 5e-4, "--different", 0.999)
     assert code == 3 and out.startswith("unsure: ")
     assert run(capsys, "compare", *photos, "--fpr", 2)[0] == 2
 
@@ -248,31 +262,43 @@ def test_fpr_is_an_alias_of_fmr(capsys, portraits, loaded):
 def test_compare_without_calibration(capsys, portraits, uncalibrated):
     photos = (portraits / "0.png", portraits / "1.png")
     code, _, err = run(capsys, "compare", *photos)
-    assert code == 2 and "--threshold DISTANCE" in err
-    code, out, _ = run(capsys, "compare", *photos, "--threshold", 2, "--json")
+    assert code == 2 and "--threshold SCORE" in err
+    code, out, _ = run(capsys, "compare", *photos, "--threshold", -2, "--json")
     answer = json.loads(out)
     assert (code, answer["verdict"], answer["false_match_rate"]) == (0, "same", None)
-    code, out, _ = run(capsys, "compare", *photos, "--threshold", 0)
-    assert code == 1 and out.startswith("different: distance 0.")
+    assert answer["score"] == pytest.approx(1 - answer["distance"], abs=1e-5)
+    code, out, _ = run(capsys, "compare", *photos, "--threshold", 1, "--explain")
+    assert code == 1 and out.startswith("different: score ")
+    assert out.endswith("no false match rates: this embedder has no calibration\n")
+
+
+def test_identify_in_an_empty_gallery(capsys, portraits, loaded, tmp_path):
+    gallery = ("--gallery", tmp_path / "people.gallery")
+    run(capsys, "enrol", "Ann", portraits / "0.png", *gallery)
+    run(capsys, "remove", "Ann", *gallery)
+    code, out, _ = run(capsys, "identify", portraits / "0.png", *gallery)
+    assert (code, out) == (1, "0.png face 0: unknown (nearest: nobody)\n")
+    _, out, _ = run(capsys, "identify", portraits / "0.png", *gallery, "--json")
+    assert json.loads(out, parse_constant=pytest.fail)["score"] is None  # JSON has no infinity
 
 
 def test_identify_without_calibration(capsys, portraits, uncalibrated, tmp_path):
     gallery = ("--gallery", tmp_path / "people.gallery")
     assert run(capsys, "enrol", "Ann", portraits / "0.png", *gallery)[0] == 0
     code, _, err = run(capsys, "identify", portraits / "0.png", *gallery)
-    assert code == 2 and "--threshold DISTANCE" in err
-    code, out, _ = run(capsys, "identify", portraits / "0.png", *gallery, "--threshold", 0.01, "--json")
+    assert code == 2 and "--threshold SCORE" in err
+    code, out, _ = run(capsys, "identify", portraits / "0.png", *gallery, "--threshold", 0.99, "--json")
     answer = json.loads(out)
     assert (code, answer["name"], answer["false_match_rate"]) == (0, "Ann", None)
-    code, out, _ = run(capsys, "identify", portraits / "1.png", *gallery, "--threshold", 0)
-    assert code == 1 and "unknown (nearest: Ann" in out
+    code, out, _ = run(capsys, "identify", portraits / "1.png", *gallery, "--threshold", 1)
+    assert code == 1 and "unknown, score " in out and " (nearest: Ann" in out
 
 
 def test_album_without_calibration(capsys, portraits, uncalibrated, tmp_path):
     photos = (portraits / "0.png", portraits / "1.png")
     code, _, err = run(capsys, "album", *photos, "--out", tmp_path / "album")
-    assert code == 2 and "--threshold DISTANCE" in err
-    for threshold, people in ((0, 2), (2, 1)):
+    assert code == 2 and "--threshold SCORE" in err
+    for threshold, people in ((2, 2), (-2, 1)):
         out_folder = tmp_path / f"album{threshold}"
         code, out, _ = run(capsys, "album", *photos, "--out", out_folder, "--threshold", threshold, "--json")
         assert (code, json.loads(out)["people"]) == (0, people)
@@ -282,8 +308,8 @@ def test_detect_without_calibration(capsys, portraits, uncalibrated, tmp_path):
     photos = (portraits / "0.png", portraits / "1.png")
     code, out, err = run(capsys, "detect", *photos, "--out", tmp_path / "out")
     assert code == 0 and "same?" not in out
-    assert "no pair is marked" in err and "--threshold DISTANCE" in err
-    code, out, _ = run(capsys, "detect", *photos, "--out", tmp_path / "out", "--threshold", 2)
+    assert "no pair is marked" in err and "--threshold SCORE" in err
+    code, out, _ = run(capsys, "detect", *photos, "--out", tmp_path / "out", "--threshold", -2)
     assert code == 0 and out.count("same?") == 2
 
 
@@ -295,11 +321,14 @@ def test_info(capsys):
     assert "CPUExecutionProvider" in value["providers"]
     assert value["embedders"]["default"]["model_id"] == facelib.load_embedder(device="cpu").model_id
     assert value["embedders"]["default"]["calibrated"]
+    cohort = load_calibration(value["embedders"]["default"]["model_id"]).cohort
+    assert value["embedders"]["default"]["cohort"] == (cohort.id if cohort else None)
     assert value["weights"]["hourglass_keypoints.pt"]["present"]
     assert set(value["folders"]) == {"models", "data", "cache"}
     code, text, _ = run(capsys, "info")
     assert code == 0
     assert value["embedders"]["default"]["model_id"] in text and "CPUExecutionProvider" in text
+    assert (f"cohort {cohort.id}" if cohort else "no cohort: scores are cosines") in text
     assert f"PyTorch: {'installed' if value['pytorch'] else 'not installed'}" in text
 
 
@@ -320,5 +349,5 @@ def test_library_warnings_are_notices(capsys, portraits, monkeypatch, pipeline, 
     monkeypatch.setattr(runs, "make_pipeline", load)
     handlers = list(logging.getLogger("facelib").handlers)
     _, _, err = run(capsys, "compare", portraits / "0.png", portraits / "0.png", "--json")
-    assert json.loads(err) == {"notice": "another detector is used"}
+    assert json.loads(err.splitlines()[0]) == {"notice": "another detector is used"}
     assert logging.getLogger("facelib").handlers == handlers

@@ -34,7 +34,7 @@ def portraits(tmp_path_factory, photo, pipeline):
 def test_compare(capsys, portraits):
     code, out, _ = run(capsys, "compare", portraits / "0.png", portraits / "0-again.png")
     assert code == 0
-    assert out.startswith("same: distance 0.")
+    assert out.startswith("same: score 0.") and ", distance 0." in out
     assert out.count(": 1 face\n") == 2
     code, out, _ = run(capsys, "compare", portraits / "0.png", portraits / "3.png", "--json")
     answer = json.loads(out)
@@ -42,8 +42,8 @@ def test_compare(capsys, portraits):
     assert code == {"different": 1, "unsure": 3}[answer["verdict"]]
     assert [photo["faces"] for photo in answer["photos"]] == [1, 1]
     assert 0 < answer["false_match_rate"] <= 1
-    distance = answer["distance"]
-    for threshold, verdict in ((distance + 0.02, "same"), (max(distance - 0.02, 0), "different")):
+    score = answer["score"]
+    for threshold, verdict in ((score - 0.02, "same"), (score + 0.02, "different")):
         code, out, _ = run(
             capsys, "compare", portraits / "0.png", portraits / "3.png", "--threshold", threshold, "--json"
         )
@@ -83,7 +83,7 @@ def test_a_gallery_from_the_terminal(capsys, tmp_path, portraits):
     assert code == 0
     assert rows[0]["name"] == "person 2"
     assert rows[0]["nearest"][0][0] == "person 2"
-    assert len(rows[0]["nearest"]) == 3
+    assert len(rows[0]["nearest"]) == 3 and rows[0]["score"] > rows[1]["score"]
     assert rows[1]["name"] is None
     code, out, _ = run(capsys, "people", *gallery, networks=False)
     assert out.splitlines() == [f"person {number}: 1" for number in range(4)]
@@ -92,7 +92,7 @@ def test_a_gallery_from_the_terminal(capsys, tmp_path, portraits):
     code, out, err = run(capsys, "remove", "person 2", *gallery, networks=False)
     assert code == 2 and "nobody is called 'person 2'" in err
     code, out, _ = run(capsys, "identify", portraits / "2-again.png", *gallery)
-    assert code == 1 and "unknown (nearest: person " in out
+    assert code == 1 and "unknown, score " in out and " (nearest: person " in out
     code, _, err = run(capsys, "identify", portraits / "2.png", "--gallery", tmp_path / "none.gallery")
     assert code == 2 and "no such gallery; the first enrol makes it" in err
     with sqlite3.connect(gallery[1]) as connection:

@@ -38,17 +38,17 @@ def gallery(tmp_path, loaded, capsys):
             picture = Image.open(orl.files[np.flatnonzero(orl.people == person)[photo]]).convert("RGB")
             picture.resize((276, 336), Image.Resampling.LANCZOS).save(tmp_path / folder / f"{person}-{photo}.png")
     code, _, err = run(capsys, "enrol", "Bob", tmp_path / "bob", "--gallery", tmp_path / "people.gallery")
-    assert code == 0 and "distance" not in err
+    assert code == 0 and "score" not in err
     return tmp_path / "people.gallery"
 
 
 def test_enrol_names_photos_of_somebody_else(gallery, capsys):
     code, out, err = run(capsys, "enrol", "Ann", gallery.with_name("ann"), "--gallery", gallery)
     assert code == 0 and out.startswith("Ann: 5 photos")
-    said = [line for line in err.splitlines() if "distance" in line]
+    said = [line for line in err.splitlines() if "score" in line]
     assert len(said) == 2
-    assert "s2-6.png: is nearer to Bob (distance 0." in said[0] and "than to the other photos of Ann (0." in said[0]
-    assert "s9-8.png: is far from the other photos of Ann (distance 0." in said[1]
+    assert "s2-6.png: is nearer to Bob (score 0." in said[0] and "than to the other photos of Ann (" in said[0]
+    assert "s9-8.png: is far from the other photos of Ann (score " in said[1]
     assert all("remove Ann and enrol the right photos" in line for line in said)
     code, _, err = run(capsys, "enrol", "Cid", gallery.with_name("bob") / "s2-0.png", "--gallery", gallery, "--json")
     assert "may show Bob, who is enrolled already" in json.loads(err.splitlines()[-1])["notice"]

@@ -10,7 +10,9 @@ import pytest
 from PIL import Image
 
 from facelib.cli.results import Results
+from facelib.embedding.similarity import unit_vectors
 from facelib.io.files import file_hash
+from facelib.recognition.cohort import Cohort
 
 
 @pytest.fixture(scope="module")
@@ -29,8 +31,8 @@ def done(tmp_path_factory, photo, pipeline):
     return photos
 
 
-def pending(photos, out):
-    results = Results(out, "weights", "retinaface", photos).resume()
+def pending(photos, out, cohort=None):
+    results = Results(out, "weights", "retinaface", photos, cohort=cohort).resume()
     names = [photo.name for photo in results.pending()]
     results.close()
     return names
@@ -108,6 +110,31 @@ def test_records_from_before_there_were_hashes_are_taken_over(done, out):
     (out / "faces.json").write_text(json.dumps(records))
     assert pending(done, out) == []
     assert all("sha256" in record for record in json.loads((out / "faces.json").read_text()))
+
+
+def test_cohort_similarities_are_always_those_of_the_cohort_of_today(done, out):
+    """Results of an earlier version have none, and those of another cohort are no longer true."""
+    with np.load(out / "embeddings.npz") as saved:
+        embeddings = saved["embeddings"]
+    for seed in (0, 1, None):
+        centres = unit_vectors(np.random.default_rng(seed).normal(size=(9, embeddings.shape[1])))
+        cohort = None if seed is None else Cohort("abc", centres, 3)
+        assert pending(done, out, cohort) == []
+        faces = [face for record in json.loads((out / "faces.json").read_text()) for face in record["faces"]]
+        if cohort:
+            expected = cohort.similarity(embeddings)
+            np.testing.assert_allclose([face["cohort_similarity"] for face in faces], expected, atol=1e-4)
+        assert any("cohort_similarity" in face for face in faces) == (cohort is not None)
+
+
+def test_new_results_have_the_cohort_similarity(done, tmp_path, photo, pipeline):
+    faces = pipeline(photo[::2, ::2])
+    centres = unit_vectors(np.random.default_rng(0).normal(size=(9, faces[0].embedding.size)))
+    results = Results(tmp_path, "weights", "retinaface", done[:1], cohort=Cohort("abc", centres, 3)).resume()
+    record = results.add(done[0], photo[::2, ::2], faces)
+    results.close()
+    expected = results.cohort.similarity(np.stack([face.embedding for face in faces]))
+    np.testing.assert_allclose([face["cohort_similarity"] for face in record["faces"]], expected, atol=1e-4)
 
 
 def test_damaged_lines_of_a_run_that_was_killed(done, out, photo, pipeline):

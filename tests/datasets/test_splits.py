@@ -1,5 +1,6 @@
 """Held-out people and photos, and the frozen lists."""
 
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -13,14 +14,16 @@ from facelib.datasets.splits import (
     balanced_subset,
     clean_faces,
     family,
+    group_part,
     hold_out_photos,
     in_held_out_family,
+    in_world_val,
     landmark_splits,
     open_set_faces,
     pseudo_labelled,
     training_list,
 )
-from facelib.settings import LISTS
+from facelib.settings import LISTS, data_folder
 
 
 def make_face_list(*keys):
@@ -168,3 +171,37 @@ def test_balanced_subset_has_equally_many_photos_of_each_person():
         assert (rows == balanced_subset(faces, count, 12)).all()
     with pytest.raises(ValueError, match="only 8 people have 1 photos"):
         balanced_subset(faces, 12, 12)
+
+
+def test_parts_of_the_faces_of_different_people():
+    """A fifth for cohorts, three tenths for calibration; frozen by a hash, so that no face changes its part."""
+    parts = [group_part(f"g{number:05d}") for number in range(10_000)]
+    shares = {part: parts.count(part) / len(parts) for part in set(parts)}
+    assert shares == pytest.approx({"cohort": 0.2, "calibration": 0.3, "train": 0.5}, abs=0.02)
+    assert parts[:6] == ["train", "cohort", "cohort", "calibration", "calibration", "calibration"]
+
+
+def test_held_out_people_of_faces_world():
+    held_out = [in_world_val(f"world_{number:03d}") for number in range(900)]
+    assert 0.28 < np.mean(held_out) < 0.38
+    assert not any(in_world_val(f"celeba_{number:05d}") for number in range(300))
+
+
+def test_training_skips_people_held_out_of_the_sets_of_groups(prepared):
+    """Those for cohorts and calibration, those of faces_world for choosing, and those who are in its test split; a
+    single photo of each is no reason to warn."""
+    different = [f"g{number}" for number in range(20)]
+    world = [f"world_{number}" for number in range(8)]
+    prepared("faces_groups", {person: ("s1", 1) for person in different})
+    prepared("faces_world", {person: ("s2", 2) for person in world})
+    prepared("some", {"s3": ("s3", 2)})
+    table = data_folder() / "faces_world/faces.csv"
+    (shown, *_) = [person for person in world if not in_world_val(person)]
+    table.write_text(table.read_text().replace(f",{shown},orl,train", f",{shown},orl,test"))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        faces = training_list({name: load_faces(name) for name in ("faces_groups", "faces_world", "some")})
+    expected = {person for person in different if group_part(person) == "train"}
+    expected |= {person for person in world if not in_world_val(person)} - {shown}
+    assert set(faces.people) == expected | {"s3"}
+    assert 0 < len(expected & set(different)) < 20

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from people import synthetic_embeddings
+from people import calibration_with_cohort, synthetic_embeddings
 
 pytest.importorskip("lancedb")
 from facelib.evaluation.benchmarks.archive import exact_nearest, search_row
@@ -27,11 +27,16 @@ def test_synthetic_distances_match_real_ones():
 def test_exact_nearest_equals_comparing_all_pairs():
     stored, _ = synthetic_embeddings(40, 8)
     queries = stored[::50] + 0.01
-    expected = np.argsort(-(queries @ stored.astype(np.float16).astype(np.float32).T), axis=1)[:, :10]
-    np.testing.assert_array_equal(exact_nearest(stored.astype(np.float16), queries), expected)
+    offsets = np.random.default_rng(0).uniform(0, 0.3, len(stored)).astype(np.float32)
+    expected = np.argsort(-(queries @ stored.astype(np.float16).astype(np.float32).T - offsets), axis=1)[:, :10]
+    np.testing.assert_array_equal(exact_nearest(stored.astype(np.float16), queries, offsets), expected)
 
 
-def test_a_search_is_measured(tmp_path):
+@pytest.mark.parametrize("with_cohort", [False, True])
+def test_a_search_is_measured(tmp_path, monkeypatch, with_cohort):
+    if with_cohort:
+        calibration = calibration_with_cohort("abc", synthetic_embeddings(20, 2)[0])
+        monkeypatch.setattr("facelib.archive.cohorts.load_calibration", lambda model_id: calibration)
     real, names = synthetic_embeddings(60, 8, spread=0.5)
     sampled, owner = synthetic_faces(real, np.unique(names, return_inverse=True)[1], 600)
     row = search_row(tmp_path, sampled[:500], owner[:500], sampled[500:], "abc")

@@ -1,57 +1,75 @@
-"""Match rates by distance, by hand and on synthetic people."""
+"""A calibration measured on data sets, checked on others."""
+
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from people import synthetic_embeddings
 
-from facelib.evaluation.calibration import (
-    Pairs,
-    all_pairs,
-    calibrate,
-    concatenate_pairs,
-    fmr_of_mean_embeddings,
-    match_rates,
-)
+from facelib.datasets.face_list import FaceList
+from facelib.datasets.groups import GroupFaces
+from facelib.evaluation import calibration
+
+EMBEDDER = SimpleNamespace(model_id="abc", crop_mode="five_points", embed=lambda rows: rows)
 
 
-def test_pairs_by_hand():
-    """Two relatives and an impostor: pairs of relatives are skipped."""
-    embeddings = np.eye(4, dtype=np.float32)[[0, 0, 1, 2]]
-    pairs = all_pairs(embeddings, np.array(["fiw_0001_01", "fiw_0001_01", "fiw_0001_02", "other"]), first_index=10)
-    assert sorted(zip(pairs.distances.tolist(), pairs.genuine.tolist())) == [
-        (0, True),
-        (1, False),
-        (1, False),
-        (1, False),
-    ]
-    assert set(pairs.first.tolist()) <= {10, 11, 12}
-    assert len(concatenate_pairs([pairs, pairs]).distances) == 8
+def faces_of(embeddings, people):
+    names = np.array([f"fiw_{person}" for person in people])
+    return embeddings, FaceList([None] * len(names), names, np.full(len(names), "train"))
 
 
-def test_rates_by_hand():
-    distances = np.array([0.1, 0.3, 0.5, 0.2, 0.6, 0.7, 0.8])
-    genuine = np.array([1, 1, 1, 0, 0, 0, 0], bool)
-    first = np.array([0, 1, 2, 0, 0, 1, 1])
-    pairs = Pairs(distances, genuine, first, np.array([0, 1, 2, 1, 2, 2, 2]))
-    false_match, true_match = match_rates(pairs, np.array([0.1, 0.2, 0.55, 0.75]))
-    assert false_match.values.tolist() == [0, 0.25, 0.25, 0.75]
-    assert true_match.values == pytest.approx([1 / 3, 1 / 3, 1, 1])
-    for rates in (false_match, true_match):
-        assert (rates.intervals[:, 0] <= rates.values + 1e-9).all()
-        assert (rates.values <= rates.intervals[:, 1] + 1e-9).all()
+def of_different_people(part):
+    """Faces of two collections, as `group_faces` returns them."""
+    embeddings, people = synthetic_embeddings(people=400, photos=1, seed={"cohort": 5, "calibration": 6}[part])
+    sources = np.repeat(["here", "there"], 200)
+    faces = FaceList([None] * 400, people, np.full(400, "train"), sources=sources)
+    return GroupFaces(embeddings, faces, np.tile(["white men", "black women"], 200))
 
 
-def test_a_calibration_holds_for_other_people():
-    embeddings, people = synthetic_embeddings()
-    calibration = calibrate(all_pairs(embeddings, people), embeddings, people, "abc", "synthetic")
-    assert list(calibration.fmr_of_means) == ["2", "3", "5"]  # nobody has more than ten photos
-    pairs = all_pairs(*synthetic_embeddings(seed=1))
-    for target in (0.1, 0.01):
-        found = (pairs.distances[~pairs.genuine] <= calibration.distance_at(target)).mean()
-        assert target / 1.6 < found < target * 1.6
-    close = calibration.distance_at(0.01)
-    assert calibration.true_match_rate(close) == pytest.approx(
-        (pairs.distances[pairs.genuine] <= close).mean(), abs=0.05
+@pytest.fixture
+def sets(tmp_path, monkeypatch):
+    """Synthetic people in place of every set."""
+    monkeypatch.setenv("FACELIB_DATA", str(tmp_path))
+    monkeypatch.setattr(calibration, "aligned_families", lambda *_: faces_of(*synthetic_embeddings(seed=1)))
+    monkeypatch.setattr(
+        calibration,
+        "aligned_open_set",
+        lambda split, *_: faces_of(*synthetic_embeddings(seed={"open_val": 2, "open_test": 3}[split])),
     )
-    found = fmr_of_mean_embeddings(*synthetic_embeddings(seed=2), np.array([close]), 5)[0]
-    assert found == pytest.approx(calibration.false_match_rate(close, 5), rel=0.6)
+    monkeypatch.setattr(calibration, "group_faces", lambda part, *_: of_different_people(part))
+    world = synthetic_embeddings(people=10, seed=4)
+    monkeypatch.setattr(calibration, "world_faces", lambda *_: GroupFaces(*faces_of(*world), np.full(80, "indian men")))
+    return tmp_path
+
+
+def test_what_is_measured_depends_on_the_sets_that_are_there(sets):
+    measured = calibration.measure(EMBEDDER, None)
+    assert measured.cohort is None and measured.data == "open_val, the held-out families"
+    for name in ("faces_groups", "faces_world"):
+        (sets / name).mkdir()
+    measured = calibration.measure(EMBEDDER, None)
+    assert measured.data.endswith("held-out people of faces_world, 400 faces of faces_groups")
+    assert len(measured.cohort.centres) > 50
+    assert set(measured.group_fmrs) == {"white men", "black women"}  # others have fewer than a hundred people
+
+
+def test_a_calibration_holds_for_other_people(sets, monkeypatch):
+    pairs = np.array([0.9, 0.2]), np.array([True, False]), np.array([0, 1])
+    monkeypatch.setattr(calibration, "lfw_embeddings", lambda *_: None)
+    monkeypatch.setattr(calibration, "lfw_pairs", lambda embeddings, cohort: pairs)
+    found = calibration.check(calibration.measure(EMBEDDER, None), EMBEDDER, None)
+    assert list(found) == ["0.01", "0.001"]
+    for target, row in found.items():
+        test = row["open_test"]
+        assert float(target) / 2.5 < test["false_match_rate"] < float(target) * 2.5
+        assert test["interval_95"][0] <= test["false_match_rate"] <= test["interval_95"][1]
+        assert row["lfw"] == {"false_match_rate": 0.0, "true_match_rate": 1.0, "impostor_pairs": 1}
+    assert found["0.01"]["score"] < found["0.001"]["score"]
+
+
+def test_a_collection_for_each_source(sets):
+    collections = calibration.group_collections(EMBEDDER, None, "cohort")
+    assert [faces.name for faces in collections] == ["here", "there"]
+    for faces in collections:
+        assert len(faces.embeddings) == len(faces.people) == 200
+        assert set(faces.groups) == {"white men", "black women"}

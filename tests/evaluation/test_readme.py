@@ -10,14 +10,15 @@ import pytest
 
 import facelib.evaluation.readme.__main__ as readme
 from facelib.evaluation.__main__ import Evaluation
-from facelib.evaluation.readme import project_url
+from facelib.evaluation.readme import fairness_tables, project_url
 from facelib.evaluation.readme.__main__ import PAGES, ROOT, TABLES, update_tables
 from facelib.io import records
 from facelib.io.records import RESULTS
 from facelib.runtime.manifest import embedder_networks, named_embedders, read_manifest, short_hashes
 from facelib.settings import MODELS, PROJECT_URL
 
-THRESHOLD = read_manifest()["default"]["threshold"]["cosine_distance"]
+THRESHOLD = read_manifest()["default"]["threshold"]
+THRESHOLD = THRESHOLD["score"] if "score" in THRESHOLD else 1 - THRESHOLD["cosine_distance"]
 CARD = ("Intended use", "How to load it", "Training data", "Recipe", "Results", "Limits", "Terms", "Citation")
 
 
@@ -50,7 +51,7 @@ def test_the_command_writes_and_checks(tmp_path, monkeypatch, capsys):
     for arguments, code in ((["--check"], 1), ([], 0), (["--check"], 0)):
         monkeypatch.setattr("sys.argv", ["readme", *arguments])
         assert readme.main() == code
-    assert f"**{THRESHOLD:.3f}**" in page.read_text()
+    assert f"Score **{THRESHOLD:.3f}**" in page.read_text()
     assert page.read_text().startswith("before\n") and page.read_text().endswith("after\n")
 
 
@@ -60,7 +61,51 @@ def test_every_table_is_on_a_page():
 
 
 def test_the_threshold_in_the_caption():
-    assert f"false match rate 0.001 ({THRESHOLD:.3f})" in PAGES[0].read_text()
+    shown = read_manifest()["default"]["threshold"]
+    assert f"false match rate 0.001 ({shown.get('score', shown.get('cosine_distance')):.3f})" in PAGES[0].read_text()
+
+
+def test_tables_of_groups(tmp_path, monkeypatch):
+    """Their content, and the worst group on the front page; before a measurement a sentence."""
+    monkeypatch.setattr(records, "RESULTS", tmp_path / "none")
+    assert fairness_tables.fairness() == fairness_tables.world() == fairness_tables.NOT_MEASURED
+    assert fairness_tables.worst_group("default") == "-"
+    shutil.copytree(RESULTS, tmp_path / "results")
+    monkeypatch.setattr(records, "RESULTS", tmp_path / "results")
+    names = ("fmr_0.001", "fmr_0.001_low", "fmr_0.001_high", "fmr_0.01", "fmr_0.001_all", "score_white", "cosine_white")
+    rows = [
+        {"embedder": name, "collection": "utkface", "group": group, "people": 500, "pairs": 124750}
+        | {key: rate * (number + 1) for number, key in enumerate(names)}
+        for name in ("default", "dlib")
+        for group, rate in (("white men", 0.0005), ("black women", 0.002))
+    ]
+    records.write_table(tmp_path / "results/fairness.csv", rows)
+    found = {"people": 6, "photos": 100, "tpr": 0.75, "fmr": 0.0012, "score": [{"fpr": 0.1, "tpr": 0.9}], "cosine": []}
+    figures = {"embedders": {"default": {"faces_world": {"South Asian": found}}}, "duplicates": {"utkface": {"a": 3}}}
+    records.write_record(tmp_path / "results/fairness.json", figures)
+    table = fairness_tables.fairness()
+    assert "| UTKFace, black women | 500 | **2** | 4 to 6 | 10 | 8 | **2** | 4 to 6 | 10 | 8 |" in table
+    assert "| UTKFace, black women | 14 | 12 | 14 | 12 |" in table
+    assert "twice: 3 pairs of UTKFace have" in table
+    assert (
+        "| `default` | South Asian | 6 | 100 | 75.0 % | 0.12 % | - | - | - | 0.900 | - | - |" in fairness_tables.world()
+    )
+    front = TABLES["systems"]().splitlines()
+    assert front[0].split("|")[7].strip() == "worst group's FMR"
+    assert [line.split("|")[7].strip() for line in front[2:6]] == ["0.002", "-", "-", "0.002"]
+    assert {len(line.split("|")) for line in front[:9]} == {10}
+
+
+def test_figures_of_scores_stand_beside_those_of_cosines(tmp_path, monkeypatch):
+    shutil.copytree(RESULTS, tmp_path / "results")
+    record = json.loads((RESULTS / "default.json").read_text())
+    record["open_test_scores"] = [row | {"tpr": 0.4321} for row in record["open_test"]["identification_rate"]]
+    record |= {"lfw_scores": {"accuracy": 0.9}, "families_scores": {"0.01": 0.8}}
+    (tmp_path / "results/default.json").write_text(json.dumps(record))
+    monkeypatch.setattr(records, "RESULTS", tmp_path / "results")
+    assert "open_test 0.4321, 0.4321, 0.4321 at FPR 0.1, 0.01, 0.001; LFW View 2 90.00 %; families 0.8000" in (
+        TABLES["open_test"]()
+    )
 
 
 def test_records_are_of_the_shipped_weights():

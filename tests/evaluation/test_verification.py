@@ -15,7 +15,8 @@ from facelib.evaluation import closed_set, verification
 from facelib.evaluation.__main__ import Evaluation, main
 from facelib.evaluation.calibration import measure
 from facelib.io.records import read_table
-from facelib.recognition.calibration import load_calibration
+from facelib.recognition.calibration_files import load_calibration
+from facelib.recognition.cohort import Cohort
 from facelib.runtime.manifest import file_hash, read_manifest, write_manifest
 from facelib.settings import MODELS
 
@@ -26,17 +27,16 @@ def list_of(people, splits=None, sources=None):
     return FaceList(files, np.array(people), splits, sources=sources if sources is None else np.array(sources))
 
 
-def test_relatives_by_hand(monkeypatch):
+def test_relatives_by_hand():
     """A family of two people who look alike, and a person of another family."""
-    faces = list_of(["fiw_1_1", "fiw_1_1", "fiw_1_2", "fiw_2_1", "fiw_2_1"])
+    people = np.array(["fiw_1_1", "fiw_1_1", "fiw_1_2", "fiw_2_1", "fiw_2_1"])
     angles = np.deg2rad([0, 10, 25, 90, 150])
     embeddings = np.stack([np.cos(angles), np.sin(angles)], 1)
-    monkeypatch.setattr(verification, "aligned_families", lambda *_: (np.arange(5), faces))
-    metrics = verification.relatives_metrics(
-        SimpleNamespace(crop_mode="five_points", embed=lambda rows: embeddings[rows]), None, np.cos(np.deg2rad(20))
-    )
+    metrics = verification.relatives_metrics(embeddings, people, np.cos(np.deg2rad(20)))
     # Genuine: 10 and 60 degrees; relatives: 25 and 15; impostors: six pairs, all beyond 60.
     assert metrics == {"same_person": 0.5, "relatives": 0.5, "impostors": 0.0, "people": 3, "families": 2}
+    offsets = np.array([0, 0, 0.1, 0, 0])  # the relative is near to many strangers
+    assert verification.relatives_metrics(embeddings, people, np.cos(np.deg2rad(20)), offsets)["relatives"] == 0
 
 
 def test_choice_by_hand(monkeypatch):
@@ -80,6 +80,11 @@ def test_robustness_by_hand():
     assert metrics["28 pixels wide"]["tpr"] == metrics["a third of the brightness"]["tpr"] == 1
     assert metrics["grey"] == {"tpr": 0.0, "fpr": 0.0, "genuine_pairs": 3}
     assert (metrics["frontal"]["genuine_pairs"], metrics["far turned"]["genuine_pairs"]) == (2, 1)
+    # With a cohort of red faces, what is red takes half of its cosine from each score.
+    cohort = Cohort("abc", np.array([[1, 0, 0]], np.float32), 1, 1.0)
+    embedder = SimpleNamespace(alignment="five_points", embed=embed)
+    metrics = verification.robustness_metrics(embedder, aligned, faces, 0.9, cohort)
+    assert metrics["unmodified"]["tpr"] == pytest.approx(2 / 3)
 
 
 def test_open_set_metrics_have_what_the_assignment_asks():
@@ -143,12 +148,16 @@ def test_an_evaluation_from_photos_to_records(small_sets, pipeline, tmp_path, mo
     digits = {name: file_hash(models / name)[:8] for name in ("hourglass_keypoints.pt", *networks)}
     assert record["measured"]["weights"] == digits
     assert record["measured"]["data"]["faces_unseen"].startswith("36 photos, faces.csv ")
+    assert [row["tpr"] for row in record["open_test_scores"]] == [  # without faces_groups there is no cohort
+        row["tpr"] for row in record["open_test"]["identification_rate"]
+    ]
+    assert record["lfw_scores"] == record["lfw"] and record["families_scores"] == record["families"]
     # The threshold is that of the calibration, and names the weights it is valid for.
     embedder = load_embedder([models / name for name in networks], device="cpu", flip=True)
     calibrated = measure(embedder, pipeline.landmarker)
-    threshold = read_manifest(models)["default"]["threshold"]["cosine_distance"]
-    assert threshold == pytest.approx(calibrated.distance_at(1 / calibrated.pairs), abs=1e-4)  # ONNX, PyTorch
-    assert load_calibration(embedder.model_id).distances == pytest.approx(calibrated.distances, rel=1e-3)
+    threshold = read_manifest(models)["default"]["threshold"]["score"]
+    assert threshold == pytest.approx(calibrated.score_at(calibrated.lowest_rate), abs=1e-4)  # ONNX, PyTorch
+    assert load_calibration(embedder.model_id).scores == pytest.approx(calibrated.scores, rel=1e-3, abs=1e-3)
     one = json.loads((models / f"{Path(networks[0]).stem}.json").read_text())
     assert one["measured"]["weights"].keys() == {"hourglass_keypoints.pt", networks[0]}
     # Both folds of LFW hold the same pairs, so both have the same accuracy.

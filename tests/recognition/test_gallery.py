@@ -9,15 +9,17 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from facelib.recognition.calibration import Calibration
+from facelib.recognition.cohort import Cohort
 from facelib.recognition.gallery import Gallery
 from facelib.types import Face, GalleryError, ModelMismatchError
 
-CALIBRATION = Calibration("abc", [0, 0.5, 1, 2], [1e-6, 1e-3, 0.5, 1], [], [0, 0.8, 1, 1], {}, 1_000_000, "synthetic")
+CALIBRATION = Calibration("abc", [-1, 0, 0.5, 1], [1, 0.5, 1e-3, 1e-6], [], [1, 1, 0.8, 0], {}, 1e-6, "synthetic")
 
 
 def enrolled(count, photos=2, size=32, seed=0):
@@ -58,11 +60,12 @@ def test_enrol_and_identify(gallery):
     results = gallery.identify(embeddings[:, 0] + 0.02)
     assert [result.name for result in results] == [*(f"person {number}" for number in range(5)), None]
     assert results[0].distance < 0.1
+    assert results[0].score == pytest.approx(1 - results[0].distance)  # without a cohort
     assert results[0].nearest[0][0] == "person 0"
     assert len(results[0].nearest) == 3
     assert len(gallery.identify(embeddings[0, 0], top_k=5)[0].nearest) == 5
     # An impostor can be taken for any of five people: five times the rate of a single pair.
-    single_pair = CALIBRATION.false_match_rate(results[0].distance)
+    single_pair = CALIBRATION.false_match_rate(results[0].score)
     assert results[0].false_match_rate == pytest.approx(5 * single_pair, rel=0.01)
     assert gallery.enrol("person 3", embeddings[5, 0]) == 3
     assert gallery.enrol("person 3", embeddings[5, 0]) == 3  # the same photo again
@@ -75,6 +78,29 @@ def test_verify(gallery):
     assert gallery.verify("Ann", embeddings[2, 1]).verdict == "different"
     unsure = gallery.verify("Ann", face(embeddings[3, 1], issue="too blurred"))
     assert (unsure.verdict, unsure.reason) == ("unsure", "the face is too blurred")
+
+
+def test_names_follow_scores_not_distances(tmp_path):
+    """Ann lies where many strangers do: the probe is nearer to her, but more like Bob than chance is."""
+    cohort = Cohort("abc", np.eye(4, dtype=np.float32)[:1], neighbours=1, weight=1.0)
+    calibration = replace(CALIBRATION, cohort=cohort)
+    ann, bob = np.eye(4, dtype=np.float32)[:2]
+    probe = np.array([0.7, 0.6, 0.387, 0], np.float32)
+    with Gallery(tmp_path / "g", "abc", calibration) as gallery:
+        gallery.enrol("Ann", ann)
+        gallery.enrol("Bob", bob)
+        (found,) = gallery.identify(probe, fmr=0.9)
+        assert found.nearest == [("Bob", pytest.approx(0.4, abs=1e-3)), ("Ann", pytest.approx(0.3, abs=1e-3))]
+        assert found.distance == pytest.approx(0.4, abs=1e-3)
+        assert found.score == pytest.approx(0.6 - 0.35, abs=1e-3)  # half of the probe's similarity to the cohort
+        for name, cosine, offsets in (("Ann", 0.7, 0.35 + 0.5), ("Bob", 0.6, 0.35)):
+            decision = gallery.verify(name, probe)
+            assert decision.score == pytest.approx(cosine - offsets, abs=1e-3)
+            assert decision.distance == pytest.approx(1 - cosine, abs=1e-3)
+        gallery.enrol("Ann", np.array([0, 0, 1, 0]))  # her mean moves away from the strangers
+        gallery.remove("Bob")
+        (found,) = gallery.identify(probe)
+        assert found.nearest[0][0] == "Ann" and found.score == pytest.approx(0.7687 - 0.35 - 0.3536, abs=1e-3)
 
 
 def test_rename_and_export(gallery):
@@ -259,12 +285,12 @@ def test_a_search_of_a_hundred_thousand_faces_is_fast(gallery):
 
 
 def test_a_large_gallery_still_gives_names(tmp_path):
-    """Below 1 / pairs the rate is extrapolated, so that an identical photo gets its name among 3,000 people."""
+    """Below `lowest_rate` the rate is extrapolated, so that an identical photo gets its name among 3,000 people."""
     calibration = Calibration(
-        "abc", [0.2, 0.3, 0.5, 2], [1e-6, 1e-5, 1e-3, 1], [], [0.1, 0.3, 0.8, 1], {}, 1_000_000, "synthetic"
+        "abc", [-1, 0.5, 0.7, 0.8], [1, 1e-3, 1e-5, 1e-6], [], [1, 0.8, 0.3, 0.1], {}, 1e-6, "synthetic"
     )
-    assert calibration.extrapolated_fmr(0.1) == pytest.approx(1e-7)
-    assert calibration.false_match_rate(0.1) == pytest.approx(1e-6)
+    assert calibration.extrapolated_fmr(0.9) == pytest.approx(1e-7)
+    assert calibration.false_match_rate(0.9) == pytest.approx(1e-6)
     embeddings = enrolled(5000, photos=1)
     with Gallery(tmp_path / "large.gallery", "abc", calibration) as gallery:
         insert(gallery, embeddings[:3000, 0])
@@ -494,11 +520,11 @@ def test_photos_that_may_show_somebody_else(gallery):
     gallery.enrol("Bob", list(bob[:3]))
     assert gallery.enrolment_issue("Bob", bob[0]) == ""
     gallery.enrol("Dan", bob[3])
-    assert gallery.enrolment_issue("Dan", bob[3]).startswith("may show Bob, who is enrolled already (distance 0.0")
+    assert gallery.enrolment_issue("Dan", bob[3]).startswith("may show Bob, who is enrolled already (score 0.9")
     gallery.remove("Dan")
     gallery.enrol("Ann", [*ann, bob[4], cid[0]])
     assert [gallery.enrolment_issue("Ann", face) for face in ann] == [""] * 5
-    assert gallery.enrolment_issue("Ann", bob[4]).startswith("is nearer to Bob (distance 0.0")
-    assert gallery.enrolment_issue("Ann", cid[0]).startswith("is far from the other photos of Ann (distance ")
+    assert gallery.enrolment_issue("Ann", bob[4]).startswith("is nearer to Bob (score 0.9")
+    assert gallery.enrolment_issue("Ann", cid[0]).startswith("is far from the other photos of Ann (score ")
     with pytest.raises(KeyError):
         gallery.enrolment_issue("Eve", bob[4])

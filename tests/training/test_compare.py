@@ -3,11 +3,17 @@
 import sys
 import tomllib
 from dataclasses import replace
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
+from people import synthetic_embeddings
 from PIL import Image
 
+from facelib.datasets.face_list import FaceList
+from facelib.datasets.groups import GroupFaces
 from facelib.io.records import RESULTS, read_table
+from facelib.metrics import tpr_at_fprs
 from facelib.training import compare
 from facelib.training.compare import COMPARISONS, read_comparison, run_comparison
 from facelib.training.configuration import config_hash
@@ -38,6 +44,33 @@ def test_recorded_rows_are_of_todays_configurations_or_say_why_not(name):
 def test_a_comparison_that_is_none():
     with pytest.raises(ValueError, match=r"nowhere: .* has landmarks, embedder_go_on"):
         read_comparison("nowhere")
+
+
+def test_groups_are_measured_where_their_sets_are(monkeypatch, tmp_path):
+    """The FMR of each group at the cosine at which white adults have 0.001, and TPR on held-out people."""
+    monkeypatch.setenv("FACELIB_DATA", str(tmp_path))
+    assert compare._measure_groups(None) == {}
+    for name in ("faces_groups", "faces_world"):
+        (tmp_path / name).mkdir()
+    world, world_people = synthetic_embeddings(10, 4)
+    everybody = synthetic_embeddings(360, 1)[0]
+    everybody[240:, 0] += 0.5  # nearer to each other
+    everybody /= np.linalg.norm(everybody, axis=1, keepdims=True)
+    groups = np.repeat(["white men", "white women", "black women"], 120)
+
+    def faces(vectors, people, groups=None):
+        listed = FaceList([], people, people, sources=np.full(len(people), "x"))
+        return GroupFaces(vectors, listed, groups)
+
+    monkeypatch.setattr(compare, "load_landmarker", lambda: None)
+    monkeypatch.setattr(compare, "world_faces", lambda part, landmarker: faces(world, world_people))
+    monkeypatch.setattr(compare, "group_faces", lambda part, landmarker: faces(everybody, groups, groups))
+    row = compare._measure_groups(SimpleNamespace(embed=lambda aligned: aligned))
+    assert {name: rate for name, rate in row.items() if name.startswith("world_")} == {
+        f"world_{fpr}": rate for fpr, rate in tpr_at_fprs(world, world_people).items()
+    }
+    assert (row["fmr_white_men"] + row["fmr_white_women"]) / 2 == pytest.approx(0.001, abs=1e-4)
+    assert row["fmr_black_women"] > 0.01
 
 
 SMALL = """

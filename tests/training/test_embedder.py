@@ -22,6 +22,7 @@ from facelib.embedding.network import EmbeddingNetwork
 from facelib.io.records import read_table
 from facelib.metrics import identification_rate, top_k_accuracy
 from facelib.runtime.manifest import read_manifest
+from facelib.runtime.weights import load_weights
 from facelib.settings import MODELS
 from facelib.training import embedder, embedder_model, embedder_task
 from facelib.training.configuration import RECIPES, load_config, make_config
@@ -246,6 +247,44 @@ def test_prepared_sets_are_cleaned_cut_and_measured(prepared, tmp_path):
     test = training.closed_set("test", 32, {"closed_set_top1": 1})
     assert test == {} or 0 <= test["closed_set_top1"] <= 1
     assert bool(test) == ("s1" in faces.people)
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_people_without_a_class_sources_by_weight_and_frozen_stages(prepared, tmp_path, monkeypatch):
+    """From weights to weights: single photos teach through the teacher alone, and the first stages stay as they were."""
+    prepared("faces_train", {person: (person, 4) for person in ("s1", "s2")} | {"s3": ("s3", 1), "s4": ("s4", 1)})
+    table = tmp_path / "faces_train/faces.csv"
+    text = table.read_text().replace("s3,orl", "s3,other").replace("s1/3.webp,s1,orl,train", "s1/3.webp,s1,orl,val")
+    table.write_text(text.replace("s4/0.webp,s4,orl,train", "s4/0.webp,s4,orl,val"))
+    base = tomllib.loads((RECIPES / "model_arcface_all_sources.toml").read_text())
+    base |= {"train_sets": ["faces_train"], "stages": [[32, 1]], "batch_size": 4, "embedding_size": 32}
+    run(make_config(base), tmp_path / "my.pt", device="cpu", progress=False)
+    taught, sampled = [], []
+
+    def teach(faces, cache, photos):
+        taught.extend(photos)
+        return torch.nn.functional.normalize(torch.randn(len(photos), 128, generator=torch.Generator().manual_seed(0)))
+
+    monkeypatch.setattr(embedder, "teacher_embeddings", teach)
+    original = embedder.sampling_weights
+    monkeypatch.setattr(embedder, "sampling_weights", lambda *a: sampled.append(original(*a)) or sampled[-1])
+    told = {"teacher": "dlib", "distill_loss_weight": 30.0, "distill_head_scale": 6.0, "optimizer": "adamw"}
+    options = {"frozen_stages": 3, "source_weights": {"other": 2.0}, "min_class_photos": 2}
+    values = base | told | options | {"distill_density_exponent": 1.0, "initial_weights": str(tmp_path / "my.pt")}
+    _, training = train(make_config(values), tmp_path / "next.pt", device="cpu", progress=False)
+    assert training.training_set.names.tolist() == ["s1", "s2"]
+    assert "s3/0.webp" in taught  # and s4, who has no photo of the training split, is not there
+    assert set(training.training_set.faces.people) == {"s1", "s2", "s3"}
+    assert sorted(sampled[0]) == [1.0] * 7 + [2.0]
+    assert training.objective.photo_weights.shape == (9,)
+    labels = training.training_set.labels[training.training_set.rows("val")]
+    assert set(labels.tolist()) == {0} and "top1" in training.history[-1]
+    start = load_weights(tmp_path / "my.pt", EmbeddingNetwork, "cpu")[0].backbone.state_dict()
+    for name, value in training.network.backbone.state_dict().items():
+        if name.startswith(("conv_stem.", "bn1.", "blocks.0.", "blocks.1.", "blocks.2.")):
+            torch.testing.assert_close(value, start[name], atol=2e-3, rtol=1e-3)  # files hold half precision
+    training.training_set.faces.splits[training.training_set.labels < 0] = "val"
+    assert training.closed_set("val", 32, {"top1": 2}) == {"top1": 1.0}  # people without a class are not asked for
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="this system does not kill")

@@ -33,6 +33,15 @@ def test_photos_of_a_person_follow_each_other():
     assert changes < 100 / 3  # at random it would be about 85
 
 
+def test_photos_of_a_person_follow_each_other_also_where_sources_are_weighted():
+    labels = np.arange(100) % 7
+    weights = np.where(np.arange(100) < 50, 3.0, 1.0)
+    drawn = np.array(list(EpochSampler(100, weights, 400, labels, 4)))
+    assert len(set(drawn.tolist())) == len(drawn) == 400  # what is drawn twice has two indices
+    assert 0.65 < (drawn % 100 < 50).mean() < 0.85
+    assert (np.diff(labels[drawn % 100]) != 0).sum() < 400 / 3
+
+
 def test_weights_of_zero_are_never_drawn():
     weighted = np.array(list(EpochSampler(100, weights=np.repeat([1.0, 0.0], 50), length=400)))
     assert len(weighted) == 400

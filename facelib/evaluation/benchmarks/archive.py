@@ -21,7 +21,7 @@ import psutil
 import pyarrow as pa
 from lancedb.index import BTree
 
-from facelib.archive.communities import assign_small_groups, communities, link_fmr
+from facelib.archive.communities import assign_small_groups, communities
 from facelib.archive.people import read_faces, read_people
 from facelib.archive.table import Archive
 from facelib.embedding.embedder import load_embedder
@@ -29,8 +29,9 @@ from facelib.evaluation.benchmarks.synthetic import fill_archive, photo_index, r
 from facelib.evaluation.timing import milliseconds
 from facelib.io.records import RESULTS, read_table, write_table
 from facelib.metrics import bcubed
-from facelib.recognition.calibration import load_calibration
+from facelib.recognition.calibration_files import load_calibration
 from facelib.recognition.clustering import cluster_faces, clustering_fmr
+from facelib.recognition.cohort import score_offsets
 from facelib.settings import data_folder, one_line_errors
 
 SIZES = (10_000, 100_000, 1_000_000)  # faces of the synthetic archives
@@ -77,9 +78,9 @@ def search_row(
     exact = (partial(archive.nearest, query, 10, exact=True) for query in queries[:EXACT_QUERIES])
     indexed = (partial(archive.nearest, query, 10, exact=False) for query in queries[:INDEX_QUERIES])
     row |= {"exact_ms": milliseconds(exact), "index_ms": milliseconds(indexed)}
-    compared = stored.astype(np.float16)
+    compared, offsets = stored.astype(np.float16), score_offsets(stored, archive.cohort)
     parts = np.array_split(queries, max(1, len(queries) // 50))
-    nearest = np.concatenate([exact_nearest(compared, part) for part in parts])
+    nearest = np.concatenate([exact_nearest(compared, part, offsets) for part in parts])
     found = [[photo_index(face["photo"]) for face in archive.nearest(query, 10, exact=False)] for query in queries]
     for k in (1, 10):
         recall = [len(set(a[:k].tolist()) & set(b[:k])) / k for a, b in zip(nearest, found)]
@@ -87,21 +88,22 @@ def search_row(
     return row
 
 
-def exact_nearest(stored: np.ndarray, queries: np.ndarray, k: int = 10) -> np.ndarray:
-    """Rows (m, k) of the stored embeddings (n, d) float16 nearest to each query (m, d), by comparing all pairs."""
+def exact_nearest(stored: np.ndarray, queries: np.ndarray, offsets: np.ndarray, k: int = 10) -> np.ndarray:
+    """Rows (m, k) of the stored embeddings (n, d) float16 with the highest scores with each query (m, d), by comparing
+    all pairs; `offsets` (n,): see `score_offsets`."""
     best = np.empty((len(queries), 0), int)
-    best_cosines = np.empty((len(queries), 0), np.float32)
+    best_scores = np.empty((len(queries), 0), np.float32)
     for start in range(0, len(stored), COMPARED_TOGETHER):
-        cosines = queries @ stored[start : start + COMPARED_TOGETHER].astype(np.float32).T
-        if cosines.shape[1] > k:
-            candidates = np.argpartition(-cosines, k, axis=1)[:, :k]
-        else:
-            candidates = np.argsort(-cosines, axis=1)
+        part = slice(start, start + COMPARED_TOGETHER)
+        scores = queries @ stored[part].astype(np.float32).T - offsets[part]  # all less the offset of the query
+        candidates = np.argsort(-scores, axis=1)
+        if scores.shape[1] > k:
+            candidates = np.argpartition(-scores, k, axis=1)[:, :k]
         best = np.hstack([best, candidates + start])
-        best_cosines = np.hstack([best_cosines, np.take_along_axis(cosines, candidates, 1)])
-        order = np.argsort(-best_cosines, axis=1, kind="stable")[:, :k]
+        best_scores = np.hstack([best_scores, np.take_along_axis(scores, candidates, 1)])
+        order = np.argsort(-best_scores, axis=1, kind="stable")[:, :k]
         best = np.take_along_axis(best, order, 1)
-        best_cosines = np.take_along_axis(best_cosines, order, 1)
+        best_scores = np.take_along_axis(best_scores, order, 1)
     return best
 
 
@@ -125,13 +127,14 @@ def clustering(sizes: tuple[int, ...]) -> list[dict[str, Any]]:
     embedder = load_embedder(runtime="auto")
     embeddings, people = real_faces(embedder, "open_test", "lfw")
     calibration = load_calibration(embedder.model_id)
-    link_distance = calibration.distance_at(link_fmr(len(embeddings)))
+    fmr, offsets = clustering_fmr(len(embeddings)), score_offsets(embeddings, calibration.cohort)
 
     def by_archive(**options: int) -> np.ndarray:
-        return assign_small_groups(embeddings, communities(embeddings, link_distance, **options), calibration)
+        groups = communities(embeddings, calibration, fmr, offsets=offsets, **options)
+        return assign_small_groups(embeddings, groups, calibration, offsets=offsets)
 
     methods: dict[str, Callable[[], np.ndarray]] = {
-        "album": lambda: cluster_faces(embeddings, calibration.distance_at(clustering_fmr(len(embeddings)))),
+        "album": lambda: cluster_faces(embeddings, calibration.score_at(fmr, extrapolate=True), offsets=offsets),
         "archive, exact neighbours": by_archive,
         "archive, neighbours in cells": lambda: by_archive(exact_limit=0),
     }

@@ -33,13 +33,18 @@ Embed = Callable[[np.ndarray], np.ndarray]  # photo (H, W, 3) -> embeddings of i
 Accept = Callable[[np.ndarray, np.ndarray], np.ndarray]  # embeddings (n, d) and (m, d) -> accepted pairs (n, m) bool
 
 
-def closer_than(limit: float) -> Accept:
-    """Accept pairs up to a cosine distance, of embeddings of unit length."""
+def scores_from(limit: float, scores: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> Accept:
+    """Accept pairs from a score on; `scores`: embeddings (n, d) and (m, d) -> (n, m)."""
 
     def accept(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-        return 1 - a @ b.T <= limit if len(a) and len(b) else np.zeros((len(a), len(b)), bool)
+        return scores(a, b) >= limit if len(a) and len(b) else np.zeros((len(a), len(b)), bool)
 
     return accept
+
+
+def cosines(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Cosines (n, m) of embeddings (n, d) and (m, d) of unit length."""
+    return a @ b.T
 
 
 def stack(embeddings: list[np.ndarray]) -> np.ndarray:
@@ -48,7 +53,7 @@ def stack(embeddings: list[np.ndarray]) -> np.ndarray:
 
 
 def load_facelib(embedder: str | None) -> tuple[Embed, Accept]:
-    """Our pipeline, at the distance of FMR 0.001."""
+    """Our pipeline, at the score of FMR 0.001."""
     from facelib.pipeline import FacePipeline
 
     pipeline = FacePipeline.from_pretrained(device="cpu", embedder=embedder)
@@ -56,7 +61,7 @@ def load_facelib(embedder: str | None) -> tuple[Embed, Accept]:
     def embed(image: np.ndarray) -> np.ndarray:
         return stack([face.embedding for face in pipeline(image)])
 
-    return embed, closer_than(pipeline.calibration.distance_at(0.001))
+    return embed, scores_from(pipeline.calibration.score_at(0.001), pipeline.calibration.score_matrix)
 
 
 def load_insightface() -> tuple[Embed, Accept]:
@@ -70,7 +75,7 @@ def load_insightface() -> tuple[Embed, Accept]:
     def embed(image: np.ndarray) -> np.ndarray:
         return stack([face.normed_embedding for face in app.get(image[:, :, ::-1])])
 
-    return embed, closer_than(0.68)
+    return embed, scores_from(0.32, cosines)
 
 
 def load_face_recognition() -> tuple[Embed, Accept]:
@@ -95,7 +100,7 @@ def load_facenet() -> tuple[Embed, Accept]:
         faces = detector(Image.fromarray(image))
         return stack([]) if faces is None else network(faces).detach().numpy()
 
-    return embed, closer_than(1.1**2 / 2)
+    return embed, scores_from(1 - 1.1**2 / 2, cosines)
 
 
 @dataclass(frozen=True)

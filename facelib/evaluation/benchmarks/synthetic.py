@@ -95,6 +95,7 @@ def synthetic_faces(
 def fill_archive(location: Path, embeddings: np.ndarray, model_id: str) -> tuple[Archive, float]:
     """An archive with these embeddings (n, d), one face per photo, and the rows written per second."""
     archive = Archive(str(location), model_id, embeddings.shape[1])
+    similarities = archive.cohort.similarity(embeddings) if archive.cohort else np.zeros(len(embeddings), np.float32)
     face = {"face": 0, "box": [10.0, 20.0, 110.0, 140.0], "score": 0.9, "landmarks": list(map(float, range(10)))}
     face |= {"landmark_confidence": 0.9, "quality": 0.9, "quality_issue": ""}
     seconds = 0.0
@@ -102,7 +103,8 @@ def fill_archive(location: Path, embeddings: np.ndarray, model_id: str) -> tuple
         photos = []
         for index in rows:
             name = photo_name(index)
-            faces = [face | {"photo": name, "vector": embeddings[index].astype(np.float16)}]
+            own = {"photo": name, "cohort_similarity": float(similarities[index])}
+            faces = [face | own | {"vector": embeddings[index].astype(np.float16)}]
             photos.append({"photo": name, "width": 1, "height": 1, "error": "", "faces": faces})
         table = pa.Table.from_pylist(photos, PHOTO_SCHEMA)
         start = time.perf_counter()

@@ -14,6 +14,7 @@ from pathlib import Path
 from facelib.evaluation.readme import (
     archive_tables,
     detection_tables,
+    fairness_tables,
     project_url,
     recognition_tables,
     training_tables,
@@ -36,6 +37,7 @@ TABLES: dict[str, Callable[[], str]] = {
     **training_tables.TABLES,
     **detection_tables.TABLES,
     **archive_tables.TABLES,
+    **fairness_tables.TABLES,
     "badge": project_url.badge,
     "clone": project_url.clone,
 }

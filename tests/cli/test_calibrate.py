@@ -54,9 +54,10 @@ class StandIn:
 
     @staticmethod
     def embedding(photo):
-        person = np.random.default_rng(sum(photo.parent.name.encode()) * 1000 + len(photo.parent.name))
-        centre = person.normal(size=SIZE) if photo.parent.name.startswith("p") else np.zeros(SIZE)
-        vector = centre + 0.6 * np.random.default_rng(list(str(photo).encode())).normal(size=SIZE)
+        name = photo.parent.name
+        person = np.random.default_rng(list(name.encode()))
+        centre = person.normal(size=SIZE) if name.startswith("p") else np.zeros(SIZE)
+        vector = centre + 0.6 * np.random.default_rng(list(f"{name}/{photo.name}".encode())).normal(size=SIZE)
         return (vector / np.linalg.norm(vector)).astype(np.float32)
 
 

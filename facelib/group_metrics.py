@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-MIN_PEOPLE = 100  # of a group whose rate is reported: below, a rate of 0.001 is one pair in a few thousand
+from facelib.recognition.match_rates import MIN_PEOPLE
 
 
 def impostor_scores(

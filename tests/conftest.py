@@ -92,3 +92,14 @@ def people(tmp_path, photo, detector):
         Image.fromarray(crop[:, ::-1]).save(folder / "two.jpg", quality=95)
     (tmp_path / "people" / "person0" / "broken.jpg").write_text("no picture")
     return tmp_path / "people"
+
+
+@pytest.fixture(scope="module")
+def portraits(tmp_path_factory, photo, pipeline):
+    """Two faces of the sample photo as photos of their own, and a photo without a face."""
+    folder = tmp_path_factory.mktemp("portraits")
+    for number, face in enumerate(pipeline(photo)[:2]):
+        x1, y1, x2, y2 = (face.box + [-60, -60, 60, 60]).round().astype(int).tolist()
+        Image.fromarray(photo[max(y1, 0) : y2, max(x1, 0) : x2]).save(folder / f"{number}.png")
+    Image.new("RGB", (200, 100)).save(folder / "blank.png")
+    return folder

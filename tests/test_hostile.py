@@ -1,27 +1,11 @@
 """The corpus of hostile.py: each input gives an image or a clear error, in limited time and memory."""
 
-import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from corpus import run_corpus
 
 MAX_MEGABYTES = 1000  # for one input, above the loaded networks
-
-
-def run_corpus(count: int, seed: int, folder: Path) -> list[dict]:
-    """Rows that hostile.py prints, one per case; the case that ended the process has no "got"."""
-    command = [sys.executable, Path(__file__).with_name("hostile.py"), str(count), str(seed), folder]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=3600, env=os.environ | {"FACELIB_DATA": ""})
-    rows: dict[int, dict] = {}
-    for line in done.stdout.splitlines():
-        row = json.loads(line)
-        rows.setdefault(row["case"], {}).update(row)
-    assert rows, done.stderr
-    assert len(rows) == count or "got" not in rows[max(rows)], done.stderr
-    return list(rows.values())
 
 
 def failures(rows: list[dict]) -> list[str]:
@@ -52,12 +36,12 @@ def test_failures_describes_the_rows():
     not Path("/proc/self/clear_refs").exists(), reason="the peak memory of one input is read from Linux's /proc"
 )
 def test_400_inputs(tmp_path):
-    rows = run_corpus(400, 1, tmp_path)
+    rows = run_corpus("hostile.py", 400, 1, tmp_path)
     assert failures(rows) == []
     assert {row["got"] for row in rows} == {"image", "error"}
 
 
 @pytest.mark.hostile
 def test_2000_inputs(tmp_path):
-    rows = run_corpus(2000, 2, tmp_path)
+    rows = run_corpus("hostile.py", 2000, 2, tmp_path)
     assert failures(rows) == []

@@ -1,11 +1,9 @@
 """The corpus of hostile_files.py: each file is used, or refused with a clear error; nobody gets another name."""
 
-import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from corpus import run_corpus
 
 from facelib.recognition.calibration import Calibration
 
@@ -26,29 +24,16 @@ def save_small_weights(folder: Path) -> None:
     stand_in(folder / "embedder.onnx")
 
 
-def run_corpus(count: int, seed: int, folder: Path) -> list[dict]:
-    """Rows that hostile_files.py prints, one per case; the case that ended the process has no "got"."""
-    command = [sys.executable, Path(__file__).with_name("hostile_files.py"), str(count), str(seed), folder]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=3600)
-    rows: dict[int, dict] = {}
-    for line in done.stdout.splitlines():
-        row = json.loads(line)
-        rows.setdefault(row["case"], {}).update(row)
-    assert rows, done.stderr
-    assert len(rows) == count or "got" not in rows[max(rows)], done.stderr
-    return list(rows.values())
-
-
 def failures(rows: list[dict]) -> list[str]:
     return [str(row) for row in rows if row.get("got") not in ("fine", "error")]
 
 
 def test_60_files(tmp_path):
-    rows = run_corpus(60, 1, tmp_path)
+    rows = run_corpus("hostile_files.py", 60, 1, tmp_path)
     assert failures(rows) == []
     assert {row["got"] for row in rows} == {"fine", "error"}
 
 
 @pytest.mark.hostile
 def test_600_files(tmp_path):
-    assert failures(run_corpus(600, 2, tmp_path)) == []
+    assert failures(run_corpus("hostile_files.py", 600, 2, tmp_path)) == []

@@ -72,7 +72,7 @@ def calibrate(wanted: CalibrateOptions, networks: PipelineOptions, batch_size: i
     The rates are saved for later commands; no photo and no embedding is. Without folders of people there are no pairs
     of photos of one person: true match rates stay unknown, and somebody who is there twice is not noticed.
 
-    A cohort is a set of strangers, kept as means of at least three people; scores take from a similarity how near both
+    A cohort is a set of impostors, kept as means of at least three people; scores take from a similarity how near both
     faces are to them, so that one threshold is right for everybody. The shipped embedders have one. For another
     embedder, or with --new-cohort, it is made of half of the people, where there are at least 200.
     """

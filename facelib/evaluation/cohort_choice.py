@@ -41,10 +41,10 @@ def choice_rows(embedder: NamedEmbedder, landmarker: HourglassLandmarker) -> Ite
         "world": MeasuredFaces("world", embedder.embed(world.aligned), world.faces.people),
     }
     groups = group_collections(embedder, landmarker, "calibration")
-    strangers = embedder.embed(group_faces("cohort", landmarker, embedder.crop_mode).aligned)
+    impostors = embedder.embed(group_faces("cohort", landmarker, embedder.crop_mode).aligned)
     yield {"centres": "", "neighbours": "", "weight": 0.0} | cohort_row(None, sets, groups)
     for centres in CENTRES:
-        cohort = make_cohort(embedder.model_id, strangers, centres)
+        cohort = make_cohort(embedder.model_id, impostors, centres)
         for neighbours in NEIGHBOURS:
             for weight in WEIGHTS:
                 tried = replace(cohort, neighbours=neighbours, weight=weight)

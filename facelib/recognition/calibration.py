@@ -1,6 +1,6 @@
 """Calibration: from a score to measured error rates, and from those to a decision.
 
-The score of two faces is their cosine, less how near both are to a cohort of strangers (`facelib.recognition.cohort`).
+The score of two faces is their cosine, less how near both are to a cohort of impostors (`facelib.recognition.cohort`).
 The false match rate (FMR) of a score is the share of impostor pairs with that score or a higher one, its true match
 rate the share of genuine pairs. Both are measured once for each embedder (`facelib.recognition.match_rates`). The FMR
 is that of the group of people who have the highest.

@@ -1,8 +1,8 @@
 """Score normalisation with a cohort of impostors.
 
-Some faces are near to many strangers: an embedder that has seen few people like them puts them close together. So the
+Some faces are near to many impostors: an embedder that has seen few people like them puts them close together. So the
 cosine at which two faces are one person differs from face to face. The normalised score takes from the cosine how near
-both faces are to a cohort of strangers (adaptive symmetric normalisation of speaker verification: Matejka et al. 2017,
+both faces are to a cohort of impostors (adaptive symmetric normalisation of speaker verification: Matejka et al. 2017,
 "Analysis of Score Normalization in Multilingual Speaker Recognition"; here the mean alone, with a weight).
 """
 
@@ -28,7 +28,7 @@ BATCH = 4096  # embeddings whose cosines to all centres are in memory together
 
 @dataclass(frozen=True, eq=False)
 class Cohort:
-    """Strangers whose nearness is taken from scores.
+    """Impostors whose nearness is taken from scores.
 
     model_id: embedder of the centres, see `facelib.types.Embedder`.
     centres: (c, d) float32 of unit length, within `ROUNDING`, each the mean of `MIN_MEMBERS` embeddings or more.

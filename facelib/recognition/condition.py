@@ -1,4 +1,4 @@
-"""How much nearer strangers are to each other in one collection than elsewhere: one camera, one studio, one light."""
+"""How much nearer impostors are to each other in one collection than elsewhere: one camera, one studio, one light."""
 
 import numpy as np
 

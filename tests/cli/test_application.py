@@ -45,17 +45,6 @@ CODES = {
 }
 
 
-@pytest.fixture(scope="module")
-def portraits(tmp_path_factory, photo, pipeline):
-    """Two faces of the sample photo as photos of their own, and a photo without a face."""
-    folder = tmp_path_factory.mktemp("portraits")
-    for number, face in enumerate(pipeline(photo)[:2]):
-        x1, y1, x2, y2 = (face.box + [-60, -60, 60, 60]).round().astype(int).tolist()
-        Image.fromarray(photo[max(y1, 0) : y2, max(x1, 0) : x2]).save(folder / f"{number}.png")
-    Image.new("RGB", (200, 100)).save(folder / "blank.png")
-    return folder
-
-
 class PixelEmbedder:
     """An embedder that nobody has calibrated."""
 

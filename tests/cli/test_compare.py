@@ -6,7 +6,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from people import calibration_with_cohort
-from PIL import Image
 
 from facelib import FacePipeline
 from facelib.cli import runs
@@ -15,13 +14,9 @@ from facelib.embedding.similarity import unit_vectors
 
 
 @pytest.fixture(scope="module")
-def photos(tmp_path_factory, photo, pipeline):
+def photos(portraits):
     """Two people."""
-    folder = tmp_path_factory.mktemp("photos")
-    for number, face in enumerate(pipeline(photo)[:2]):
-        x1, y1, x2, y2 = (face.box + [-60, -60, 60, 60]).round().astype(int).tolist()
-        Image.fromarray(photo[max(y1, 0) : y2, max(x1, 0) : x2]).save(folder / f"{number}.png")
-    return folder / "0.png", folder / "1.png"
+    return portraits / "0.png", portraits / "1.png"
 
 
 @pytest.fixture

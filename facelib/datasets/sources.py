@@ -1,4 +1,4 @@
-"""Loaders of face lists: photos inside pip packages, public sets under FACELIB_DATA, your own folder."""
+"""Loaders of face lists: photos inside pip packages, prepared sets under FACELIB_DATA, your own folder."""
 
 import importlib.util
 import os
@@ -16,7 +16,6 @@ from facelib.settings import data_folder
 ORL_PEOPLE = 40
 ORL_PHOTOS = 10  # of each person
 ORL_BOX = (8, 16, 84, 108)  # x1 y1 x2 y2 in pixels; the faces fill their photos, so that one box fits all
-CELEBA_SPLITS = ("train", "val", "test")
 
 
 def data_size(*names: str) -> str:
@@ -133,35 +132,3 @@ def load_lfw_pairs(root: Path | None = None) -> tuple[np.ndarray, np.ndarray, np
         )
     first, second, same, fold = map(np.array, zip(*rows))
     return first, second, same, fold
-
-
-def load_celeba(root: Path | None = None) -> FaceList:
-    """CelebA as torchvision downloads it: <root>/celeba/img_align_celeba and its lists; boxes are None.
-
-    `splits` are CelebA's own (train, val, test), which share no person; `points` are its landmark labels.
-
-    Args:
-        root: None: FACELIB_DATA.
-
-    Raises:
-        FileNotFoundError: one of the lists is missing.
-    """
-    folder = (root or data_folder()) / "celeba"
-    people = _celeba_column(folder / "identity_CelebA.txt")
-    splits = _celeba_column(folder / "list_eval_partition.txt")
-    points = _celeba_column(folder / "list_landmarks_align_celeba.txt")
-    files = sorted(people)
-    return FaceList(
-        [folder / "img_align_celeba" / file for file in files],
-        people=np.array([f"celeba_{int(people[file][0]):05d}" for file in files]),
-        splits=np.array([CELEBA_SPLITS[int(splits[file][0])] for file in files]),
-        points=np.array([points[file] for file in files], np.float32).reshape(-1, 5, 2),
-    )
-
-
-def _celeba_column(path: Path) -> dict[str, list[str]]:
-    """One of CelebA's lists: name of a photo -> its values."""
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: CelebA is not here; `python -m facelib.datasets celeba` downloads it")
-    rows = [line.split() for line in path.read_text().splitlines()]
-    return {row[0]: row[1:] for row in rows if row and row[0].endswith(".jpg")}

@@ -26,6 +26,12 @@ FAMILIES = "faces_more"  # the set with Families in the Wild
 FAMILY_SHARE = 12  # one family in so many is held out
 GROUPS = "faces_groups"  # the set of different people with labels of origin, sex and age
 GROUP_PARTS = ("cohort",) * 2 + ("calibration",) * 3 + ("train",) * 5  # of its training faces, by hash
+# Of faces that a converter adds to it: test faces of each group, by collection and age band, at most half of the group.
+GROUP_TEST_FACES = {
+    "utkface": {"0-12": 500, "13-17": 350, "18-60": 500, "61+": 450},
+    "fairface": {"18-60": 220},
+    "scut": {"18-60": 500},
+}
 WORLD = "faces_world"  # the set of public figures from Asia and Africa
 WORLD_VAL_SHARE = 3  # one of its training people in so many is held out
 LANDMARK_VAL_SHARE = 8  # one person in so many becomes the validation split of a landmark set without one
@@ -90,12 +96,17 @@ def clean_faces(faces: FaceList, lists: Path = LISTS) -> FaceList:
             IDs of one person a line; the second becomes the first) and dropped_photos.txt (photos that do not show
             their person, as `photo_key`).
     """
-    excluded = (lists / "excluded_people.txt").read_text().split()
+    excluded = list(excluded_people(lists))
     dropped = (lists / "dropped_photos.txt").read_text().split()
     main_id = {alias: person for person, alias in _same_people(lists)}
     photos = np.array([photo_key(file) for file in faces.files])
     faces = replace(faces, people=np.array([main_id.get(person, person) for person in faces.people.tolist()]))
     return faces.select(~np.isin(faces.people, excluded) & ~np.isin(photos, dropped))
+
+
+def excluded_people(lists: Path = LISTS) -> set[str]:
+    """IDs of people who are not used for training, because they are in an evaluation set under another ID."""
+    return set((lists / "excluded_people.txt").read_text().split())
 
 
 def alias_ids(people: set[str], lists: Path = LISTS) -> set[str]:
@@ -146,6 +157,23 @@ def in_held_out_family(person: str) -> bool:
 def group_part(person: str) -> str:
     """What a face of the training split of faces_groups is for: "train", "cohort" or "calibration"."""
     return GROUP_PARTS[stable_hash(person)[0] % len(GROUP_PARTS)]
+
+
+def group_test_people(rows: list[dict[str, str]], groups: list[str]) -> set[str]:
+    """Who of the faces of a collection is for reporting only, see `GROUP_TEST_FACES`; chosen by the hash of the ID.
+
+    Args:
+        rows: with "person", "source" and "group" (age band), of n faces.
+        groups: n names of groups, see `groups.group_name`.
+    """
+    members: dict[str, list[dict[str, str]]] = {}
+    for row, group in sorted(zip(rows, groups), key=lambda pair: stable_hash(pair[0]["person"])):
+        members.setdefault(group, []).append(row)
+    test: set[str] = set()
+    for faces in members.values():
+        count = GROUP_TEST_FACES.get(faces[0]["source"], {}).get(faces[0]["group"], 0)
+        test |= {row["person"] for row in faces[: min(count, len(faces) // 2)]}
+    return test
 
 
 def in_world_val(person: str) -> bool:

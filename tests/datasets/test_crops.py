@@ -4,11 +4,9 @@ from PIL import Image
 
 from facelib import read_image
 from facelib.alignment.crop import crop_matrix, transform_points
-from facelib.datasets import crops
 from facelib.datasets.crops import prepare_crops
-from facelib.datasets.face_list import FaceList, load_faces
+from facelib.datasets.face_list import load_faces
 from facelib.datasets.sources import load_people_folder
-from facelib.datasets.splits import open_set_faces, open_set_photos
 
 
 def test_landmarks_in_a_crop_are_those_in_the_photo(people, detector, pipeline, tmp_path, monkeypatch):
@@ -42,22 +40,3 @@ def test_photos_that_differ_in_their_suffix_become_two_crops(people, detector, t
     assert len({file.read_bytes() for file in (tmp_path / "own" / "person0").iterdir()}) == 3
     with pytest.raises(ValueError, match="expected a name"):
         prepare_crops(load_people_folder(people), "../own", detector)
-
-
-def test_celeba_for_training_and_the_open_set_are_disjoint(people, tmp_path, monkeypatch):
-    """Two photos of people of the open set and one of another person, with the names that CelebA has."""
-    monkeypatch.setenv("FACELIB_DATA", str(tmp_path))
-    listed = open_set_photos()
-    chosen = [
-        next(photo for photo, row in listed.items() if row["split"] == split) for split in ("open_val", "open_test")
-    ]
-    files = [tmp_path / name for name in (*chosen, "other.jpg")]
-    for file in files:
-        Image.open(people / "person0" / "one.png").convert("RGB").save(file)
-    names = [*(listed[photo]["person"] for photo in chosen), "celeba_99999"]
-    monkeypatch.setattr(crops, "_download_celeba", lambda: FaceList(files, np.array(names), np.full(3, "train")))
-    crops.fetch_celeba()
-    crops.fetch_open_set()
-    assert load_faces("celeba_crops").people.tolist() == ["celeba_99999"]
-    assert [open_set_faces(split).people.tolist() for split in ("open_val", "open_test")] == [[n] for n in names[:2]]
-    assert len({row["person"] for row in listed.values() if row["split"] == "open_test"}) == 150

@@ -4,7 +4,7 @@ import pytest
 
 from facelib import read_image
 from facelib.datasets.face_list import load_faces
-from facelib.datasets.sources import load_celeba, load_landmark_list, load_lfw_pairs, load_orl, load_people_folder
+from facelib.datasets.sources import load_landmark_list, load_lfw_pairs, load_orl, load_people_folder
 from facelib.datasets.splits import assert_disjoint_people
 
 
@@ -28,7 +28,7 @@ def test_missing_sets_are_reported(tmp_path, monkeypatch):
         load_people_folder(tmp_path / "gone")
     with pytest.raises(ValueError, match="holds no photo"):
         load_people_folder(tmp_path)
-    for load in (load_landmark_list, load_lfw_pairs, load_celeba):
+    for load in (load_landmark_list, load_lfw_pairs):
         with pytest.raises(FileNotFoundError, match=str(tmp_path)):
             load()
 
@@ -65,22 +65,6 @@ def test_lfw_pairs(tmp_path):
     (folder / "pairs.txt").write_text("1\t1\nAnn_Lee\t1\t7\n")
     with pytest.raises(ValueError, match="Ann_Lee_0007"):
         load_lfw_pairs(tmp_path)
-
-
-def test_celeba_layout(tmp_path):
-    folder = tmp_path / "celeba"
-    (folder / "img_align_celeba").mkdir(parents=True)
-    (folder / "identity_CelebA.txt").write_text("000001.jpg 2880\n000002.jpg 7\n")
-    (folder / "list_eval_partition.txt").write_text("000001.jpg 0\n000002.jpg 2\n")
-    header = (
-        "2\nlefteye_x lefteye_y righteye_x righteye_y nose_x nose_y leftmouth_x leftmouth_y rightmouth_x rightmouth_y\n"
-    )
-    lines = "000001.jpg 69 109 106 113 77 142 73 152 108 154\n000002.jpg 69 110 107 112 81 135 70 151 108 153\n"
-    (folder / "list_landmarks_align_celeba.txt").write_text(header + lines)
-    faces = load_celeba(tmp_path)
-    assert faces.people.tolist() == ["celeba_02880", "celeba_00007"]
-    assert faces.splits.tolist() == ["train", "test"]
-    assert faces.points[0].tolist() == [[69, 109], [106, 113], [77, 142], [73, 152], [108, 154]]
 
 
 def test_landmark_list_holds_out_people(tmp_path):

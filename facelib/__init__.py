@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from facelib.pipeline import FacePipeline
     from facelib.recognition.gallery import Gallery
     from facelib.types import Face, FacelibError, Faces
+    from facelib.video.analysis import VideoPipeline
 
 limit_openmp_spinning()
 
@@ -27,6 +28,7 @@ __all__ = [
     "FacelibError",
     "Faces",
     "Gallery",
+    "VideoPipeline",
     "align_faces",
     "cosine_distance",
     "load_detector",
@@ -43,6 +45,7 @@ _MODULES = {
     "Faces": "types",
     "FacePipeline": "pipeline",
     "Gallery": "recognition.gallery",
+    "VideoPipeline": "video.analysis",
     "align_faces": "alignment.align",
     "cosine_distance": "embedding.similarity",
     "load_detector": "detection.detector",

@@ -1,95 +1,32 @@
 """Photo in, list of faces out: detection, landmarks, alignment, embedding."""
 
 import contextlib
-import functools
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path
 from typing import cast, overload
 
 import numpy as np
 
-from facelib.alignment.align import METHODS, warp_faces
-from facelib.alignment.landmarker import load_landmarker
-from facelib.detection.detector import load_detector
 from facelib.detection.rotation import DetectedFaces, detect_rotated, find_boxes, predict_with_confidence
-from facelib.embedding.embedder import load_embedder
-from facelib.embedding.similarity import check_embeddings, cosine_distance
+from facelib.embedding.similarity import cosine_distance
 from facelib.io.images import read_image
 from facelib.io.inputs import Photo, is_batch
 from facelib.io.prefetch import read_ahead, strip_traceback
-from facelib.recognition.calibration import Calibration, Decision
-from facelib.recognition.calibration_files import load_calibration
+from facelib.recognition.calibration import Decision
 from facelib.recognition.clustering import cluster_faces, clustering_fmr
-from facelib.recognition.cohort import Cohort, score_offsets
+from facelib.recognition.cohort import score_offsets
 from facelib.recognition.condition import measure_condition
-from facelib.recognition.quality import face_quality, find_quality_issue
 from facelib.runtime.batching import forbid_fork
 from facelib.settings import BATCH_BYTES, DIFFERENT, SAME
-from facelib.types import CalibrationMissingError, Detector, Embedder, Face, Faces, Landmarker, ModelMismatchError
+from facelib.steps import FaceSteps
+from facelib.types import Face, Faces, ModelMismatchError
 
 
-class FacePipeline:
-    """All steps in a row. `FacePipeline.from_pretrained()` loads them; each step can be replaced.
+class FacePipeline(FaceSteps):
+    """All steps in a row, for photos. `FacePipeline.from_pretrained()` loads them; each step can be replaced.
 
-    Args:
-        detector, landmarker, embedder: see the protocols in `facelib.types`.
-        align: method of `align_faces`; None: the embedder's `alignment`, with which it was trained.
-
-    Raises:
-        ValueError: unknown alignment method.
+    Arguments and errors: see `FaceSteps`.
     """
-
-    def __init__(self, detector: Detector, landmarker: Landmarker, embedder: Embedder, align: str | None = None):
-        align = align or getattr(embedder, "alignment", METHODS[0])
-        if align not in METHODS:
-            raise ValueError(f"align={align!r}: expected one of {', '.join(METHODS)}")
-        self.detector, self.landmarker, self.embedder, self.align = detector, landmarker, embedder, align
-
-    @classmethod
-    def from_pretrained(
-        cls,
-        detector: str | Detector = "auto",
-        device: str | int | None = None,
-        align: str | None = None,
-        embedder: str | Path | None = None,
-        runtime: str = "auto",
-    ) -> "FacePipeline":
-        """The shipped networks. Arguments: see `load_detector`, `resolve_device`, `align_faces`, `load_embedder`."""
-        if isinstance(detector, str):
-            detector = load_detector(detector, device)
-        landmarker = load_landmarker(device=device, runtime=runtime)
-        return cls(detector, landmarker, load_embedder(embedder, device, runtime=runtime), align)
-
-    @functools.cached_property
-    def calibration(self) -> Calibration:
-        """Error rates by score of this pipeline's embedder, see `load_calibration`."""
-        return load_calibration(self.model_id)
-
-    @property
-    def cohort(self) -> Cohort | None:
-        """By which scores are normalised; None: the score is the cosine, also where the calibration is missing."""
-        try:
-            return self.calibration.cohort
-        except CalibrationMissingError:
-            return None
-
-    @property
-    def model_id(self) -> str:
-        """Which embeddings these are, see `facelib.types.Embedder`."""
-        return getattr(self.embedder, "model_id", type(self.embedder).__name__)
-
-    @property
-    def detector_name(self) -> str:
-        """What results are marked with."""
-        return getattr(self.detector, "name", type(self.detector).__name__)
-
-    @property
-    def pipeline_id(self) -> str:
-        """All that embeddings depend on: alignment, landmarker, embedder and the detector's settings. Results of one
-        pipeline_id can be resumed."""
-        landmarker = getattr(self.landmarker, "model_id", type(self.landmarker).__name__)
-        return f"{self.align} {landmarker} {self.model_id}{getattr(self.detector, 'settings_id', '')}"
 
     def compare(self, a: Face, b: Face, same: float = SAME, different: float = DIFFERENT) -> Decision:
         """Whether two faces show one person, and how often such an answer is wrong.
@@ -221,13 +158,9 @@ class FacePipeline:
     def _run(self, images: list[np.ndarray]) -> list[Faces]:
         """The steps, for several photos: all their faces go through the networks together."""
         detected = self._detect(images)
-        aligned = [warp_faces(image, found.landmarks, self.align) for image, found in zip(images, detected)]
-        embeddings = self._embed(images, detected, aligned)
-        embedded = zip(embeddings, self._cohort_similarity(embeddings))
         least = getattr(self.detector, "min_detectable_face", None)
         results = []
-        for image, found, crops in zip(images, detected, aligned):
-            faces = [self._face(found, i, crop, *next(embedded)) for i, crop in enumerate(crops)]
+        for image, faces in zip(images, self.embed_detected(images, detected)):
             faces.sort(key=lambda face: -(face.box[2:] - face.box[:2]).prod())
             results.append(Faces(faces, min_detectable_face=least(image) if least else None))
         return results
@@ -241,37 +174,3 @@ class FacePipeline:
             detect_rotated(self.detector, self.landmarker, image, found) if found.may_be_rotated else found
             for image, found in zip(images, detected)
         ]
-
-    def _embed(self, images: list[np.ndarray], detected: list[DetectedFaces], aligned: list[np.ndarray]) -> np.ndarray:
-        """Embeddings (n, d) of the faces of all photos."""
-        own_align = getattr(self.embedder, "align", None)
-        faces = sum(map(len, aligned))
-        if not faces:
-            return np.zeros((0, 0), np.float32)
-        crops = aligned
-        if own_align:
-            crops = [own_align(image, found.landmarks) for image, found in zip(images, detected)]
-        return check_embeddings(self.embedder.embed(np.concatenate(crops)), faces, self.model_id)
-
-    def _cohort_similarity(self, embeddings: np.ndarray) -> list[float] | list[None]:
-        """`Face.cohort_similarity` of embeddings (n, d)."""
-        cohort = self.cohort if len(embeddings) else None
-        return cohort.similarity(embeddings).tolist() if cohort else [None] * len(embeddings)
-
-    def _face(
-        self, found: DetectedFaces, i: int, aligned: np.ndarray, embedding: np.ndarray, cohort_similarity: float | None
-    ) -> Face:
-        landmarks, confidence = found.landmarks[i], found.confidence[i]
-        return Face(
-            box=found.boxes[i],
-            score=float(found.scores[i]),
-            landmarks=landmarks,
-            aligned=aligned,
-            embedding=embedding,
-            landmark_confidence=confidence,
-            quality=face_quality(aligned, confidence),
-            model_id=self.model_id,
-            quality_issue=find_quality_issue(aligned, confidence, landmarks),
-            alignment=self.align,
-            cohort_similarity=cohort_similarity,
-        )

@@ -16,6 +16,10 @@ class ImageError(FacelibError, ValueError):
     """A photo cannot be decoded, is too large, or an array is no photo."""
 
 
+class VideoError(FacelibError, ValueError):
+    """A clip cannot be decoded, has no picture, or the part of it that is asked for does not exist."""
+
+
 class WeightsError(FacelibError, ValueError):
     """Weights, or the manifest beside them, are damaged, unknown or of another architecture."""
 

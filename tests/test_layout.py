@@ -62,6 +62,12 @@ def test_research_parts_import_only_what_the_design_allows():
             assert {part_of(to) for to in targets} & set(RESEARCH) <= ALLOWED[part] | {part}, name
 
 
+def test_video_takes_its_networks_and_imports_no_pipeline_of_photos():
+    for name, targets in IMPORTS.items():
+        if part_of(name) == "video":
+            assert "facelib.pipeline" not in targets, name
+
+
 def test_settings_import_nothing_of_ours():
     assert not IMPORTS["facelib.settings"]
 

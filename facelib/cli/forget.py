@@ -90,8 +90,9 @@ def _plan(found: Sequence["ForgottenResults"], caches: Sequence[Path], galleries
     for results in found:
         rows = f", {count(sum(results.tables.values()), 'row')} of its tables" if results.tables else ""
         copies = f", {count(len(results.copies), 'copied photo')}" if results.copies else ""
+        clips = f", tracks in {count(len(results.clips), 'clip')}" if results.clips else ""
         faces = f"{count(results.faces, 'face')} of {count(len(results.photos), 'photo')}"
-        plan.append(f"results {results.folder}: {faces}{rows}{copies}")
+        plan.append(f"results {results.folder}: {faces}{rows}{copies}{clips}")
     plan += [f"cached faces {cache}" for cache in caches]
     return plan + [f"gallery {gallery}: the faces of these photos" for gallery in galleries]
 

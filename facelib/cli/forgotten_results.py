@@ -16,8 +16,10 @@ from facelib.cli.album_folders import FOLDERS, MARKER, Written, read_written, re
 from facelib.cli.album_page import PAGE
 from facelib.cli.album_state import STATE_FILE
 from facelib.cli.album_table import PEOPLE_FILE, backups, read_table, table_bytes
-from facelib.cli.results import MATRIX_FILE, is_results
+from facelib.cli.forgotten_video import clips_of, forget_clips
+from facelib.cli.results import MATRIX_FILE, TRACKS_FOLDER, is_results
 from facelib.cli.saved_results import EMBEDDINGS_FILE, FACES_FILE, PART_FILE, Rows, pictures_of, read_results
+from facelib.cli.video_results import FACES_FOLDER
 from facelib.io.files import as_text, atomic_write
 
 
@@ -30,6 +32,7 @@ class ForgottenResults:
     others: the other photos in the results.
     tables: tables of people with rows of these photos -> number of those rows.
     copies: photos in the folders of people.
+    clips: names of clips of the folder, see `clips_of`.
     """
 
     folder: Path
@@ -37,9 +40,10 @@ class ForgottenResults:
     others: Rows = field(default_factory=dict)
     tables: dict[Path, int] = field(default_factory=dict)
     copies: list[Written] = field(default_factory=list)
+    clips: list[str] = field(default_factory=list)
 
     def __bool__(self) -> bool:
-        return bool(self.photos or self.tables or self.copies)
+        return bool(self.photos or self.tables or self.copies or self.clips)
 
     @property
     def faces(self) -> int:
@@ -78,6 +82,7 @@ def find_forgotten(results: Path, folder: Path) -> ForgottenResults:
             rows = sum(is_below(row.photo, folder) for row in read_table(path).rows)
             found.tables |= {path: rows} if rows else {}
     found.copies = [row for row in read_written(results / FOLDERS) if is_below(row.photo, folder)]
+    found.clips = [name for name, clip in clips_of(results).items() if is_below(clip, folder)]
     return found
 
 
@@ -90,6 +95,7 @@ def _tables(results: Path) -> list[Path]:
 def forget_results(found: ForgottenResults, folder: Path) -> list[str]:
     """Remove what `find_forgotten` has found; returns what the user should know."""
     results = found.folder
+    notes = forget_clips(results, found.clips, lambda clip: is_below(clip, folder)) if found.clips else []
     hashes = {str(record.get("sha256")) for record, _ in found.photos.values()}
     for path in found.tables:
         hashes |= _forget_rows(path, folder)
@@ -102,12 +108,13 @@ def forget_results(found: ForgottenResults, folder: Path) -> list[str]:
         _write_tables(results, found.others)
         _unlink([results / PART_FILE])
         note = f"{results / PAGE} showed other photos too: run album again to write it without them"
-        return [note] if had_page else []
+        return [*notes, note] if had_page else notes
     _unlink(results / name for name in (PART_FILE, FACES_FILE, EMBEDDINGS_FILE))
-    with contextlib.suppress(OSError):
-        results.rmdir()
+    for emptied in (results / TRACKS_FOLDER, results / FACES_FOLDER, results):
+        with contextlib.suppress(OSError):
+            emptied.rmdir()
     left = sorted(path.name for path in results.iterdir()) if results.exists() else []
-    return [f"{results} stays, with {', '.join(left[:5])}"] if left else []
+    return [*notes, f"{results} stays, with {', '.join(left[:5])}"] if left else notes
 
 
 def _write_tables(results: Path, rows: Rows) -> None:

@@ -16,21 +16,29 @@ from facelib.types import CalibrationMissingError, Face
 NOT_MEASURED = "not measured"  # in place of the data of a calibration
 
 
+def usable_calibration(model_id: str, decision: DecisionOptions) -> Calibration:
+    """The calibration of the embedder; where there is none but a threshold, one that knows nothing, see `is_measured`.
+
+    Raises:
+        CalibrationMissingError: there is neither.
+    """
+    try:
+        with threshold_advice():
+            return load_calibration(model_id)
+    except CalibrationMissingError:
+        if decision.threshold is None:
+            raise
+        return _unmeasured(model_id)
+
+
 def open_gallery(path: Path, model_id: str, decision: DecisionOptions) -> Gallery:
     """Open a gallery of the embedder, or make it.
 
     Raises:
-        CalibrationMissingError: there is no threshold, and the embedder has no calibration.
+        CalibrationMissingError: see `usable_calibration`.
         GalleryError, ModelMismatchError, OSError: see `Gallery`.
     """
-    try:
-        with threshold_advice():
-            calibration = load_calibration(model_id)
-    except CalibrationMissingError:
-        if decision.threshold is None:
-            raise
-        calibration = _unmeasured(model_id)
-    return Gallery(path, model_id, calibration)
+    return Gallery(path, model_id, usable_calibration(model_id, decision))
 
 
 def identify_faces(

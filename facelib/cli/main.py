@@ -27,6 +27,7 @@ from facelib.cli.forget import forget
 from facelib.cli.gallery_commands import backup, enrol, identify, people, remove
 from facelib.cli.info import info
 from facelib.cli.options import CONTEXT
+from facelib.cli.video import video
 from facelib.settings import SPIN_COUNT
 
 NAME = "facelib"
@@ -91,7 +92,21 @@ def application() -> None:
     """The text is `HELP`."""
 
 
-for _command in (detect, compare, enrol, identify, remove, people, backup, album, calibrate, forget, export, info):
+for _command in (
+    detect,
+    compare,
+    enrol,
+    identify,
+    remove,
+    people,
+    backup,
+    album,
+    video,
+    calibrate,
+    forget,
+    export,
+    info,
+):
     application.add_command(_command)
 
 

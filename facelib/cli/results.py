@@ -39,18 +39,19 @@ from facelib.render import marked_photo
 from facelib.types import Face, Faces
 
 MATRIX_FILE = "distances.png"
+TRACKS_FOLDER = "facelib_tracks"  # of the results of `facelib video`
 RESULT_FILES = (FACES_FILE, EMBEDDINGS_FILE, MATRIX_FILE, "album.html")
 # After one of these no photo's results can be written; any other error concerns one photo.
 DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO}
 
 
 def is_results(folder: Path, out: Path | None = None) -> bool:
-    """Whether a folder is `out`, or holds results of a run rather than photos."""
+    """Whether a folder is `out`, or holds results of a run rather than photos or clips."""
     if out is not None and os.path.realpath(folder) == os.path.realpath(out):
         return True
     # False for a file that may not be examined.
     part, faces, embeddings = (os.path.isfile(folder / name) for name in (PART_FILE, FACES_FILE, EMBEDDINGS_FILE))
-    return part or (faces and embeddings)
+    return part or (faces and embeddings) or os.path.isdir(folder / TRACKS_FOLDER)
 
 
 @dataclass

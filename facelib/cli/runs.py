@@ -14,7 +14,7 @@ from facelib.cli.results import MATRIX_FILE, Results
 from facelib.embedding.similarity import cosine_distance, nearest_neighbours
 from facelib.io.files import atomic_write, printable
 from facelib.recognition.cohort import Cohort, score_offsets
-from facelib.types import Faces
+from facelib.types import Detector, Faces
 
 if TYPE_CHECKING:
     from facelib.pipeline import FacePipeline
@@ -24,12 +24,16 @@ MATRIX_FACES = 30  # the picture of distances shows at most so many
 
 def make_pipeline(networks: PipelineOptions) -> "FacePipeline":
     """Load the networks that the options name."""
-    from facelib.detection.detector import load_detector
     from facelib.pipeline import FacePipeline
 
-    threshold, smallest_face = networks.detector_threshold, networks.smallest_face
-    detector = load_detector(networks.detector, networks.device, threshold, smallest_face)
-    return FacePipeline.from_pretrained(detector, networks.device, embedder=networks.embedder)
+    return FacePipeline.from_pretrained(make_detector(networks), networks.device, embedder=networks.embedder)
+
+
+def make_detector(networks: PipelineOptions) -> Detector:
+    """Load the detector that the options name."""
+    from facelib.detection.detector import load_detector
+
+    return load_detector(networks.detector, networks.device, networks.detector_threshold, networks.smallest_face)
 
 
 def tell_without_cohort(pipeline: "FacePipeline", console: Console) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image, ImageFile
 
 from facelib.io.files import printable
-from facelib.io.formats import HEAD_BYTES, RAW_SUFFIXES, image_factories
+from facelib.io.formats import HEAD_BYTES, RAW_SUFFIXES, image_factories, is_video
 from facelib.io.inputs import MAX_BYTES, Photo, content_of, path_of
 from facelib.io.pixels import STRIP_PIXELS, as_array, eight_bits, on_white, orientation, upright
 from facelib.types import ImageError
@@ -108,6 +108,8 @@ def _open_image(file: BinaryIO, name: str) -> Image.Image:
             return factory(file, "")
         except Exception as error:  # each format fails on a broken header with exceptions of its own
             failure = error
+    if failure is None and is_video(head, name):
+        raise ImageError(f"{name} is a video, not a photo: facelib video reads it")
     if failure is None:
         raise ImageError(f"{name} is not an image in a supported format; check that its content is what its name says")
     raise _decoding_error(name, failure)

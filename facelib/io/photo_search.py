@@ -1,4 +1,4 @@
-"""Find the photos in folders, with one rule for commands and training.
+"""Find the photos, or other files, in folders, with one rule for commands and training.
 
 A file is a photo by its content (see `formats`), or because its suffix says so. Each file is found once, links are
 followed, and skipped files are reported with the reason.
@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from facelib.io.files import printable
-from facelib.io.formats import HEAD_BYTES, RAW_SUFFIXES, is_photo
+from facelib.io.formats import HEAD_BYTES, RAW_SUFFIXES, is_photo, is_video
 from facelib.io.inputs import expand_file_url
 
 # Folders with thumbnails and deleted files of macOS archives, Synology, QNAP and Windows.
@@ -22,6 +22,7 @@ SYSTEM_FILES = {"thumbs.db", "desktop.ini", "ehthumbs.db", "icon\r"}
 PHOTO_SUFFIXES = {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".heic", ".avif"}
 HIDDEN = "hidden, or made by the system"
 NOT_A_PHOTO = "not a photo"
+A_VIDEO = "a video: facelib video reads it"
 RAW_FILE = "raw file of a camera, develop it first"
 DUPLICATE = "found already"
 MAX_EXAMPLES = 3  # names in a line of a summary
@@ -32,7 +33,7 @@ class FoundPhotos:
     """Result of a search.
 
     Attributes:
-        photos: files to read, in order.
+        photos: files to read, in order; other files where these were searched for.
         skipped: reason -> files, or folders with everything below them.
     """
 
@@ -61,8 +62,19 @@ def find_photos(paths: str | os.PathLike | Sequence[str | os.PathLike]) -> list[
     return found.photos
 
 
+def why_no_photo(head: bytes, path: Path) -> str | None:
+    """Why a file of a folder, which begins with `head`, is no photo; None for a photo."""
+    if path.suffix.lower() in RAW_SUFFIXES:
+        return RAW_FILE
+    if is_photo(head) or path.suffix.lower() in PHOTO_SUFFIXES:
+        return None
+    return A_VIDEO if is_video(head, path.name) else NOT_A_PHOTO
+
+
 def search_photos(
-    paths: str | os.PathLike | Sequence[str | os.PathLike], skip_folder: Callable[[Path], bool] = lambda folder: False
+    paths: str | os.PathLike | Sequence[str | os.PathLike],
+    skip_folder: Callable[[Path], bool] = lambda folder: False,
+    reason_to_skip: Callable[[bytes, Path], str | None] = why_no_photo,
 ) -> FoundPhotos:
     """Photos among the given files and in the given folders, at any depth, in alphabetical order, each once.
 
@@ -71,6 +83,8 @@ def search_photos(
 
     Args:
         skip_folder: called for each folder below a given one; True skips the folder.
+        reason_to_skip: called with the first `HEAD_BYTES` bytes and the path of each file in a folder; returns why it
+            is skipped, or None. By default whatever is no photo is skipped.
     """
     if isinstance(paths, str | bytes | os.PathLike):
         paths = [paths]
@@ -81,7 +95,7 @@ def search_photos(
         if not os.path.isdir(path):  # unlike path.is_dir() it never raises
             _add_once(found, seen, path, is_given=True)
             continue
-        for file in sorted(_photos_below(path, skip_folder, found, searched)):
+        for file in sorted(_files_below(path, skip_folder, reason_to_skip, found, searched)):
             _add_once(found, seen, file)
     return found
 
@@ -109,10 +123,14 @@ def _add_once(found: FoundPhotos, seen: set[str], file: Path, is_given: bool = F
         found.skip(DUPLICATE, file)
 
 
-def _photos_below(
-    folder: Path, skip_folder: Callable[[Path], bool], found: FoundPhotos, searched: set[str]
+def _files_below(
+    folder: Path,
+    skip_folder: Callable[[Path], bool],
+    reason_to_skip: Callable[[bytes, Path], str | None],
+    found: FoundPhotos,
+    searched: set[str],
 ) -> Iterator[Path]:
-    """Photos below a folder. Each folder is searched once, however many links lead to it, or back to a parent."""
+    """Files below a folder, without those to skip. However many links lead to a folder, it is searched once."""
     real_path = os.path.realpath(folder)
     if real_path in searched:
         return
@@ -128,17 +146,15 @@ def _photos_below(
             found.skip(HIDDEN, path)
         elif os.path.isdir(path):
             if not skip_folder(path):
-                yield from _photos_below(path, skip_folder, found, searched)
-        elif path.suffix.lower() in RAW_SUFFIXES:
-            found.skip(RAW_FILE, path)
-        elif (reason := _reason_to_skip(path)) is None:
+                yield from _files_below(path, skip_folder, reason_to_skip, found, searched)
+        elif (reason := _reason(path, reason_to_skip)) is None:
             yield path
         else:
             found.skip(reason, path)
 
 
-def _reason_to_skip(path: Path) -> str | None:
-    """Why a file of a folder is skipped. None for a photo, and for a file that reading will report as an error."""
+def _reason(path: Path, reason_to_skip: Callable[[bytes, Path], str | None]) -> str | None:
+    """Why a file of a folder is skipped. None for one to read, and for a file that reading will report as an error."""
     if not os.path.lexists(path) or not os.path.exists(path):
         return "broken link"
     if not os.path.isfile(path):
@@ -148,4 +164,4 @@ def _reason_to_skip(path: Path) -> str | None:
             head = file.read(HEAD_BYTES)
     except OSError:
         return None
-    return None if is_photo(head) or path.suffix.lower() in PHOTO_SUFFIXES else NOT_A_PHOTO
+    return reason_to_skip(head, path)

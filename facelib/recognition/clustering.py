@@ -9,6 +9,7 @@ CELL_FACES = 3_000  # average number of faces in a k-means cell, where there are
 MAX_ROUNDS = 6  # of partitioning into cells
 KMEANS_ITERATIONS = 10
 KMEANS_SAMPLE = 20_000  # faces that the centres of the cells are computed from
+NEVER = 1e9  # distance of two embeddings that no mean of many distances brings near
 ASSIGNMENT_BLOCK = 16_384  # faces whose distances to all centres are in memory at the same time
 
 MAX_CLUSTERING_FMR = 0.005
@@ -34,6 +35,7 @@ def cluster_faces(
     photos: np.ndarray | None = None,
     weights: np.ndarray | None = None,
     offsets: np.ndarray | None = None,
+    apart: np.ndarray | None = None,
 ) -> np.ndarray:
     """Group embeddings by person with average linkage: agglomerative clustering that merges the two clusters with the
     highest mean score while that is above `score`.
@@ -50,6 +52,11 @@ def cluster_faces(
         weights: (n,) number of faces that each embedding is the mean of, then not of unit length; None: 1 each.
         offsets: (n,) what each face takes from its scores, see `score_offsets`; of a mean embedding the mean of its
             faces' offsets. None: the score is the cosine.
+        apart: (m, 2) int, pairs of embeddings that never come into one group; for at most `MAX_LINKAGE_FACES`
+            embeddings.
+
+    Raises:
+        ValueError: `apart` with more embeddings.
 
     Returns:
         (n,) int, the person of each face from 0, the person with the most faces first.
@@ -58,6 +65,10 @@ def cluster_faces(
     weights = np.ones(len(embeddings), np.float32) if weights is None else np.asarray(weights, np.float32)
     face_photos = np.arange(len(embeddings)) if photos is None else np.unique(photos, return_inverse=True)[1]
     offsets = np.zeros(len(embeddings), np.float32) if offsets is None else np.asarray(offsets, np.float32)
+    if apart is not None:
+        if len(embeddings) > MAX_LINKAGE_FACES:
+            raise ValueError(f"{len(embeddings):,} embeddings with apart: expected at most {MAX_LINKAGE_FACES:,}")
+        return _largest_first(_average_linkage(embeddings, offsets, 1 - score, face_photos, apart))
     groups = np.arange(len(embeddings))
     means, mean_offsets, group_photos = embeddings, offsets, face_photos
     for seed in range(MAX_ROUNDS):
@@ -123,7 +134,9 @@ def _cluster_cells(
     return groups
 
 
-def _average_linkage(means: np.ndarray, offsets: np.ndarray, distance: float, photos: np.ndarray) -> np.ndarray:
+def _average_linkage(
+    means: np.ndarray, offsets: np.ndarray, distance: float, photos: np.ndarray, apart: np.ndarray | None = None
+) -> np.ndarray:
     """(n,) groups from 0 of a few rows, see `cluster_faces`."""
     from scipy.cluster.hierarchy import fcluster, linkage
     from scipy.spatial.distance import squareform
@@ -133,6 +146,9 @@ def _average_linkage(means: np.ndarray, offsets: np.ndarray, distance: float, ph
     distances = np.maximum(1 - means @ means.T + offsets[:, None] + offsets, 0)
     same_photo = photos[:, None] == photos
     distances[same_photo] = np.maximum(distances[same_photo], 2 * distance)
+    if apart is not None:
+        first, second = apart.T
+        distances[first, second] = distances[second, first] = NEVER
     merges = linkage(squareform(distances, checks=False), method="average")
     # fcluster merges at its threshold and below, `distance` itself is excluded.
     threshold = np.nextafter(distance, -np.inf)

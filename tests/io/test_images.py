@@ -177,6 +177,9 @@ def test_errors_name_the_file(gradient, tmp_path):
     (tmp_path / "text.jpg").write_text("not a picture")
     with pytest.raises(ImageError, match=r"text\.jpg is not an image"):
         read_image(tmp_path / "text.jpg")
+    (tmp_path / "clip.mp4").write_bytes(b"\0\0\0\x18ftypisom" + bytes(100))
+    with pytest.raises(ImageError, match=r"clip\.mp4 is a video, not a photo: facelib video reads it"):
+        read_image(tmp_path / "clip.mp4")
     (tmp_path / "empty.jpg").write_bytes(b"")
     with pytest.raises(ImageError, match=r"empty\.jpg"):
         read_image(tmp_path / "empty.jpg")

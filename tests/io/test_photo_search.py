@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from facelib.io.photo_search import DUPLICATE, HIDDEN, NOT_A_PHOTO, RAW_FILE, find_photos, search_photos
+from facelib.io.photo_search import A_VIDEO, DUPLICATE, HIDDEN, NOT_A_PHOTO, RAW_FILE, find_photos, search_photos
 
 
 def picture(path, kind="PNG"):
@@ -43,10 +43,12 @@ def test_photos_are_recognised_by_content(tmp_path):
         "a.jfif", "b.avif", "c.jp2", "d.mpo", "damaged.jpg", "e.JPE", "f_from_chat", "g.dat", "i.HEIC", "h.PNG",
     ]  # fmt: skip
     assert {reason: names(paths) for reason, paths in found.skipped.items()} == {
-        NOT_A_PHOTO: ["clip.mp4", "empty", "notes.txt", "table.csv"],
+        NOT_A_PHOTO: ["empty", "notes.txt", "table.csv"],
+        A_VIDEO: ["clip.mp4"],
         RAW_FILE: ["raw.CR2"],
     }
-    assert "skipped: 4 (not a photo): clip.mp4, empty, notes.txt, ..." in found.summary()
+    assert "skipped: 3 (not a photo): empty, notes.txt, table.csv" in found.summary()
+    assert "skipped: 1 (a video: facelib video reads it): clip.mp4" in found.summary()
 
 
 def test_system_files_are_skipped(tmp_path):

@@ -1,0 +1,194 @@
+"""The runs of `facelib video`: each clip in segments that are saved, names, annotated clips and the page."""
+
+import contextlib
+import os
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from PIL import Image
+
+from facelib.cli.album_state import face_key, read_state
+from facelib.cli.album_table import PEOPLE_FILE, is_named, read_people
+from facelib.cli.console import Console, count
+from facelib.cli.identification import open_gallery
+from facelib.cli.options import DecisionOptions
+from facelib.cli.results import DISK_ERRORS, TRACKS_FOLDER, is_results
+from facelib.cli.video_page import PAGE, ShownClip, ShownPerson, write_video_page
+from facelib.cli.video_people import APPEARANCES_FILE, LINES_FILE, TRACKS_FILE, Person, ShownTrack
+from facelib.cli.video_results import FACES_FOLDER, ClipResults, add_pieces, face_file, resume, save
+from facelib.io.files import prepare_folder, printable, unique_names
+from facelib.recognition.gallery import Gallery
+from facelib.types import VideoError
+from facelib.video.analysis import VideoPipeline
+from facelib.video.annotation import annotate_frame
+from facelib.video.reader import Clip
+from facelib.video.search import search_clips
+from facelib.video.writer import ClipWriter
+
+if TYPE_CHECKING:
+    from facelib.cli.video import VideoOptions
+
+SEGMENT_SECONDS = 60.0  # of a clip, after which its results are saved
+RESULT_FILES = (TRACKS_FILE, APPEARANCES_FILE, LINES_FILE, PAGE)
+
+
+def prepare(out: Path) -> None:
+    """Make the folder of the results.
+
+    Raises:
+        FileExistsError: it holds files with the names of results, and no results. OSError: it cannot be written.
+    """
+    prepare_folder(out)
+    taken = [name for name in (*RESULT_FILES, FACES_FOLDER) if os.path.lexists(out / name)]
+    if taken and not (out / TRACKS_FOLDER).is_dir():
+        raise FileExistsError(f"{out} holds {taken[0]}, which no run of this command wrote: give another --out")
+    for name in (FACES_FOLDER, TRACKS_FOLDER):
+        (out / name).mkdir(exist_ok=True)
+
+
+def list_clips(given: Sequence[Path], out: Path, console: Console) -> list[Path]:
+    """Clips that are named, or lie in folders that are named; `out` is not searched.
+
+    Raises:
+        ValueError: there is none.
+    """
+    found = search_clips(given, lambda folder: is_results(folder, out))
+    for line in found.summary():
+        console.notice(line)
+    if not found.photos:
+        raise ValueError(f"no clips in {', '.join(map(str, given))}")
+    return found.photos
+
+
+def process(
+    pipeline: VideoPipeline, clips: Sequence[Path], options: "VideoOptions", console: Console
+) -> list[ClipResults]:
+    """The results of each clip; those that cannot be read are reported, and have a `problem`.
+
+    Raises:
+        OSError: the results cannot be written.
+    """
+    settings = f"{pipeline.pipeline_id} {pipeline.detector_name} {options.every} {options.start} {options.end}"
+    found = []
+    for clip, name in zip(clips, unique_names(clips)):
+        results = resume(options.out, clip, name, settings)
+        if not results.is_done:
+            try:
+                _process_clip(pipeline, results, options, console)
+            except (VideoError, OSError) as error:
+                if isinstance(error, OSError) and error.errno in DISK_ERRORS:
+                    raise
+                results.problem = str(error)
+        if results.problem:
+            console.error(results.problem)
+        for note in results.notes:
+            console.notice(f"{printable(clip)}: {note}")
+        if results.is_done and not results.pieces:
+            console.notice(f"{printable(clip)}: no face found in {count(results.frames, 'frame')}")
+        found.append(results)
+    return found
+
+
+def _process_clip(pipeline: VideoPipeline, results: ClipResults, options: "VideoOptions", console: Console) -> None:
+    """Go on with a clip where its results end; whatever ends this, what was found is saved."""
+    tracker = pipeline.make_tracker(results.open_pieces(), results.next_number)
+    until = results.until
+    start = options.start if until < 0 else until
+    with Clip(results.path, options.every, start, options.end) as clip:
+        results.size, results.duration, results.notes = clip.size, clip.duration, clip.notes
+        bar = console.progress(range(max(2, int(clip.duration or 0))), "s")
+        saved = time = max(until, options.start or 0.0)
+        frames = (frame for frame in clip if frame.time > until)
+
+        def save_segment() -> None:
+            pieces, going_on = tracker.close_pieces()
+            add_pieces(options.out, results, pieces)
+            results.going_on = [piece.number for piece in going_on]
+            results.until, results.next_number = time, tracker.next_number
+            save(options.out, results)
+
+        try:
+            for frame, _, ended in pipeline.follow(frames, tracker):
+                add_pieces(options.out, results, ended)
+                results.frames, time = results.frames + 1, frame.time
+                if int(time) > bar.n:
+                    bar.update(int(time) - bar.n)
+                if time - saved >= SEGMENT_SECONDS:
+                    save_segment()
+                    saved = time
+            results.is_done, results.problem, results.notes = True, clip.problem, clip.notes
+        finally:
+            bar.close()
+            if time > results.until or results.is_done:
+                save_segment()
+
+
+@contextlib.contextmanager
+def name_source(
+    options: "VideoOptions", pipeline: VideoPipeline, decision: DecisionOptions
+) -> Iterator[Gallery | None]:
+    """A context with the gallery that gives names: the one of the options, or one made from the people of the album.
+
+    Raises:
+        ValueError: the folder is no album, or one of other networks.
+    """
+    if options.gallery:
+        with open_gallery(options.gallery, pipeline.model_id, decision) as gallery:
+            yield gallery
+    elif options.album:
+        with (
+            tempfile.TemporaryDirectory() as folder,
+            open_gallery(Path(folder) / "album", pipeline.model_id, decision) as gallery,
+        ):
+            _enrol_album(options.album, pipeline.pipeline_id, gallery)
+            yield gallery
+    else:
+        yield None
+
+
+def _enrol_album(album: Path, pipeline_id: str, gallery: Gallery) -> None:
+    rows = read_people(album).rows
+    if not rows:
+        raise ValueError(f"{album} holds no album: {PEOPLE_FILE} is missing or empty; facelib album makes one")
+    faces = read_state(album, pipeline_id).faces
+    for row in filter(lambda row: is_named(row.person), rows):
+        known = faces.get(face_key(row.sha256, row.box))
+        if known and known.embedding is not None:
+            gallery.enrol(row.person, known.embedding)
+    if not gallery.people():
+        raise ValueError(
+            f"{album} has nobody with a name, or was made with other networks: name people in {PEOPLE_FILE}, and run "
+            "facelib album again with the same options"
+        )
+
+
+def write_page(out: Path, clips: Sequence[ClipResults], people: Sequence[Person]) -> Path:
+    """Write video.html, with a row for each person."""
+    rows = []
+    for person in people:
+        best = person.best()
+        with Image.open(face_file(out, clips[best.clip], best.track.number)) as picture:
+            face = np.asarray(picture.convert("RGB"))
+        rows.append(ShownPerson(person.name, face, person.appearances(), person.note))
+    shown_clips = [ShownClip(clip.path.name, clip.path.absolute(), clip.duration) for clip in clips]
+    remarks = [line for clip in clips for line in (clip.problem, *clip.notes) if line]
+    return write_video_page(rows, shown_clips, out, remarks)
+
+
+def write_annotated(options: "VideoOptions", clips: Sequence[ClipResults], shown: Sequence[ShownTrack]) -> None:
+    """Write a copy of each clip, or of the part of it that was read, with boxes and names."""
+    for number, results in enumerate(clips):
+        own = [one for one in shown if one.clip == number]
+        names = {one.track.number: one.person or "?" for one in own}
+        if not results.frames:
+            continue
+        with (
+            Clip(results.path, 1, options.start, options.end) as clip,
+            ClipWriter(options.out / f"{results.name}_annotated.mp4", clip.size, clip.frame_rate) as writer,
+        ):
+            for frame in clip:
+                image = annotate_frame(frame.image, frame.time, [one.track for one in own], names)
+                writer.write(image, frame.time - (options.start or 0.0))

@@ -1,0 +1,89 @@
+"""Which tracks, of one or several clips, show one person."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from facelib.embedding.similarity import unit_vectors
+from facelib.recognition.calibration import Calibration
+from facelib.recognition.clustering import MAX_LINKAGE_FACES, cluster_faces, clustering_fmr
+from facelib.recognition.cohort import score_offsets
+from facelib.recognition.condition import measure_condition
+from facelib.settings import SAME
+from facelib.video.tracks import Track
+
+UNKNOWN = -1  # in place of the person of a track that shows too little to be recognised
+
+# Chosen on twelve generated clips of open_val people (`facelib.evaluation.benchmarks.clips`, seeds 11 to 22).
+FMR_SHARE = 0.4  # of `clustering_fmr`: tracks are means, whose scores are higher
+MIN_FRAMES = 3  # in the embedding of a track, and
+MIN_QUALITY = 0.6  # of its best face, from which on it may be a person of its own
+
+
+def group_tracks(
+    tracks: Sequence[Track], clips: Sequence[int], calibration: Calibration, score: float | None = None
+) -> np.ndarray:
+    """Group tracks by person, see `cluster_faces`. Two tracks that are in one clip at the same time are two people.
+
+    Tracks that show little, see `MIN_FRAMES`, only join people whom other tracks show.
+
+    Args:
+        clips: number of the clip of each track.
+        score: from which on two tracks are one person's; None: that of `FMR_SHARE` of the rate `clustering_fmr`.
+
+    Returns:
+        (n,) int, the person of each track from 0, the person with the most tracks first; `UNKNOWN` for a track whose
+        faces all have a quality issue, or that shows little and joins nobody.
+    """
+    people = np.full(len(tracks), UNKNOWN)
+    usable = np.array([not track.face.quality_issue for track in tracks], bool)
+    shows_much = [track.photos >= MIN_FRAMES and track.face.quality >= MIN_QUALITY for track in tracks]
+    strong = usable & np.array(shows_much, bool)
+    if not strong.any():
+        return people
+    rows = np.flatnonzero(strong).tolist()
+    embeddings = np.stack([tracks[row].face.embedding for row in rows])
+    if score is None:
+        score = calibration.score_at(FMR_SHARE * clustering_fmr(len(rows)), extrapolate=True)
+    condition = measure_condition(embeddings, score, np.arange(len(rows)), calibration.cohort) or 0.0
+    offsets = score_offsets(embeddings, calibration.cohort) + condition / 2
+    apart = None
+    if len(rows) <= MAX_LINKAGE_FACES:
+        apart = simultaneous([tracks[row] for row in rows], [clips[row] for row in rows])
+    people[rows] = cluster_faces(embeddings, score, offsets=offsets, apart=apart)
+    weak = np.flatnonzero(usable & ~strong).tolist()
+    _join(tracks, clips, people, weak, calibration, calibration.score_at(SAME, extrapolate=True) + condition)
+    return people
+
+
+def _join(
+    tracks: Sequence[Track],
+    clips: Sequence[int],
+    people: np.ndarray,
+    weak: Sequence[int],
+    calibration: Calibration,
+    score: float,
+) -> None:
+    """Give each weak track the person with whose mean it has the highest score, from `score` on, in place."""
+    known = np.flatnonzero(people >= 0).tolist()
+    if not weak:
+        return
+    weights = np.array([tracks[row].photos * tracks[row].face.quality for row in known])
+    sums = np.zeros((people.max() + 1, len(tracks[0].face.embedding)), np.float32)
+    np.add.at(sums, people[known], weights[:, None] * np.stack([tracks[row].face.embedding for row in known]))
+    embeddings = np.stack([tracks[row].face.embedding for row in weak])
+    scores = calibration.score_matrix(embeddings, unit_vectors(sums))
+    for row, own in zip(weak, scores):
+        person = int(own.argmax())
+        group = [row, *np.flatnonzero(people == person).tolist()]
+        together = simultaneous([tracks[i] for i in group], [clips[i] for i in group])
+        if own[person] >= score and not (together[:, 0] == 0).any():
+            people[row] = person
+
+
+def simultaneous(tracks: Sequence[Track], clips: Sequence[int]) -> np.ndarray:
+    """(m, 2) int: the pairs of tracks that are in one clip at the same time."""
+    first, last = (np.array([getattr(track, end) for track in tracks]) for end in ("first", "last"))
+    clip = np.asarray(clips)
+    overlap = (first[:, None] <= last) & (first <= last[:, None]) & (clip[:, None] == clip)
+    return np.argwhere(np.triu(overlap, 1))

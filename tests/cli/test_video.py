@@ -1,0 +1,214 @@
+"""`facelib video` from clips to tables, page and pictures: names, bad clips, and runs that were ended."""
+
+import csv
+import json
+import os
+import stat
+
+import numpy as np
+import pytest
+
+pytest.importorskip("av")
+from video.clips import write_clip
+
+from facelib import Gallery
+from facelib.cli import video_run
+from facelib.cli.main import main
+from facelib.cli.video_results import resume
+from facelib.runtime.manifest import default_model_id
+
+
+def views(photo: np.ndarray, places: list[int]) -> list[np.ndarray]:
+    """Frames of 640 x 360 of the sample photo: the camera is at these columns."""
+    return [np.ascontiguousarray(photo[100:460, x : x + 640]) for x in places]
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory, photo):
+    """Two seconds at 10 a second: the camera moves over three people, then there is nobody."""
+    path = tmp_path_factory.mktemp("clips") / "party.mp4"
+    return write_clip(path, [*views(photo, list(range(0, 80, 4))), *[np.zeros((360, 640, 3), np.uint8)] * 3], rate=10)
+
+
+@pytest.fixture(scope="module")
+def result(clip, tmp_path_factory):
+    out = tmp_path_factory.mktemp("results") / "out"
+    assert run(clip, out, "--every", "2") == 0
+    return out
+
+
+def run(*arguments: object) -> int:
+    return main(["video", "--quiet", "--detector", "retinaface", *map(str, _with_out(arguments))])
+
+
+def _with_out(arguments: tuple) -> list:
+    clips_and_out = [argument for argument in arguments if not isinstance(argument, str)]
+    options = [argument for argument in arguments if isinstance(argument, str)]
+    return [*clips_and_out[:-1], "--out", clips_and_out[-1], *options]
+
+
+def table(out, name):
+    with open(out / name, encoding="utf-8-sig", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_tables_say_who_is_in_the_clip_and_when(result, clip):
+    tracks, seen = table(result, "tracks.csv"), table(result, "appearances.csv")
+    assert len(tracks) >= 2 and {row["clip"] for row in tracks} == {str(clip)}
+    people = {row["person"] for row in tracks} - {""}
+    assert people == {row["person"] for row in seen} and len(people) == len([row for row in tracks if row["person"]])
+    for row in tracks:
+        assert 0 <= float(row["first"]) <= float(row["best_frame"]) <= float(row["last"]) <= 2
+        assert (result / row["face"]).is_file()
+    assert any(float(row["first"]) == 0 and int(row["frames"]) >= 9 for row in tracks)
+
+
+def test_lines_for_programs_have_the_boxes(result):
+    lines = [json.loads(line) for line in (result / "tracks.jsonl").read_text().splitlines()]
+    rows = table(result, "tracks.csv")
+    assert [line["track"] for line in lines] == [int(row["track"]) for row in rows]
+    for line in lines:
+        boxes = np.array(line["boxes"])
+        assert boxes.shape == (line["frames"], 4) and len(line["times"]) == line["frames"]
+        assert (boxes[:, 2:] > boxes[:, :2]).all()
+
+
+def test_results_are_private_and_the_page_has_everybody(result):
+    page = (result / "video.html").read_text()
+    for row in table(result, "appearances.csv"):
+        assert row["person"] in page
+    assert "http:" not in page and "https:" not in page
+    if os.name != "nt":
+        for path in result.rglob("*"):
+            assert stat.S_IMODE(path.stat().st_mode) & 0o077 == 0, path
+
+
+def test_an_interrupted_run_goes_on_and_finds_the_same(clip, result, tmp_path, monkeypatch):
+    out = tmp_path / "out"
+    monkeypatch.setattr(video_run, "SEGMENT_SECONDS", 0.5)
+    saves = []
+
+    def interrupt_after_two(*arguments):
+        saves.append(arguments)
+        original(*arguments)
+        if len(saves) == 2:
+            raise KeyboardInterrupt
+
+    original = video_run.save
+    monkeypatch.setattr(video_run, "save", interrupt_after_two)
+    assert run(clip, out, "--every", "2") == 130
+    assert not (out / "tracks.csv").exists()
+    monkeypatch.setattr(video_run, "save", original)
+    looked_at = []
+    follow = video_run.VideoPipeline.follow
+
+    def count_frames(self, frames, tracker):
+        for each in follow(self, frames, tracker):
+            looked_at.append(each[0].time)
+            yield each
+
+    monkeypatch.setattr(video_run.VideoPipeline, "follow", count_frames)
+    assert run(clip, out, "--every", "2") == 0
+    assert looked_at and looked_at[0] > 0.5, "it began again"
+    for row, whole in zip(table(out, "tracks.csv"), table(result, "tracks.csv"), strict=True):
+        same = ("track", "person", "first", "last", "frames", "best_frame", "quality")
+        assert [row[column] for column in same] == [whole[column] for column in same]
+    looked_at.clear()
+    assert run(clip, out, "--every", "2") == 0 and not looked_at, "a finished clip was read again"
+
+
+def test_a_gallery_gives_names(clip, tmp_path, photo, pipeline):
+    faces = pipeline(views(photo, [40])[0])
+    with Gallery(tmp_path / "own.gallery") as gallery:
+        gallery.enrol("=Ann", faces[0])
+    assert run(clip, tmp_path / "out", "--gallery", str(tmp_path / "own.gallery")) == 0
+    people = {row["person"] for row in table(tmp_path / "out", "appearances.csv")}
+    assert "'=Ann" in people, "escaped, so that no spreadsheet takes it for a formula"
+    assert any(name.startswith("Person ") for name in people)
+
+
+def test_an_album_gives_names(clip, tmp_path, photo, pipeline):
+    from PIL import Image
+
+    (tmp_path / "photos").mkdir()
+    Image.fromarray(views(photo, [40])[0]).save(tmp_path / "photos/one.png")
+    album = tmp_path / "album"
+    sort = ["album", str(tmp_path / "photos"), "--out", str(album), "--quiet", "--detector", "retinaface"]
+    assert main(sort) == 0
+    rows = (album / "people.csv").read_text("utf-8-sig").replace("Person 1", "Zoe")
+    (album / "people.csv").write_text(rows, "utf-8-sig")
+    assert run(clip, tmp_path / "out", "--album", str(album)) == 0
+    assert "Zoe" in {row["person"] for row in table(tmp_path / "out", "appearances.csv")}
+    assert run(clip, tmp_path / "out2", "--album", str(tmp_path)) == 2, "no album"
+
+
+def test_clips_that_cannot_be_read_are_named_and_the_others_go_on(clip, tmp_path, capsys):
+    folder = tmp_path / "clips"
+    folder.mkdir()
+    (folder / "a.mp4").write_bytes(clip.read_bytes())
+    (folder / "broken.mp4").write_bytes(clip.read_bytes()[:200])
+    (folder / "notes.txt").write_text("no clip")
+    assert run(folder, tmp_path / "out", "--to", "0.5") == 1
+    assert "broken.mp4" in capsys.readouterr().err
+    assert {row["clip"] for row in table(tmp_path / "out", "tracks.csv")} == {str(folder / "a.mp4")}
+    assert run(folder / "broken.mp4", tmp_path / "out2") == 2
+
+
+def test_nobody_in_a_clip_is_said(tmp_path, capsys):
+    clip = write_clip(tmp_path / "black.mp4", [np.zeros((90, 160, 3), np.uint8)] * 5)
+    assert main(["video", str(clip), "--out", str(tmp_path / "out"), "--detector", "retinaface"]) == 0
+    output = capsys.readouterr()
+    assert "no face found in 2 frames" in output.err and "0 people in 1 clip" in output.out
+    assert table(tmp_path / "out", "tracks.csv") == []
+
+
+def test_files_of_the_user_are_not_replaced(clip, tmp_path, capsys):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/tracks.csv").write_text("mine")
+    assert run(clip, tmp_path / "out") == 2
+    assert "another --out" in capsys.readouterr().err
+    assert (tmp_path / "out/tracks.csv").read_text() == "mine"
+
+
+def test_damaged_state_is_computed_again(clip, result, tmp_path):
+    state = next((result / "facelib_tracks").iterdir())
+    content = state.read_bytes()
+    settings = json.loads(str(np.load(state)["state"]))["settings"]
+    assert resume(result, clip, "party", settings).is_done
+    for damage in (b"", content[:500], content.replace(b"PK", b"XX"), np.random.default_rng(0).bytes(300)):
+        state.write_bytes(damage)
+        assert not resume(result, clip, "party", settings).pieces
+    state.write_bytes(content)
+    assert not resume(result, clip, "party", settings + " other").pieces
+    assert default_model_id() in settings
+
+
+def test_annotated_clips_show_boxes_and_names(clip, tmp_path):
+    import av
+
+    assert run(clip, tmp_path / "out", "--annotate", "--every", "5") == 0
+    with av.open(str(tmp_path / "out/party_annotated.mp4")) as made:
+        frames = [frame.to_ndarray(format="rgb24") for frame in made.decode(video=0)]
+        assert made.streams.video[0].codec_context.name == "h264"
+    assert len(frames) == 23 and frames[0].shape == (360, 640, 3)
+    with av.open(str(clip)) as source:
+        before = [frame.to_ndarray(format="rgb24") for frame in source.decode(video=0)]
+    assert np.abs(frames[2].astype(int) - before[2]).max() > 100, "a box is drawn"
+    assert np.abs(frames[-1].astype(int) - before[-1]).mean() < 3
+
+
+def test_forget_removes_what_was_found_in_the_clips_of_a_folder(clip, tmp_path, monkeypatch):
+    for folder in ("one", "two"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / f"{folder}.mp4").write_bytes(clip.read_bytes())
+    out = tmp_path / "out"
+    assert run(tmp_path / "one", tmp_path / "two", out, "--to", "0.5", "--annotate") == 0
+    monkeypatch.chdir(tmp_path)
+    assert main(["forget", "one", "--yes", "--detector", "retinaface"]) == 0
+    left = sorted(str(path.relative_to(out)) for path in out.rglob("*") if path.is_file())
+    assert "two_annotated.mp4" in left and "facelib_tracks/two.npz" in left
+    assert not [name for name in left if "one" in name or name == "video.html"]
+    for name in ("tracks.csv", "appearances.csv"):
+        assert {row["clip"] for row in table(out, name)} == {str(tmp_path / "two/two.mp4")}
+    assert main(["forget", "two", "--yes", "--detector", "retinaface"]) == 0
+    assert not out.exists() and (tmp_path / "two/two.mp4").exists()

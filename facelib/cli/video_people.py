@@ -10,19 +10,23 @@ from pathlib import Path
 import numpy as np
 
 from facelib.cli.album_table import UNNAMED, escape_cell
-from facelib.cli.identification import identify_faces
+from facelib.cli.identification import NOT_MEASURED, identify_faces
 from facelib.cli.options import DecisionOptions
 from facelib.cli.video_page import ShownAppearance
 from facelib.cli.video_results import FACES_FOLDER, ClipResults
 from facelib.embedding.similarity import mean_embedding
 from facelib.io.files import as_text, atomic_write
+from facelib.io.records import significant
 from facelib.recognition.calibration import Calibration
 from facelib.recognition.gallery import Gallery
 from facelib.video.people import UNKNOWN, group_tracks, simultaneous
 from facelib.video.tracks import Track
 
 TRACKS_FILE, APPEARANCES_FILE, LINES_FILE = "tracks.csv", "appearances.csv", "tracks.jsonl"
-TRACK_COLUMNS = ("clip", "track", "person", "first", "last", "frames", "best_frame", "quality", "score", "note", "face")
+TRACK_COLUMNS = (
+    *("clip", "track", "person", "first", "last", "frames", "best_frame"),
+    *("quality", "score", "false_match_rate", "note", "face"),
+)
 JOINED_GAP = 2.0  # seconds: between two appearances of a person that count as one
 
 
@@ -32,12 +36,14 @@ class ShownTrack:
 
     clip: number of the clip. person: name; "" where the faces show too little.
     score: with the mean embedding of the person's other tracks; None where there are none.
+    false_match_rate: of two tracks with that score.
     """
 
     clip: int
     track: Track
     person: str = ""
     score: float | None = None
+    false_match_rate: float | None = None
 
 
 @dataclass
@@ -94,6 +100,8 @@ def assign_people(
         for one in person.tracks:
             one.person = person.name
             one.score = _score_with_others(one, person, calibration)
+            if one.score is not None and calibration.data != NOT_MEASURED:
+                one.false_match_rate = calibration.track_fmr(one.score)
     return shown, people
 
 
@@ -159,6 +167,7 @@ def _row(one: ShownTrack, clip: ClipResults) -> dict[str, str | int | float | No
         "best_frame": round(track.best_time, 3),
         "quality": round(track.face.quality, 3),
         "score": None if one.score is None else round(one.score, 4),
+        "false_match_rate": None if one.false_match_rate is None else significant(one.false_match_rate),
         "note": track.face.quality_issue,
         "face": f"{FACES_FOLDER}/{clip.name}_track{track.number}.png",
     }
@@ -166,7 +175,7 @@ def _row(one: ShownTrack, clip: ClipResults) -> dict[str, str | int | float | No
 
 def _cell(value: object) -> str:
     if isinstance(value, float):
-        return f"{value:.3f}"
+        return f"{value:g}"
     return escape_cell(value) if isinstance(value, str) else "" if value is None else str(value)
 
 

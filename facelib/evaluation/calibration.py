@@ -18,6 +18,7 @@ from facelib.datasets.aligned_faces import aligned_families, aligned_open_set
 from facelib.datasets.groups import group_faces, world_faces
 from facelib.datasets.splits import GROUPS, WORLD, family
 from facelib.embedding.embedder import load_embedder
+from facelib.evaluation.track_calibration import add_track_rates, open_val_tracks
 from facelib.evaluation.verification import lfw_embeddings, lfw_pairs
 from facelib.io.records import significant
 from facelib.recognition.calibration import Calibration
@@ -76,7 +77,8 @@ def measure(embedder: NamedEmbedder, landmarker: HourglassLandmarker) -> Calibra
         collections += groups
         data.append(f"{sum(len(faces.people) for faces in groups):,} faces of faces_groups")
     cohort = embedder_cohort(embedder, landmarker)
-    return calibrate(embedder.model_id, collections, cohort, ", ".join(data))
+    calibration = calibrate(embedder.model_id, collections, cohort, ", ".join(data))
+    return add_track_rates(calibration, open_val_tracks(embedder, landmarker))
 
 
 def check(calibration: Calibration, embedder: NamedEmbedder, landmarker: HourglassLandmarker) -> dict[str, Any]:

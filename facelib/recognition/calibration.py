@@ -54,6 +54,8 @@ class Calibration:
     lowest_rate: the lowest FMR that the pairs can bear; lower ones are extrapolated.
     data: name of the data they were measured on.
     group_fmrs: group -> (k,) FMR of its impostor pairs; {} where there were no groups.
+    fmr_of_tracks: number of frames -> (k,) FMR where both sides are embeddings of tracks of a video, the mean of so
+        many frames; {} where it was not measured.
     cohort: by which scores are normalised; None: the score is the cosine.
 
     Raises:
@@ -71,6 +73,7 @@ class Calibration:
     data: str
     group_fmrs: dict[str, list[float]] = field(default_factory=dict)
     cohort: Cohort | None = None
+    fmr_of_tracks: dict[str, list[float]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not 0 < self.lowest_rate <= 1:
@@ -80,6 +83,7 @@ class Calibration:
         _check_order("scores", self.scores, len(self.scores), -MAX_SCORE, MAX_SCORE, 1)
         curves = {"false_match_rates": self.false_match_rates, "true_match_rates": self.true_match_rates}
         curves |= {f"fmr_of_means of {photos} photos": rates for photos, rates in self.fmr_of_means.items()}
+        curves |= {f"fmr_of_tracks of {frames} frames": rates for frames, rates in self.fmr_of_tracks.items()}
         curves |= {f"group_fmrs of {group}": rates for group, rates in self.group_fmrs.items()}
         for name, rates in curves.items():
             if name == "true_match_rates" and not rates:
@@ -147,10 +151,16 @@ class Calibration:
         }
         return dict(sorted(rates.items(), key=lambda item: -item[1]))
 
-    def score_at(self, rate: float, extrapolate: bool = False) -> float:
+    def track_fmr(self, score: float) -> float:
+        """FMR of the score of two tracks of a video, at least `lowest_rate`: the highest of `fmr_of_tracks`, that of
+        single photos where it was not measured."""
+        return max(_rate_at(score, *self._log_curve(self._track_rates())), self.lowest_rate)
+
+    def score_at(self, rate: float, extrapolate: bool = False, tracks: bool = False) -> float:
         """The lowest score with at most this FMR.
 
         Args:
+            tracks: of two tracks of a video, see `track_fmr`, not of two photos.
             extrapolate: also answer for a rate below `lowest_rate`, see `extrapolated_fmr`; with a score above
                 `MAX_SCORE`, which no faces have, where the rate does not fall that far.
 
@@ -162,7 +172,7 @@ class Calibration:
                 f"the score at a false match rate of {rate:g} is not known: the impostor pairs that were measured give "
                 f"rates from {self.lowest_rate:.2g} to below 1"
             )
-        scores, log_rates = self._log_curve(self._rates(1))
+        scores, log_rates = self._log_curve(self._track_rates() if tracks else self._rates(1))
         return float(np.interp(np.log(rate), log_rates[::-1], scores[::-1]))  # of equal rates that of the lowest score
 
     def decide(
@@ -213,6 +223,10 @@ class Calibration:
         above = next((number for number in measured if number >= photos), measured[-1])
         below = max((number for number in measured if number <= photos), default=above)
         return np.maximum(self.fmr_of_means[str(above)], self.fmr_of_means[str(below)])
+
+    def _track_rates(self) -> np.ndarray:
+        """(k,) FMR of two tracks at each score."""
+        return np.max(list(self.fmr_of_tracks.values()) or [self.false_match_rates], axis=0)
 
     def _log_curve(self, rates: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Scores, increasing, and the logarithm of the FMR at each, of rates (k,) that do not increase; the last one

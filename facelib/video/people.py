@@ -15,7 +15,8 @@ from facelib.video.tracks import Track
 UNKNOWN = -1  # in place of the person of a track that shows too little to be recognised
 
 # Chosen on twelve generated clips of open_val people (`facelib.evaluation.benchmarks.clips`, seeds 11 to 22).
-FMR_SHARE = 0.4  # of `clustering_fmr`: tracks are means, whose scores are higher
+FMR_FACTOR = 2.0  # times `clustering_fmr`: the target FMR of two tracks, of which there are fewer than of faces
+TRACK_RATIO = 5.0  # about how much higher the FMR of tracks is than that of photos, where it was not measured
 MIN_FRAMES = 3  # in the embedding of a track, and
 MIN_QUALITY = 0.6  # of its best face, from which on it may be a person of its own
 
@@ -29,7 +30,7 @@ def group_tracks(
 
     Args:
         clips: number of the clip of each track.
-        score: from which on two tracks are one person's; None: that of `FMR_SHARE` of the rate `clustering_fmr`.
+        score: from which on two tracks are one person's; None: that of `FMR_FACTOR` times the rate `clustering_fmr`.
 
     Returns:
         (n,) int, the person of each track from 0, the person with the most tracks first; `UNKNOWN` for a track whose
@@ -44,7 +45,8 @@ def group_tracks(
     rows = np.flatnonzero(strong).tolist()
     embeddings = np.stack([tracks[row].face.embedding for row in rows])
     if score is None:
-        score = calibration.score_at(FMR_SHARE * clustering_fmr(len(rows)), extrapolate=True)
+        rate = FMR_FACTOR * clustering_fmr(len(rows)) / (1 if calibration.fmr_of_tracks else TRACK_RATIO)
+        score = calibration.score_at(rate, extrapolate=True, tracks=True)
     condition = measure_condition(embeddings, score, np.arange(len(rows)), calibration.cohort) or 0.0
     offsets = score_offsets(embeddings, calibration.cohort) + condition / 2
     apart = None

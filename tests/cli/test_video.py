@@ -60,6 +60,7 @@ def test_tables_say_who_is_in_the_clip_and_when(result, clip):
     for row in tracks:
         assert 0 <= float(row["first"]) <= float(row["best_frame"]) <= float(row["last"]) <= 2
         assert (result / row["face"]).is_file()
+        assert (row["score"] == "") == (row["false_match_rate"] == "")
     assert any(float(row["first"]) == 0 and int(row["frames"]) >= 9 for row in tracks)
 
 

@@ -96,9 +96,8 @@ def exact_nearest(stored: np.ndarray, queries: np.ndarray, offsets: np.ndarray, 
     for start in range(0, len(stored), COMPARED_TOGETHER):
         part = slice(start, start + COMPARED_TOGETHER)
         scores = queries @ stored[part].astype(np.float32).T - offsets[part]  # all less the offset of the query
-        candidates = np.argsort(-scores, axis=1)
-        if scores.shape[1] > k:
-            candidates = np.argpartition(-scores, k, axis=1)[:, :k]
+        nearest = min(k, scores.shape[1]) - 1
+        candidates = np.argpartition(-scores, nearest, axis=1)[:, : nearest + 1]
         best = np.hstack([best, candidates + start])
         best_scores = np.hstack([best_scores, np.take_along_axis(scores, candidates, 1)])
         order = np.argsort(-best_scores, axis=1, kind="stable")[:, :k]

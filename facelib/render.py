@@ -165,16 +165,16 @@ def distance_matrix_image(
             "distances (n, n) and n labels"
         )
     cell = int(np.clip(MATRIX_WIDTH // count, *CELL_SIZES))
-    texts = [_drawable(label) for label in labels]
-    title = _drawable(title, 200)
+    texts = [drawable(label) for label in labels]
+    title = drawable(title, 200)
     label_width = max(round(_label_font(cell).getlength(text)) for text in texts)
     left = MARGIN + label_width + cell + 2 * GAP
     top = MARGIN + TITLE_SIZE + 2 * GAP
-    width = max(left + count * cell + BAR_SPACE, round(_font(TITLE_SIZE).getlength(title)) + 2 * MARGIN)
+    width = max(left + count * cell + BAR_SPACE, round(font_of_size(TITLE_SIZE).getlength(title)) + 2 * MARGIN)
     label_height = label_width if label_width > cell else TITLE_SIZE
     height = top + count * cell + cell + 2 * GAP + label_height + MARGIN
     canvas = Image.new("RGB", (width, height), "white")
-    ImageDraw.Draw(canvas).text((MARGIN, MARGIN), title, "black", _font(TITLE_SIZE))
+    ImageDraw.Draw(canvas).text((MARGIN, MARGIN), title, "black", font_of_size(TITLE_SIZE))
     largest = max(float(distances.max()), 1e-3)  # the distances of some embedders lie close together
     _draw_cells(canvas, distances, largest, (left, top), cell)
     _draw_axes(canvas, aligned, texts, (left, top), cell)
@@ -190,7 +190,7 @@ def _draw_cells(canvas: Image.Image, distances: np.ndarray, largest: float, corn
     if count > MAX_WRITTEN_FACES:
         return
     draw = ImageDraw.Draw(canvas)
-    font = _font(int(np.clip(cell // 3, 8, 22)))
+    font = font_of_size(int(np.clip(cell // 3, 8, 22)))
     for (row, column), distance in np.ndenumerate(distances):
         middle = (corner[0] + column * cell + cell // 2, corner[1] + row * cell + cell // 2)
         colour = "black" if distance > 0.6 * largest else "white"
@@ -234,7 +234,7 @@ def _draw_colour_bar(canvas: Image.Image, largest: float, corner: tuple[int, int
     colours = Image.fromarray(_viridis(np.linspace(1, 0, height)[:, None]))
     canvas.paste(colours.resize((BAR_WIDTH, height), Image.Resampling.NEAREST), corner)
     draw = ImageDraw.Draw(canvas)
-    font = _font(16)
+    font = font_of_size(16)
     right = left + BAR_WIDTH
     most_ticks = min(10, max(1, height // 40))
     step = next((step for step in TICK_STEPS if largest / step <= most_ticks), TICK_STEPS[-1])
@@ -255,8 +255,8 @@ def _viridis(shares: np.ndarray) -> np.ndarray:
 
 
 @functools.cache
-def _font(size: int) -> ImageFont.FreeTypeFont:
-    """The font that Pillow ships. It has the letters of English, see `_drawable`."""
+def font_of_size(size: int) -> ImageFont.FreeTypeFont:
+    """The font that Pillow ships. It has the letters of English, see `drawable`."""
     font = ImageFont.load_default(size)
     if not isinstance(font, ImageFont.FreeTypeFont):
         raise RuntimeError("this build of Pillow has no FreeType: install Pillow from PyPI")
@@ -264,16 +264,16 @@ def _font(size: int) -> ImageFont.FreeTypeFont:
 
 
 def _label_font(cell: int) -> ImageFont.FreeTypeFont:
-    return _font(int(np.clip(cell // 2, 8, 18)))
+    return font_of_size(int(np.clip(cell // 2, 8, 18)))
 
 
 @functools.cache
 def _has_glyph(character: str) -> bool:
-    masks = [_font(16).getmask(text) for text in (character, "\U0010ffff")]
+    masks = [font_of_size(16).getmask(text) for text in (character, "\U0010ffff")]
     return (masks[0].size, bytes(masks[0])) != (masks[1].size, bytes(masks[1]))
 
 
-def _drawable(text: str, most: int = MAX_LABEL) -> str:
+def drawable(text: str, most: int = MAX_LABEL) -> str:
     """A text in one line of at most `most` characters: accents that the font lacks are dropped, other characters that
     it lacks become "?"."""
     shown = ""

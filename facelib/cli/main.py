@@ -18,6 +18,7 @@ from click.shell_completion import shell_complete
 
 from facelib import __version__
 from facelib.cli.album_command import album
+from facelib.cli.blur import blur
 from facelib.cli.calibrate import calibrate
 from facelib.cli.compare import compare
 from facelib.cli.console import Console, ExitCode
@@ -33,7 +34,7 @@ from facelib.settings import SPIN_COUNT
 NAME = "facelib"
 COMPLETION = "_FACELIB_COMPLETE"  # the environment variable by which a shell asks for completions
 HELP_OPTIONS = ("--help", "-h", "--version")
-HELP = """Find, compare and recognise faces in photos.
+HELP = """Find, compare, recognise and hide faces in photos and clips.
 
 `facelib PHOTO...` is short for `facelib detect PHOTO...`. A folder that has the name of a command is given as
 ./album. `facelib COMMAND --help` explains a command.
@@ -102,6 +103,7 @@ for _command in (
     backup,
     album,
     video,
+    blur,
     calibrate,
     forget,
     export,

@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 from PIL import Image, ImageDraw
 
-from facelib.render import _drawable, _font
+from facelib.render import drawable, font_of_size
 from facelib.video.tracks import Track
 
 # Of people, in turn: Okabe and Ito's colours, which people with any colour vision tell apart.
@@ -61,7 +61,7 @@ def _draw_name(canvas: np.ndarray, box: np.ndarray, label: np.ndarray) -> None:
 @functools.lru_cache(1_000)
 def _label(name: str, size: int, colour: tuple[int, int, int]) -> np.ndarray:
     """A name in black on a colour, RGB uint8 (h, w, 3)."""
-    text, font = _drawable(name), _font(size)
+    text, font = drawable(name), font_of_size(size)
     label = Image.new("RGB", (round(font.getlength(text)) + size // 2, round(1.4 * size)), colour)
     ImageDraw.Draw(label).text((size // 4, label.height // 2), text, "black", font, anchor="lm")
     return np.asarray(label)

@@ -2,10 +2,12 @@
 
 from collections.abc import Callable
 
+from facelib.datasets.face_list import POINT_NAMES
 from facelib.evaluation.detection import DEFAULT_RULE
 from facelib.evaluation.readme.formatting import percent, table
 from facelib.io.records import read_record, read_table
 
+LABEL_SETS = ("celeba", "helen", "afw", "ytf", "net", "lfpw", "odata")  # of comparisons; infants stand apart
 LANDMARK_SETS = {"celeba": "CelebA in the wild", "helen": "HELEN", "ytf": "YouTube Faces", "aflw": "AFLW (MTFL test)"}
 
 
@@ -22,6 +24,29 @@ def landmarks() -> str:
         rows.append(row + [percent(peer.get(key), 2) for peer in peers])
     sources = "; ".join(f"{peer['system']}: {peer['source']}" for peer in peers)
     return f"{table(rows)}\n\nOther systems: {sources}."
+
+
+def landmark_comparison(name: str) -> str:
+    """NME on validation faces of runs that are equal except for one setting; the mean leaves the infants out."""
+    runs = read_table(f"comparison_{name}.csv")
+    sets = [label_set for label_set in LABEL_SETS if f"nme_{label_set}" in runs[0]]
+    infants = ["nme_infanface"] if "nme_infanface" in runs[0] else []
+    rows = [["run", *sets, *(["infants"] if infants else []), "mean"]]
+    for run in runs:
+        errors = [run[f"nme_{label_set}"] for label_set in sets]
+        cells = [*errors, *(run[key] for key in infants), sum(errors) / len(errors)]
+        rows.append([str(run["what"]), *(percent(value) for value in cells)])
+    return table(rows)
+
+
+def label_offsets() -> str:
+    """How far the labels of each set lie from the predictions, in per cent of the inter-ocular distance."""
+    metrics = read_record("hourglass_keypoints.json")
+    rows = [["set", *(name.replace("_", " ") for name in POINT_NAMES)]]
+    for key, name in LANDMARK_SETS.items():
+        if "label_offsets" in metrics[key]:
+            rows.append([name, *(f"{100 * x:.1f}, {100 * y:.1f}" for x, y in metrics[key]["label_offsets"])])
+    return table(rows)
 
 
 def detection() -> str:
@@ -55,4 +80,12 @@ def crowds() -> str:
     return f"{table(rows)}\n\nTrue / false positives, and the detector's time."
 
 
-TABLES: dict[str, Callable[[], str]] = {"landmarks": landmarks, "detection": detection, "crowds": crowds}
+TABLES: dict[str, Callable[[], str]] = {
+    "landmarks": landmarks,
+    "label_offsets": label_offsets,
+    "comparison_landmarks": lambda: landmark_comparison("landmarks"),
+    "comparison_landmark_sets": lambda: landmark_comparison("landmark_sets"),
+    "comparison_landmarks_more": lambda: landmark_comparison("landmarks_more"),
+    "detection": detection,
+    "crowds": crowds,
+}

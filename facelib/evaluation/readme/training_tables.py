@@ -56,7 +56,21 @@ def comparison(name: str) -> str:
     return f"{table(rows)}\n\nEach run saw {int(runs[0]['photos_seen']):,} photos."
 
 
+def group_comparison() -> str:
+    """Runs with and without faces of different people: what they gain and lose by group."""
+    groups = {"white women": "white women", "black women": "Black women", "east asian women": "East Asian women"}
+    groups |= {"children to 12": "children to 12"}
+    head = ["run", "open_val TPR at FPR 0.01", "0.001", "families, 0.01", "faces_world, 0.01", "0.001"]
+    rows = [[*head, *(f"FMR, {name}" for name in groups.values())]]
+    for run in read_table("comparison_embedder_groups.csv"):
+        keys = ("open_val_flip_0.01", "open_val_flip_0.001", "families_0.01", "world_0.01", "world_0.001")
+        rates = [rate(run[f"fmr_{group.replace(' ', '_')}"]) for group in groups]
+        rows.append([str(run["what"]), *(rate(run[key]) for key in keys), *rates])
+    return table(rows)
+
+
 TABLES: dict[str, Callable[[], str]] = {
+    "comparison_groups": group_comparison,
     "training_distilled": lambda: training("model_distilled"),
     "training_arcface": lambda: training("model_arcface"),
     "training_triplet": lambda: training("model_triplet"),

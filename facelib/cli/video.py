@@ -72,6 +72,8 @@ def video(options: VideoOptions, networks: PipelineOptions, decision: DecisionOp
 
     if options.gallery and options.album:
         raise click.UsageError("give --gallery or --album, not both")
+    if options.end is not None and options.end <= (options.start or 0):
+        raise click.UsageError(f"--to {options.end:g}: expected a time after the start ({options.start or 0:g})")
     clips = list_clips(options.clips, options.out, console)
     if options.gallery:
         check_gallery(options.gallery, new=False)
@@ -82,6 +84,8 @@ def video(options: VideoOptions, networks: PipelineOptions, decision: DecisionOp
     calibration = usable_calibration(pipeline.model_id, decision)
     with name_source(options, pipeline, decision) as gallery:
         results = process(pipeline, clips, options, console)
+        if not any(one.frames for one in results):  # what was wrong has been reported
+            return ExitCode.ERROR
         shown, people = assign_people(results, calibration, decision, gallery)
     write_tables(options.out, results, shown, people)
     page = write_page(options.out, results, people)
@@ -98,7 +102,4 @@ def video(options: VideoOptions, networks: PipelineOptions, decision: DecisionOp
         lines.append(f"{count(unknown, 'track')} of faces that show too little to tell who they are")
     known = "1 person" if len(people) == 1 else f"{len(people):,} people"
     console.answer(rows, *lines, f"{known} in {count(len(clips), 'clip')}; open {page}")
-    failed = [one for one in results if one.problem]
-    if not failed:
-        return ExitCode.YES
-    return ExitCode.NO if any(one.frames for one in results) else ExitCode.ERROR
+    return ExitCode.NO if any(one.problem for one in results) else ExitCode.YES

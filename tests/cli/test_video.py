@@ -1,6 +1,7 @@
 """`facelib video` from clips to tables, page and pictures: names, bad clips, and runs that were ended."""
 
 import csv
+import errno
 import json
 import os
 import stat
@@ -50,6 +51,10 @@ def _with_out(arguments: tuple) -> list:
 def table(out, name):
     with open(out / name, encoding="utf-8-sig", newline="") as file:
         return list(csv.DictReader(file))
+
+
+def settings_of(result):
+    return json.loads(str(np.load(result / "facelib_tracks/party.npz")["state"]))["settings"]
 
 
 def test_tables_say_who_is_in_the_clip_and_when(result, clip):
@@ -118,6 +123,29 @@ def test_an_interrupted_run_goes_on_and_finds_the_same(clip, result, tmp_path, m
     assert run(clip, out, "--every", "2") == 0 and not looked_at, "a finished clip was read again"
 
 
+def test_a_full_disk_is_told_and_the_next_run_goes_on(clip, result, tmp_path, monkeypatch, capsys):
+    out = tmp_path / "out"
+    monkeypatch.setattr(video_run, "SEGMENT_SECONDS", 0.5)
+    original, saves = video_run.save, []
+
+    def full_after_one(*arguments):
+        if saves:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        saves.append(original(*arguments))
+
+    monkeypatch.setattr(video_run, "save", full_after_one)
+    assert run(clip, out, "--every", "2") == 2
+    assert "No space left" in capsys.readouterr().err
+    monkeypatch.setattr(video_run, "save", original)
+    assert resume(out, clip, "party", settings_of(result)).until >= 0.5, "what was saved is there"
+    assert run(clip, out, "--every", "2") == 0
+    same = ("track", "person", "first", "last", "frames")
+    rows = [
+        [{column: row[column] for column in same} for row in table(folder, "tracks.csv")] for folder in (out, result)
+    ]
+    assert rows[0] == rows[1]
+
+
 def test_a_gallery_gives_names(clip, tmp_path, photo, pipeline):
     faces = pipeline(views(photo, [40])[0])
     with Gallery(tmp_path / "own.gallery") as gallery:
@@ -174,7 +202,7 @@ def test_files_of_the_user_are_not_replaced(clip, tmp_path, capsys):
 def test_damaged_state_is_computed_again(clip, result, tmp_path):
     state = next((result / "facelib_tracks").iterdir())
     content = state.read_bytes()
-    settings = json.loads(str(np.load(state)["state"]))["settings"]
+    settings = settings_of(result)
     assert resume(result, clip, "party", settings).is_done
     for damage in (b"", content[:500], content.replace(b"PK", b"XX"), np.random.default_rng(0).bytes(300)):
         state.write_bytes(damage)

@@ -18,6 +18,7 @@ from facelib.evaluation.readme import (
     project_url,
     recognition_tables,
     training_tables,
+    video_tables,
 )
 from facelib.io.files import atomic_write
 from facelib.io.records import RESULTS
@@ -38,6 +39,7 @@ TABLES: dict[str, Callable[[], str]] = {
     **detection_tables.TABLES,
     **archive_tables.TABLES,
     **fairness_tables.TABLES,
+    **video_tables.TABLES,
     "badge": project_url.badge,
     "clone": project_url.clone,
 }

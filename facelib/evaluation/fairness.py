@@ -13,7 +13,7 @@ babyhood to old age and no ages; the collections with ages have one photo of eac
 """
 
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from facelib.embedding.embedder import load_embedder
 from facelib.embedding.insightface import PACKAGES
 from facelib.evaluation import calibration as calibrations
 from facelib.evaluation.calibration import TARGET_FMRS, families_collection, group_collections, open_set_collection
+from facelib.evaluation.sets import FAMILIES, WORLD
 from facelib.evaluation.verification import rates_with_intervals, relatives_metrics, threshold_score
 from facelib.group_metrics import threshold_at
 from facelib.recognition.calibration import Calibration
@@ -90,9 +91,12 @@ def _has_file(package: str) -> bool:
 
 
 def measure(
-    embedders: Mapping[str, NamedEmbedder], landmarker: HourglassLandmarker
+    embedders: Mapping[str, NamedEmbedder], landmarker: HourglassLandmarker, sets: Set[str]
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """Error rates by group of some embedders.
+    """Error rates by group of some embedders, on faces_groups.
+
+    Args:
+        sets: those that are used; figures of faces_world and of the held-out families are left out without them.
 
     Returns:
         figures: "embedders": name -> "cohort", "scores" (target FMR -> score of the product), "faces_world" (see
@@ -102,8 +106,8 @@ def measure(
     """
     measured, figures = {}, {}
     for name, embedder in embedders.items():
-        measured[name] = _measure_groups(embedder, landmarker)
-        figures[name] = _other_figures(embedder, landmarker, measured[name].calibration)
+        measured[name] = _measure_groups(embedder, landmarker, sets)
+        figures[name] = _other_figures(embedder, landmarker, measured[name].calibration, sets)
         print(f"{name}: measured", flush=True)
     rows, duplicates = [], {}
     for collection in next(iter(measured.values())).collections:
@@ -114,28 +118,32 @@ def measure(
     return {"embedders": figures, "duplicates": duplicates}, rows
 
 
-def _measure_groups(embedder: NamedEmbedder, landmarker: HourglassLandmarker) -> Measured:
+def _measure_groups(embedder: NamedEmbedder, landmarker: HourglassLandmarker, sets: Set[str]) -> Measured:
     calibration = None
     with contextlib.suppress(CalibrationMissingError):
         calibration = load_calibration(embedder.model_id)
-    calibration = calibration or calibrations.measure(embedder, landmarker)
+    calibration = calibration or calibrations.measure(embedder, landmarker, sets)
     collections = {faces.name: faces for faces in group_collections(embedder, landmarker, "test")}
     genuine, _ = split_pairs(open_set_collection(embedder, landmarker, "open_val"), calibration.cohort)
     return Measured(calibration, collections, float(np.quantile(genuine.scores, DUPLICATE_QUANTILE)))
 
 
 def _other_figures(
-    embedder: NamedEmbedder, landmarker: HourglassLandmarker, calibration: Calibration
+    embedder: NamedEmbedder, landmarker: HourglassLandmarker, calibration: Calibration, sets: Set[str]
 ) -> dict[str, Any]:
     """The figures of one embedder in `measure`."""
-    families = families_collection(embedder, landmarker)
-    offsets = score_offsets(families.embeddings, calibration.cohort)
-    return {
+    figures: dict[str, Any] = {
         "cohort": calibration.cohort.id if calibration.cohort else "",
         "scores": product_scores(calibration),
-        "faces_world": world_rates(embedder, landmarker, calibration),
-        "families": relatives_metrics(families.embeddings, families.people, threshold_score(calibration), offsets),
     }
+    if WORLD in sets:
+        figures["faces_world"] = world_rates(embedder, landmarker, calibration)
+    if FAMILIES in sets:
+        families = families_collection(embedder, landmarker)
+        offsets = score_offsets(families.embeddings, calibration.cohort)
+        threshold = threshold_score(calibration)
+        figures["families"] = relatives_metrics(families.embeddings, families.people, threshold, offsets)
+    return figures
 
 
 def product_scores(calibration: Calibration) -> dict[str, float]:

@@ -1,6 +1,6 @@
 """Open-set identification, clustering and quality: `python -m facelib.evaluation identification`."""
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from functools import partial
 from typing import Any
 
@@ -13,6 +13,7 @@ from facelib.datasets.label_conventions import find_with_confidence
 from facelib.datasets.sources import load_orl
 from facelib.embedding.similarity import mean_embedding, unit_vectors
 from facelib.evaluation.calibration import TARGET_FMRS
+from facelib.evaluation.sets import LFW, OPEN_SET
 from facelib.landmark_metrics import head_turn
 from facelib.metrics import bcubed, pair_similarities
 from facelib.recognition.calibration import Calibration
@@ -171,9 +172,9 @@ def rejection_curve(
 
 
 def identification_metrics(
-    embedder: NamedEmbedder, landmarker: HourglassLandmarker, calibration: Calibration
+    embedder: NamedEmbedder, landmarker: HourglassLandmarker, calibration: Calibration, sets: Set[str]
 ) -> dict[str, Any]:
-    """All identification metrics of an embedder.
+    """All identification metrics of an embedder on some of the sets open_val and open_test, and LFW; and on ORL.
 
     Returns:
         "identification": split -> enrolled photos -> `identification`. "clustering": split -> FMR ->
@@ -181,9 +182,8 @@ def identification_metrics(
         three -> `condition_metrics`. "rejection": split -> quality measure -> `rejection_curve` of the genuine pairs
         missed at FMR 0.001.
     """
-    threshold = calibration.score_at(0.001)
-    metrics: dict[str, Any] = {"identification": {}, "clustering": {}, "rejection": {}}
-    for split in ("open_val", "open_test"):
+    metrics: dict[str, Any] = {"identification": {}, "clustering": {}, "rejection": {}, "condition": {}}
+    for split in ("open_val", "open_test") if OPEN_SET in sets else ():
         aligned, faces = aligned_open_set(split, landmarker, embedder.crop_mode)
         embeddings = embedder.embed(aligned)
         metrics["identification"][split] = {
@@ -191,14 +191,17 @@ def identification_metrics(
         }
         fmrs = CLUSTERING_FMRS if split == "open_val" else (clustering_fmr(len(embeddings)),)
         metrics["clustering"][split] = clustering_metrics(embeddings, faces.people, calibration, fmrs)
-        offsets = score_offsets(embeddings, calibration.cohort)
+        offsets, threshold = score_offsets(embeddings, calibration.cohort), calibration.score_at(0.001)
         metrics["rejection"][split] = {
             name: rejection_curve(embeddings, faces.people, values, threshold, KEPT_SHARES, offsets)
             for name, values in quality_measures(aligned, faces, landmarker).items()
         }
-    metrics["condition"] = {"open_test": condition_metrics(embeddings, faces.people, calibration)}
-    orl = partial(align_photos, load_orl(), method=embedder.crop_mode)
-    for name, load in {"lfw": partial(aligned_set, "lfw", method=embedder.crop_mode), "orl": orl}.items():
+        if split == "open_test":
+            metrics["condition"][split] = condition_metrics(embeddings, faces.people, calibration)
+    loaders = {"orl": partial(align_photos, load_orl(), method=embedder.crop_mode)}
+    if LFW in sets:
+        loaders["lfw"] = partial(aligned_set, LFW, method=embedder.crop_mode)
+    for name, load in loaders.items():
         aligned, faces = load(landmarker=landmarker)
         embeddings, fmrs = embedder.embed(aligned), (clustering_fmr(len(aligned)),)
         metrics["clustering"][name] = clustering_metrics(embeddings, faces.people, calibration, fmrs)

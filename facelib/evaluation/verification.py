@@ -4,7 +4,7 @@ Most figures are those of the embeddings themselves, by cosine. Keys that end in
 decides, by normalised score.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 from functools import partial
 from typing import Any
 
@@ -17,8 +17,9 @@ from facelib.bootstrap_intervals import bootstrap_identification_rate, bootstrap
 from facelib.datasets.aligned_faces import aligned_families, aligned_open_set, aligned_set, crop_faces
 from facelib.datasets.face_list import FaceList, load_faces
 from facelib.datasets.sources import load_lfw_pairs
-from facelib.datasets.splits import family, open_set_faces
+from facelib.datasets.splits import FAMILIES, OPEN_SET, family, open_set_faces
 from facelib.embedding.dlib_chips import CHIP_TO_ALIGNED
+from facelib.evaluation.sets import LFW
 from facelib.landmark_metrics import TURNS, head_turn
 from facelib.metrics import (
     FPRS,
@@ -240,10 +241,30 @@ def lfw_metrics(embeddings: np.ndarray, cohort: Cohort | None = None) -> dict[st
 
 
 def embedder_metrics(
-    embedder: NamedEmbedder, landmarker: HourglassLandmarker, calibration: Calibration
+    embedder: NamedEmbedder, landmarker: HourglassLandmarker, calibration: Calibration | None, sets: Set[str]
 ) -> dict[str, Any]:
-    """All metrics of an embedder; robustness and relatives at the `threshold_score` of its calibration."""
-    cohort, threshold = calibration.cohort, threshold_score(calibration)
+    """All metrics of an embedder on some of the sets open_val and open_test, LFW, and held-out families.
+
+    Args:
+        calibration: robustness and relatives are measured at its `threshold_score`; None: these and figures of scores
+            are left out.
+    """
+    metrics: dict[str, Any] = {}
+    if OPEN_SET in sets:
+        metrics |= _open_set_part(embedder, landmarker, calibration)
+    if LFW in sets:
+        lfw = lfw_embeddings(embedder, landmarker)
+        metrics["lfw"] = lfw_metrics(lfw)
+        if calibration:
+            metrics["lfw_scores"] = lfw_metrics(lfw, calibration.cohort)
+    if FAMILIES in sets:
+        metrics |= _families_part(embedder, landmarker, calibration)
+    return metrics
+
+
+def _open_set_part(
+    embedder: NamedEmbedder, landmarker: HourglassLandmarker, calibration: Calibration | None
+) -> dict[str, Any]:
     aligned, faces = aligned_open_set("open_val", landmarker, embedder.crop_mode)
     metrics: dict[str, Any] = {
         "open_val": identification_rate(embedder.embed(aligned), faces.people, fprs=measurable_fprs(faces.people))
@@ -251,16 +272,23 @@ def embedder_metrics(
     aligned, faces = aligned_open_set("open_test", landmarker, embedder.crop_mode)
     embeddings = embedder.embed(aligned)
     metrics["open_test"] = open_set_metrics(embeddings, faces.people)
-    metrics["open_test_scores"] = rates_with_intervals(embeddings, faces.people, score_offsets(embeddings, cohort))
-    metrics["robustness"] = robustness_metrics(embedder, aligned, faces, threshold, cohort)
-    lfw = lfw_embeddings(embedder, landmarker)
-    metrics |= {"lfw": lfw_metrics(lfw), "lfw_scores": lfw_metrics(lfw, cohort)}
-    aligned, faces = aligned_families(landmarker, embedder.crop_mode)
-    embeddings = embedder.embed(aligned)
-    offsets = score_offsets(embeddings, cohort)
-    metrics["relatives"] = relatives_metrics(embeddings, faces.people, threshold, offsets)
-    metrics["families"] = tpr_at_fprs(embeddings, faces.people)
-    metrics["families_scores"] = tpr_at_fprs(embeddings, faces.people, offsets)
+    if calibration:
+        cohort, threshold = calibration.cohort, threshold_score(calibration)
+        metrics["open_test_scores"] = rates_with_intervals(embeddings, faces.people, score_offsets(embeddings, cohort))
+        metrics["robustness"] = robustness_metrics(embedder, aligned, faces, threshold, cohort)
     if embedder.crop_mode in METHODS:
         metrics["alignment"] = alignment_metrics(embedder, landmarker)
+    return metrics
+
+
+def _families_part(
+    embedder: NamedEmbedder, landmarker: HourglassLandmarker, calibration: Calibration | None
+) -> dict[str, Any]:
+    aligned, faces = aligned_families(landmarker, embedder.crop_mode)
+    embeddings = embedder.embed(aligned)
+    metrics: dict[str, Any] = {"families": tpr_at_fprs(embeddings, faces.people)}
+    if calibration:
+        offsets = score_offsets(embeddings, calibration.cohort)
+        metrics["relatives"] = relatives_metrics(embeddings, faces.people, threshold_score(calibration), offsets)
+        metrics["families_scores"] = tpr_at_fprs(embeddings, faces.people, offsets)
     return metrics

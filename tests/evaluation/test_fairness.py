@@ -152,7 +152,7 @@ def test_the_command_writes_table_and_record(calibration, tmp_path, monkeypatch)
     monkeypatch.setattr(fairness, "open_set_collection", lambda *_: group_of_people(20, 3))
     monkeypatch.setattr(fairness, "families_collection", lambda *_: families)
     monkeypatch.setattr(fairness, "world_faces", lambda *_: world())
-    monkeypatch.setattr("facelib.evaluation.__main__.load_landmarker", lambda *_, **__: None)
+    monkeypatch.setattr("facelib.evaluation.run.load_landmarker", lambda *_, **__: None)
     monkeypatch.setattr(records, "RESULTS", tmp_path / "results")
     monkeypatch.setenv("FACELIB_DATA", str(tmp_path))
     for name in ("faces_groups", "faces_world", "faces_more", "faces_unseen"):

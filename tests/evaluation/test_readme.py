@@ -9,9 +9,9 @@ import tomllib
 import pytest
 
 import facelib.evaluation.readme.__main__ as readme
-from facelib.evaluation.__main__ import Evaluation
 from facelib.evaluation.readme import fairness_tables, project_url
 from facelib.evaluation.readme.__main__ import PAGES, ROOT, TABLES, update_tables
+from facelib.evaluation.run import Evaluation
 from facelib.io import records
 from facelib.io.records import RESULTS
 from facelib.runtime.manifest import embedder_networks, named_embedders, read_manifest, short_hashes

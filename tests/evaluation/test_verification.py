@@ -12,8 +12,9 @@ import pytest
 from facelib.datasets.face_list import FaceList
 from facelib.embedding.embedder import load_embedder
 from facelib.evaluation import closed_set, verification
-from facelib.evaluation.__main__ import Evaluation, main
+from facelib.evaluation.__main__ import main
 from facelib.evaluation.calibration import measure
+from facelib.evaluation.run import Evaluation
 from facelib.io.records import read_table
 from facelib.recognition.calibration_files import load_calibration
 from facelib.recognition.cohort import Cohort
@@ -101,8 +102,10 @@ def test_open_set_metrics_have_what_the_assignment_asks():
 
 
 @pytest.fixture
-def small_sets(prepared, tmp_path):
-    """Every evaluation set with a few photos of ORL, with pairs of LFW."""
+def small_sets(prepared, tmp_path, monkeypatch):
+    """Every evaluation set with a few photos of ORL, with pairs of LFW; too few photos for tracks."""
+    monkeypatch.setattr("facelib.evaluation.calibration.open_val_tracks", lambda *_: None)
+    monkeypatch.setattr("facelib.evaluation.calibration.add_track_rates", lambda calibration, _: calibration)
     prepared("faces_unseen", {"a": ("s31", 6), "b": ("s32", 6), "c": ("s33", 6)}, "open_val")
     table = tmp_path / "faces_unseen/faces.csv"
     rows = table.read_text().splitlines()
@@ -193,7 +196,36 @@ def test_weights_of_another_folder(small_sets, tmp_path, monkeypatch, capsys):
     assert "manifest.json lists no weights" in capsys.readouterr().err
     monkeypatch.setenv("FACELIB_DATA", str(tmp_path / "nothing"))
     assert evaluate(monkeypatch, "--models", own) == 1
-    assert "error: " in capsys.readouterr().err
+    assert "error: my_model.pt: nothing was measured" in capsys.readouterr().err
+
+
+def test_one_set_alone(small_sets, tmp_path, monkeypatch, capsys):
+    """LFW alone, by cosine; then what needs a calibration, which stays when LFW is measured again."""
+    own = tmp_path / "own"
+    own.mkdir()
+    shutil.copy(MODELS / "model_cross_entropy.pt", own / "my_model.pt")
+    write_manifest({"my_model.pt": read_manifest()["model_cross_entropy.pt"]}, own)
+    monkeypatch.setenv("FACELIB_CACHE", str(tmp_path / "cache"))
+
+    def measure(*options):
+        assert evaluate(monkeypatch, "--models", own, *options) == 0
+        record = json.loads((own / "my_model.json").read_text())
+        return record.pop("measured"), record
+
+    measured, figures = measure("--sets", "lfw", "faces_world")
+    missing = f"{tmp_path / 'faces_world'} is missing: "
+    assert next(line for line in capsys.readouterr().out.splitlines() if "missing" in line).startswith(missing)
+    assert figures.keys() == {"lfw"} and measured["data"].keys() == {"lfw", "lists"}
+    measured, everything = measure()
+    assert {"open_test", "lfw_scores", "relatives", "calibration"} <= everything.keys() and "earlier" not in measured
+    assert measured["environment"]["onnxruntime"]
+    written = (tmp_path / "cache/calibrations").glob("calibration_*.json")
+    before = {path: path.stat().st_mtime_ns for path in written}
+    (tmp_path / "faces_more").rename(tmp_path / "gone")
+    measured, figures = measure()  # the calibration of more sets is kept
+    assert figures == everything
+    assert {"relatives", "families", "families_scores"} == measured["earlier"].keys()
+    assert {path: path.stat().st_mtime_ns for path in before} == before
 
 
 def test_closed_set_by_class_centres(monkeypatch):

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 # Address of the repository, e.g. "https://github.com/NAME/facelib". `python -m facelib.evaluation.readme` writes it to
 # README.md, pyproject.toml and the notebooks; while it is empty, none is written.
 PROJECT_URL = ""
+# Where weights are fetched from that a manifest names and its folder lacks: <address>/<SHA-256><.pt or .onnx>, see
+# models/README.md. The environment variable FACELIB_WEIGHTS_URL replaces it; while both are empty, nothing is fetched.
+WEIGHTS_URL = ""
 DETECTORS = ("auto", "insightface", "retinaface")
 # False match rates of a decision: up to SAME two faces are the same person, from DIFFERENT on they are different.
 SAME, DIFFERENT = 0.001, 0.01
@@ -60,6 +63,11 @@ def data_folder() -> Path:
 def cache_folder() -> Path:
     """Folder of files that can be computed again: the environment variable FACELIB_CACHE, else ~/.cache/facelib."""
     return Path(os.environ.get("FACELIB_CACHE") or Path.home() / ".cache" / "facelib").expanduser()
+
+
+def weights_url() -> str:
+    """Address of published weights: the environment variable FACELIB_WEIGHTS_URL, else `WEIGHTS_URL`; "" for none."""
+    return (os.environ.get("FACELIB_WEIGHTS_URL") or WEIGHTS_URL).rstrip("/")
 
 
 def own_cache_name(folder: Path) -> str:

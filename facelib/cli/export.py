@@ -48,13 +48,13 @@ def export_networks(folder: Path) -> list[Path]:
             )
         sources[weights] = source
     prepare_folder(folder)
-    for source in sources.values():
-        path = folder / source.name
+    for weights, source in sources.items():
+        path = folder / f"{weights.stem}.onnx"
         if path.exists() and file_hash(path) != file_hash(source):
             raise FileExistsError(f"{path} is another file and would be replaced: give another folder")
     written = []
     for weights, source in sources.items():
-        path = folder / source.name
+        path = folder / f"{weights.stem}.onnx"
         with atomic_write(path) as new:
             shutil.copyfile(source, new)
         with atomic_write(path.with_suffix(".json")) as new:

@@ -34,7 +34,6 @@ from facelib.recognition.calibration_files import load_calibration, save_calibra
 from facelib.runtime.manifest import (
     embedder_networks,
     embedder_uses_flip,
-    file_hash,
     named_embedders,
     read_manifest,
     short_hashes,
@@ -62,8 +61,7 @@ class Evaluation:
     @property
     def hourglass(self) -> Path:
         """Landmark network that aligns the faces: the folder's own, or the shipped one."""
-        own = self.models / SHIPPED
-        return own if own.exists() else MODELS / SHIPPED
+        return (self.models if SHIPPED in read_manifest(self.models) else MODELS) / SHIPPED
 
     @property
     def is_shipped(self) -> bool:
@@ -235,7 +233,7 @@ class Evaluation:
         return {
             "date": datetime.date.today().isoformat(),
             "command": " ".join(["python -m facelib.evaluation", *sys.argv[1:]]),
-            "weights": {file: file_hash(path)[:8] for file, path in files.items()},
+            "weights": {file: short_hashes(read_manifest(path.parent), [file])[0] for file, path in files.items()},
             "data": {name: describe_set(name) for name in sets if name in self.sets} | {"lists": hash_of_lists()},
             "environment": environment(),
         }

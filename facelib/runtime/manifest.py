@@ -10,6 +10,7 @@ from typing import Any
 
 from facelib.io.files import atomic_write
 from facelib.io.files import file_hash as file_hash
+from facelib.runtime.published_weights import find_published
 from facelib.settings import MODELS
 from facelib.types import WeightsError
 
@@ -65,7 +66,8 @@ def weights_entry(path: Path) -> dict[str, Any]:
 def missing_weights(path: Path) -> FileNotFoundError:
     """The error for a weights file that does not exist."""
     return FileNotFoundError(
-        f"{path}: no such weights; restore them from the repository or train them (see models/README.md)"
+        f"{path}: no such weights; restore them from the repository, set FACELIB_WEIGHTS_URL to where they are "
+        "published, or train them (see models/README.md)"
     )
 
 
@@ -79,18 +81,23 @@ def check_architecture(path: Path, entry: dict[str, Any], expected: str) -> None
 def find_onnx(path: Path) -> Path | None:
     """The ONNX file of a weights file, checked against the manifest; None where there is none.
 
+    Where the folder has neither of the two files, the ONNX file is that of `find_published`.
+
     Raises:
         WeightsError: one of the two files is not the one that the manifest describes, or the ONNX file was exported
             from other weights.
+        DownloadError: see `find_published`.
     """
     manifest = read_manifest(path.parent)
     for name, entry in manifest.items():
         file = path.parent / name
-        if entry.get("from") != path.name or not _is_file_name(name) or not file.exists():
+        if entry.get("from") != path.name or not _is_file_name(name) or (path.exists() and not file.exists()):
             continue
         again = f"write it again with: python -m facelib.training.export {path}"
         if entry.get("from_sha256") != manifest.get(path.name, {}).get("sha256"):
             raise WeightsError(f"{file} was exported from other weights than {path.name} has now; {again}")
+        if not file.exists():
+            return find_published(file, manifest_value(file, entry, "sha256", among=str))
         check_hash(file, entry, again)
         if path.exists():
             check_hash(path, manifest.get(path.name, {}), "train again, which writes both")

@@ -18,6 +18,7 @@ from facelib.runtime.manifest import (
     weights_entry,
     write_manifest,
 )
+from facelib.runtime.published_weights import find_published
 from facelib.settings import select_torch_device
 from facelib.types import WeightsError
 
@@ -77,7 +78,8 @@ def load_weights(
         The network in evaluation mode, float32, and its manifest entry.
 
     Raises:
-        FileNotFoundError: no such file.
+        FileNotFoundError: no such file, and it is not published either.
+        DownloadError: see `find_published`.
         WeightsError: not in the manifest, another hash, truncated, or of another architecture.
         ForkError: see `forbid_fork`.
     """
@@ -110,12 +112,16 @@ def _read_checked(path: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
     """The manifest entry of a weights file and its state dict, after a check of the hash."""
     import torch
 
-    if not path.exists():
-        raise missing_weights(path)
     entry = weights_entry(path)
-    check_hash(path, entry, "train again, which writes both")
+    if path.exists():
+        check_hash(path, entry, "train again, which writes both")
+        file: Path | None = path
+    else:
+        file = find_published(path, manifest_value(path, entry, "sha256", among=str))
+    if file is None:
+        raise missing_weights(path)
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        state = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # PyTorch raises many kinds
         reason = textwrap.shorten(printable(error), 200, placeholder=" ...")
         raise WeightsError(f"{path} is not a state dict that PyTorch can read: {reason}") from None

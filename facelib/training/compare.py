@@ -2,7 +2,7 @@
 
 `python -m facelib.training.compare [NAME ...]` trains what has no result yet (results are kept under
 FACELIB_DATA/comparisons, so an interrupted comparison resumes) and writes models/results/comparison_NAME.csv, which
-keeps the rows of runs that are not trained again.
+keeps the rows of runs that are not trained again. `--list` prints the comparisons and their runs.
 """
 
 import argparse
@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from facelib.alignment.landmarker import load_landmarker
 from facelib.bootstrap_intervals import bootstrap_identification_rate
@@ -27,7 +28,7 @@ from facelib.io.files import atomic_write
 from facelib.io.records import RESULTS, read_table, write_table
 from facelib.metrics import measurable_fprs, tpr_at_fprs, triplet_accuracy
 from facelib.runtime.network_cost import network_cost
-from facelib.settings import data_folder
+from facelib.settings import data_folder, select_torch_device
 from facelib.training import embedder, landmarks
 from facelib.training.configuration import RECIPES, TrainingConfig, config_hash, make_config
 from facelib.training.initial_weights import with_hashes
@@ -142,11 +143,35 @@ def run_comparison(name: str, only: list[str], settings: dict[str, Any], file: P
         if not kept.exists() and (not only or run in only):
             start = time.time()
             config, training = train(config, folder / f"{name}_{run}.pt", folder, **settings)
-            row = {"seconds": round(time.time() - start)} | measure(training) | {"data": training.data()}
+            row: dict[str, Any] = {"seconds": round(time.time() - start), "device": _name_of(settings.get("device"))}
+            row |= measure(training) | {"data": training.data()}
             with atomic_write(kept) as path:
                 path.write_text(json.dumps(row))
         if kept.exists():
             yield {"run": run, **description, "config_hash": digits, **json.loads(kept.read_text())}
+
+
+def _name_of(device: str | None) -> str:
+    """What a run was trained on: the name of the GPU, or the number of CPU threads."""
+    kind = select_torch_device(device).type
+    return torch.cuda.get_device_name() if kind == "cuda" else f"{torch.get_num_threads()} {kind.upper()} threads"
+
+
+def list_runs(name: str) -> Iterator[str]:
+    """Lines about a comparison: what it costs, and for each run the seconds of the recorded one, where they were
+    recorded, and whether code made it that is gone."""
+    comparison, runs = tomllib.loads(COMPARISONS.read_text())[name], read_comparison(name)
+    path = RESULTS / f"comparison_{name}.csv"
+    made = {row["run"]: row for row in read_table(path)} if path.exists() else {}
+    yield f"{name}: {comparison.get('cost', 'time not measured')}"
+    for run in dict.fromkeys([*runs, *made]):
+        row = made.get(run, {"note": "not recorded yet"})
+        seconds = f"{row['seconds']:.0f} s" if "seconds" in row else "-"
+        device = f", {row['device']}" if "device" in row else ""
+        what = row.get("what") or runs[run][0]["what"]
+        gone = "" if run in runs else "; cannot be run again"
+        note = f" ({row['note']}{gone})" if "note" in row else ""
+        yield f"  {run:17} {seconds + device:>11}  {what}{note}"
 
 
 def main() -> int:
@@ -154,9 +179,13 @@ def main() -> int:
     parser.add_argument("names", nargs="*", metavar="NAME", help="comparisons; default: all")
     parser.add_argument("--only", nargs="+", default=[], metavar="RUN", help="train only these runs")
     parser.add_argument("--device", help="cpu, cuda or mps; default: the best available")
+    parser.add_argument("--list", action="store_true", help="print the comparisons and their runs; train nothing")
     options = parser.parse_args()
     try:
         for name in options.names or tomllib.loads(COMPARISONS.read_text()):
+            if options.list:
+                print(*list_runs(name), sep="\n")
+                continue
             path = RESULTS / f"comparison_{name}.csv"
             rows = {row["run"]: row for row in read_table(path)} if path.exists() else {}
             for row in run_comparison(name, options.only, {"device": options.device, "progress": False}):

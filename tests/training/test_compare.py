@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 from people import synthetic_embeddings
 from PIL import Image
 
@@ -73,6 +74,21 @@ def test_groups_are_measured_where_their_sets_are(monkeypatch, tmp_path):
     assert row["fmr_black_women"] > 0.01
 
 
+def test_the_list_of_runs(monkeypatch, capsys):
+    """Every run with its time, where it was recorded, and those that cannot be made again as they were."""
+    monkeypatch.setattr(sys, "argv", ["compare", "--list"])
+    assert compare.main() == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == len(NAMES) + sum(len(read_table(RESULTS / f"comparison_{name}.csv")) for name in NAMES)
+    assert [line.split(":")[0] for line in lines if not line.startswith(" ")] == NAMES
+    assert all("two CPU cores" in line for line in lines if not line.startswith(" "))
+    lines = {line.split()[0]: " ".join(line.split()) for line in lines}
+    assert lines["gentle"] == "gentle 392 s ArcFace, margin 0.35, scale 32"
+    assert lines["cosface"] == "cosface 18 s, H100 CosFace, margin 0.35"
+    assert lines["similarities"].endswith("cosines within a batch; cannot be run again)")
+    assert lines["four"].startswith("four - CelebA, HELEN") and "(earlier code" in lines["four"]
+
+
 SMALL = """
 [embedder]
 base = "RECIPES/model_arcface_all_sources.toml"
@@ -123,6 +139,7 @@ def test_runs_are_trained_measured_and_kept(prepared, tmp_path, monkeypatch, cap
     assert (rows["arcface"]["photos_seen"], rows["arcface"]["people"], rows["arcface"]["what"]) == (18, 3, "ArcFace")
     assert {"open_val_0.1", "open_val_flip_0.1", "families_0.1", "triplets", "loss"} <= set(rows["arcface"])
     assert "families_0.1" not in rows["box"]
+    assert rows["box"]["device"] == f"{torch.get_num_threads()} CPU threads"
     # Again, all of them: only what is missing is trained, and the table keeps what others made.
     trained = []
     monkeypatch.setattr(

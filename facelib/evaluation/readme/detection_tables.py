@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from facelib.datasets.face_list import POINT_NAMES
 from facelib.evaluation.detection import DEFAULT_RULE
-from facelib.evaluation.readme.formatting import percent, table
+from facelib.evaluation.readme.formatting import marked_runs, percent, table
 from facelib.io.records import read_record, read_table
 
 LABEL_SETS = ("celeba", "helen", "afw", "ytf", "net", "lfpw", "odata")  # of comparisons; infants stand apart
@@ -26,17 +26,18 @@ def landmarks() -> str:
     return f"{table(rows)}\n\nOther systems: {sources}."
 
 
-def landmark_comparison(name: str) -> str:
+def landmark_comparison(comparison_name: str) -> str:
     """NME on validation faces of runs that are equal except for one setting; the mean leaves the infants out."""
-    runs = read_table(f"comparison_{name}.csv")
+    runs = read_table(f"comparison_{comparison_name}.csv")
     sets = [label_set for label_set in LABEL_SETS if f"nme_{label_set}" in runs[0]]
     infants = ["nme_infanface"] if "nme_infanface" in runs[0] else []
     rows = [["run", *sets, *(["infants"] if infants else []), "mean"]]
-    for run in runs:
+    names, notes = marked_runs(runs)
+    for name, run in zip(names, runs):
         errors = [run[f"nme_{label_set}"] for label_set in sets]
         cells = [*errors, *(run[key] for key in infants), sum(errors) / len(errors)]
-        rows.append([str(run["what"]), *(percent(value) for value in cells)])
-    return table(rows)
+        rows.append([name, *(percent(value) for value in cells)])
+    return table(rows) + notes
 
 
 def label_offsets() -> str:

@@ -1,5 +1,8 @@
 """Markdown tables and the formats of figures in them."""
 
+from collections.abc import Sequence
+from typing import Any
+
 
 def table(rows: list[list[str]]) -> str:
     """A Markdown table; the first row is the head."""
@@ -35,3 +38,12 @@ def duration(hours: float) -> str:
     if hours < 1:
         return f"{60 * hours:.2g} minutes"
     return f"{hours:,.2g} hours" if hours < 48 else f"{hours / 24:,.0f} days"
+
+
+def marked_runs(runs: Sequence[dict[str, Any]]) -> tuple[list[str], str]:
+    """What the runs of a comparison are, with a mark at those that cannot be made again as they were; and the footnote
+    that explains the marks, "" without one."""
+    marks = dict(zip(dict.fromkeys(run["note"] for run in runs if "note" in run), "†‡§"))
+    names = [f"{run['what']} {marks[run['note']]}" if "note" in run else str(run["what"]) for run in runs]
+    notes = "; ".join(f"{mark} {note}" for note, mark in marks.items())
+    return names, f"\n\nMade by code, or with a network, that is gone: {notes}." if notes else ""

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from facelib.evaluation.readme.formatting import percent, rate, table
+from facelib.evaluation.readme.formatting import marked_runs, percent, rate, table
 from facelib.io.records import read_record, read_table
 
 
@@ -43,17 +43,18 @@ def _top_1_and_5(row: dict, prefix: str) -> str:
     return f"top-1 {rate(row[f'{prefix}1'])}, top-5 {rate(row[f'{prefix}5'])}"
 
 
-def comparison(name: str) -> str:
+def comparison(comparison_name: str) -> str:
     """Runs that are equal except for one hyperparameter."""
-    runs = read_table(f"comparison_{name}.csv")
+    runs = read_table(f"comparison_{comparison_name}.csv")
     head = ["run", "TPR at FPR 0.1", "0.01", "95 % interval", "0.001", "families, 0.01"]
     rows = [head + ["closed-set top-1", "triplet accuracy"]]
-    for run in runs:
+    names, notes = marked_runs(runs)
+    for name, run in zip(names, runs):
         low, high = (rate(run[f"open_val_flip_0.01_{end}"]) for end in ("low", "high"))
-        row = [str(run["what"]), *(rate(run[f"open_val_flip_{fpr}"]) for fpr in ("0.1", "0.01"))]
+        row = [name, *(rate(run[f"open_val_flip_{fpr}"]) for fpr in ("0.1", "0.01"))]
         row += [f"{low} to {high}", rate(run["open_val_flip_0.001"]), rate(run.get("families_0.01"))]
         rows.append([*row, rate(run.get("top1") or None), rate(run["triplets"])])
-    return f"{table(rows)}\n\nEach run saw {int(runs[0]['photos_seen']):,} photos."
+    return f"{table(rows)}\n\nEach run saw {int(runs[0]['photos_seen']):,} photos.{notes}"
 
 
 def group_comparison() -> str:

@@ -69,20 +69,25 @@ class Evaluation:
         return self.models.resolve() == MODELS.resolve()
 
     @property
-    def names(self) -> list[str]:
-        """What can be measured: weights and embedders of the manifest, "identification", and `ON_REQUEST`."""
+    def embedder_names(self) -> list[str]:
+        """Embedding networks and embedders of the manifest; a network that alone is an embedder goes by its name."""
         embedders = named_embedders(self.models)
         by_embedder = [embedder_networks(self.models, name) for name in embedders]
-        # A network that alone is a named embedder is measured under the embedder's name.
         measured_as_embedder = {networks[0].name for networks in by_embedder if len(networks) == 1}
-        names = self._weights_of("StackedHourglass")
-        names += [name for name in self._weights_of("EmbeddingNetwork") if name not in measured_as_embedder]
-        names += embedders
+        networks = self._weights_of("EmbeddingNetwork")
+        return [name for name in networks if name not in measured_as_embedder] + embedders
+
+    @property
+    def names(self) -> list[str]:
+        """What can be measured: weights and embedders of the manifest, "identification", and `ON_REQUEST`, of which
+        one's own weights have "fairness"."""
+        embedders = self.embedder_names
+        names = self._weights_of("StackedHourglass") + embedders
         if "default" in embedders:
             names.append("identification")
         if self.is_shipped:
-            names += ON_REQUEST
-        return names
+            return [*names, *ON_REQUEST]
+        return [*names, "fairness"] if embedders else names
 
     def _weights_of(self, architecture: str) -> list[str]:
         entries = read_manifest(self.models).items()
@@ -167,8 +172,14 @@ class Evaluation:
         self.write_rows("closed_set.csv", rows, TRAIN_SETS)
 
     def measure_fairness(self) -> None:
-        """Error rates by group of people, of all embedders that can be loaded."""
-        figures, rows = fairness.measure(fairness.load_embedders(self.device), self.landmarker(), self.sets)
+        """Error rates by group of people: of all embedders that can be loaded, or of those of the folder beside the
+        shipped default, with which people who are there twice are found."""
+        if self.is_shipped:
+            embedders = fairness.load_embedders(self.device)
+        else:
+            own = {Path(name).stem: self.load(name)[1] for name in self.embedder_names}
+            embedders = own | {"shipped default": load_embedder(device=self.device)}
+        figures, rows = fairness.measure(embedders, self.landmarker(), self.sets)
         self.write_rows("fairness.csv", rows, FAIRNESS_SETS, figures)
 
     def compare_candidates(self) -> None:
@@ -253,4 +264,7 @@ class Evaluation:
         """Write a CSV table of embedders, and a JSON file beside it with its provenance and other metrics."""
         path = results_folder(self.models) / file
         write_table(path, rows)
-        self.write(path.stem, metrics or {}, [SHIPPED, *(network.name for network in self.embedder_files())], sets)
+        weights = self._weights_of("EmbeddingNetwork")
+        if self.is_shipped:
+            weights = [network.name for network in self.embedder_files()]
+        self.write(path.stem, metrics or {}, [SHIPPED, *weights], sets)

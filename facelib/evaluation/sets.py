@@ -89,8 +89,9 @@ def _flat(figures: Mapping[str, Any]) -> dict[tuple[str, ...], Any]:
     """Figures by their path, as deep as `NESTED` says."""
     flat: dict[tuple[str, ...], Any] = {(name,): value for name, value in figures.items()}
     for depth in range(1, max(NESTED.values()) + 1):
-        for key in [key for key in flat if len(key) == depth <= NESTED.get(key[0], 0) and isinstance(flat[key], dict)]:
-            flat |= {(*key, name): value for name, value in flat.pop(key).items()}
+        for key in [key for key in flat if len(key) == depth <= NESTED.get(key[0], 0)]:
+            if isinstance(flat[key], dict) and flat[key]:
+                flat |= {(*key, name): value for name, value in flat.pop(key).items()}
     return flat
 
 

@@ -185,7 +185,7 @@ def test_weights_of_another_folder(small_sets, tmp_path, monkeypatch, capsys):
     own.mkdir()
     shutil.copy(MODELS / "model_cross_entropy.pt", own / "my_model.pt")
     write_manifest({"my_model.pt": read_manifest()["model_cross_entropy.pt"]}, own)
-    assert Evaluation(own).names == ["my_model.pt"]
+    assert Evaluation(own).names == ["my_model.pt", "fairness"]
     assert evaluate(monkeypatch, "--models", own) == 0
     assert (own / "my_model.json").is_file()
     with pytest.raises(SystemExit):

@@ -11,15 +11,24 @@ LABEL_SETS = ("celeba", "helen", "afw", "ytf", "net", "lfpw", "odata")  # of com
 LANDMARK_SETS = {"celeba": "CelebA in the wild", "helen": "HELEN", "ytf": "YouTube Faces", "aflw": "AFLW (MTFL test)"}
 
 
-def landmarks() -> str:
-    """Landmark errors of the hourglass and of other systems."""
-    metrics = read_record("hourglass_keypoints.json")
+def landmarks(name: str = "hourglass_keypoints") -> str:
+    """Landmark errors of a hourglass and of other systems.
+
+    Args:
+        name: path of its record without the ending, relative to models/results.
+    """
+    metrics = read_record(f"{name}.json")
     peers = read_table("peers_landmarks.csv")
     head = ["test set", "faces", "NME", "faces above 10 %", "label offset removed", "with flip averaging", "both"]
     rows = [head + [peer["system"] for peer in peers]]
-    for key, name in LANDMARK_SETS.items():
+    for key in sorted(metrics.keys() - {"measured"}, key=[*LANDMARK_SETS, *metrics].index):
         ours = metrics[key]
-        row = [name, f"{ours['faces']:,}", f"**{percent(ours['nme'])}**", percent(ours["above_10"], 1)]
+        row = [
+            LANDMARK_SETS.get(key, key),
+            f"{ours['faces']:,}",
+            f"**{percent(ours['nme'])}**",
+            percent(ours["above_10"], 1),
+        ]
         row += [percent(ours.get(column)) for column in ("nme_offset", "nme_flip", "nme_flip_offset")]
         rows.append(row + [percent(peer.get(key), 2) for peer in peers])
     sources = "; ".join(f"{peer['system']}: {peer['source']}" for peer in peers)

@@ -1,6 +1,7 @@
 """The tables of error rates by group of people, see `facelib.evaluation.fairness`."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from facelib.evaluation.fairness import WHITE_FMR
@@ -15,9 +16,10 @@ OWN_FPRS = (0.1, 0.01, 0.001)
 SHOWN_RATES = ("0.001", "0.001_low", "0.001_high", "0.001_all", "0.01")
 
 
-def group_rows() -> list[dict[str, Any]]:
-    """The rows of fairness.csv; none before it was measured."""
-    return read_table("fairness.csv") if (records.RESULTS / "fairness.csv").is_file() else []
+def group_rows(folder: Path | None = None) -> list[dict[str, Any]]:
+    """The rows of fairness.csv of a folder (None: models/results); none before it was measured."""
+    path = (folder or records.RESULTS) / "fairness.csv"
+    return read_table(path) if path.is_file() else []
 
 
 def worst_group(embedder: str) -> str:
@@ -26,9 +28,9 @@ def worst_group(embedder: str) -> str:
     return f"{max(rates):.2g}" if rates else "-"
 
 
-def fairness() -> str:
-    """False match rates of all groups and embedders."""
-    rows = group_rows()
+def fairness(folder: Path | None = None) -> str:
+    """False match rates of all groups and embedders; see `group_rows` for the folder."""
+    rows = group_rows(folder)
     if not rows:
         return NOT_MEASURED
     embedders = list(dict.fromkeys(row["embedder"] for row in rows))
@@ -46,14 +48,14 @@ def fairness() -> str:
             times_white[-1] += [f"{row[name] / WHITE_FMR:.2g}" for name in ("cosine_white", "score_white")]
     return (
         "Impostor pairs accepted in 1,000, at the product's scores for the targets 0.001 and 0.01:\n\n"
-        f"{table(at_targets)}\n\n{_duplicates()}\n\n"
+        f"{table(at_targets)}\n\n{_duplicates(folder)}\n\n"
         f"Times the rate of white adults, at the cosine and at the score where those of the collection have "
         f"{WHITE_FMR:g}, to compare embedders:\n\n{table(times_white)}"
     )
 
 
-def _duplicates() -> str:
-    counts = read_record("fairness.json")["duplicates"]
+def _duplicates(folder: Path | None) -> str:
+    counts = read_record((folder or records.RESULTS) / "fairness.json")["duplicates"]
     pairs = [f"{sum(groups.values()):,} pairs of {COLLECTIONS.get(name, name)}" for name, groups in counts.items()]
     return (
         f"Some people are in a collection twice: {' and '.join(pairs)} have scores in the upper quarter of genuine "
@@ -81,15 +83,15 @@ def per_thousand(share: float) -> str:
     return f"{1000 * share:.2g}"
 
 
-def world() -> str:
-    """Verification of public figures from Asia and Africa, by group."""
-    if not group_rows():
+def world(folder: Path | None = None) -> str:
+    """Verification of public figures from Asia and Africa, by group; see `group_rows` for the folder."""
+    if not group_rows(folder):
         return NOT_MEASURED
     own = [f"{fpr:g}" for fpr in OWN_FPRS]
     rows = [["embedder", "group", "people", "photos", "TPR at the product's score", "FMR there"]]
     rows[0] += [f"cosine, own FPR {own[0]}", *own[1:], f"score, own FPR {own[0]}", *own[1:]]
-    for name, figures in read_record("fairness.json")["embedders"].items():
-        for group, found in figures["faces_world"].items():
+    for name, figures in read_record((folder or records.RESULTS) / "fairness.json")["embedders"].items():
+        for group, found in figures.get("faces_world", {}).items():
             row = [f"`{name}`", group, str(found["people"]), str(found["photos"])]
             row += [percent(found["tpr"], 1), percent(found["fmr"], 2)]
             for kind in ("cosine", "score"):

@@ -7,9 +7,8 @@ from typing import Any
 
 from facelib.evaluation.readme.fairness_tables import group_rows, worst_group
 from facelib.evaluation.readme.formatting import percent, rate, table
-from facelib.evaluation.verification import CORRUPTIONS
+from facelib.evaluation.readme.record_tables import decisions, identification, open_test, score_of
 from facelib.io.records import read_record, read_table
-from facelib.landmark_metrics import TURNS
 from facelib.runtime.manifest import embedder_networks, read_manifest
 
 EMBEDDERS = {  # record -> title
@@ -111,48 +110,10 @@ def choice() -> str:
     return table(rows)
 
 
-def open_test(name: str) -> str:
-    """All verification figures of an embedder, with intervals."""
-    record = read_record(f"{name}.json")
-    test, lfw, relatives = record["open_test"], record["lfw"], record["relatives"]
-    rows = [[f"identities not seen in training (open_test, {test['people']} people)", "TPR", "95 % interval"]]
-    for row in test["identification_rate"]:
-        low, high = row["interval_95"]
-        rows.append([f"FPR {row['fpr']:g}", f"**{rate(row['tpr'])}**", f"{rate(low)} to {rate(high)}"])
-    tpr = {condition: percent(row["tpr"], 1) for condition, row in record["robustness"].items()}
-    corrupted = ", ".join(f"{condition} {tpr[condition]}" for condition in CORRUPTIONS)
-    turned = ", ".join(f"{turn} {tpr[turn]}" for turn in TURNS)
-    return (
-        f"{table(rows)}\n\n"
-        f"AUC {rate(test['auc'])}, EER {rate(test['eer'])}, rank-1 {rate(test['rank_1'])} (nearest other photo). "
-        f"LFW View 2: {percent(lfw['accuracy'])} ± {percent(lfw['standard_error'])} (standard error over ten folds), "
-        f"TPR {rate(lfw['tpr_at_fpr_0.001'])} at FPR 0.001. In the held-out families the threshold accepts "
-        f"{percent(relatives['same_person'], 1)} of the genuine pairs (some decades apart), "
-        f"{percent(relatives['relatives'])} of the pairs of relatives and {percent(relatives['impostors'])} of the "
-        "impostor pairs.\n\n"
-        f"{_as_scores(record)}"
-        f"Robustness: genuine pairs of open_test accepted at the threshold: {tpr['unmodified']} unmodified; one of the "
-        f"two photos {corrupted}; by head pose (the face turned further): {turned}."
-    )
-
-
-def _as_scores(record: dict[str, Any]) -> str:
-    """The figures of normalised scores, a paragraph; "" for a record from before scores were normalised."""
-    if "open_test_scores" not in record:
-        return ""
-    tpr = {row["fpr"]: rate(row["tpr"]) for row in record["open_test_scores"]}
-    lfw, families = record["lfw_scores"], record["families_scores"]
-    return (
-        "These are figures of the cosine. As the product scores: open_test "
-        f"{tpr[0.1]}, {tpr[0.01]}, {tpr[0.001]} at FPR 0.1, 0.01, 0.001; LFW View 2 {percent(lfw['accuracy'])}; "
-        f"families {rate(families.get('0.01'))} at FPR 0.01.\n\n"
-    )
-
-
 def threshold() -> str:
     """The thresholds of the manifest."""
     manifest = read_manifest()
-    scores = {name: _score(manifest[name]["threshold"]) for name in ("default", "arcface", "triplet", "accurate")}
+    scores = {name: score_of(manifest[name]["threshold"]) for name in ("default", "arcface", "triplet", "accurate")}
     others = ", ".join(f"{score:.3f} for `{name}`" for name, score in scores.items() if name != "default")
     chosen = manifest["default"]["threshold"]["chosen"].partition(" on ")[2]
     return (
@@ -163,29 +124,9 @@ def threshold() -> str:
     )
 
 
-def _score(measured: dict[str, Any]) -> float:
-    """The score of a record, which has a cosine distance where it was measured before scores were normalised."""
-    if "score" in measured:
-        return measured["score"]
-    return 1 - measured.get("distance", measured.get("cosine_distance"))
-
-
-def decisions() -> str:
-    """Target FMR and the FMR found on other identities, with two examples."""
+def decision_examples() -> str:
+    """What the default's FMR found on open_test means for an album, for a door and within one photo."""
     record = read_record("default.json")
-    rows = [["target FMR", "score", "found FMR, open_test", "95 % interval", "found FMR, LFW"]]
-    rows[0].append("genuine pairs accepted, open_test / LFW")
-    for target, row in record["calibration"].items():
-        test, lfw = row["open_test"], row["lfw"]
-        low, high = test["interval_95"]
-        cells = [f"{float(target):g}", f"{_score(row):.3f}", rate(test["false_match_rate"])]
-        cells += [f"{rate(low)} to {rate(high)}", rate(lfw["false_match_rate"])]
-        rows.append([*cells, " / ".join(percent(found["true_match_rate"], 1) for found in (test, lfw))])
-    return f"{table(rows)}\n\n{_decision_examples(record)}"
-
-
-def _decision_examples(record: dict[str, Any]) -> str:
-    """What the FMR found on open_test means for an album, for a door and within one photo."""
     strict, within = record["calibration"]["0.001"]["open_test"], record["same_photo"]
     fmr = strict["false_match_rate"]
     pairs = ALBUM_FACES * (ALBUM_FACES - 1) // 2
@@ -203,48 +144,6 @@ def _decision_examples(record: dict[str, Any]) -> str:
     )
 
 
-def _condition(measured: dict[str, dict[str, float]]) -> str:
-    """How many impostor pairs of one studio pass, before and after its condition is taken from the scores."""
-    if "orl" not in measured:
-        return ""
-    orl = measured["orl"]
-    before_and_after = [
-        f"{percent(orl[f'fmr_{target}_without'], 2)} before and {percent(orl[f'fmr_{target}'], 2)}"
-        for target in ("0.01", "0.001")
-    ]
-    return (
-        "Of ORL's impostor pairs, all photographed in one studio, "
-        f"{before_and_after[0]} after what they share is taken off pass at target FMR 0.01, {before_and_after[1]} at "
-        f"0.001. On open_test {measured['open_test']['condition']:.2g} is taken off.\n\n"
-    )
-
-
-def identification() -> str:
-    """Open-set identification, clustering, and quality measures as predictors of missed matches."""
-    record = read_record("identification.json")
-    rows = [["enrolled photos", "rank-1", "identified at FPIR 10 %", "1 %", "0.1 %"]]
-    rows[0] += ["1 %, nearest photo instead of mean", "found FPIR, target 1 %"]
-    for photos, row in record["identification"]["open_test"].items():
-        keys = ("rank_1", "dir_0.1", "dir_0.01", "dir_0.001", "nearest_photo_dir_0.01")
-        rows.append([photos, *(rate(row[key]) for key in keys), percent(row["fpir_0.01"], 1)])
-    clusters = [["clustering by person", "people", "groups", "BCubed precision", "recall", "F"]]
-    for key, name in {"open_test": "open_test", "lfw": "LFW", "orl": "ORL (one studio)"}.items():
-        if key not in record["clustering"]:
-            continue
-        (row,) = record["clustering"][key].values()
-        figures = [rate(row[part]) for part in ("precision", "recall", "f")]
-        clusters.append([name, f"{row['people']:,}", f"{row['groups']:,}", *figures])
-    curves = record["rejection"]["open_test"]
-    rejection = [["faces kept, best first", *(percent(float(share), 0) for share in next(iter(curves.values())))]]
-    for measure, curve in curves.items():
-        rejection.append([measure, *(percent(missed, 1) for missed in curve.values())])
-    condition = _condition(record.get("condition", {}))
-    return (
-        f"{table(rows)}\n\n{table(clusters)}\n\n{condition}Genuine pairs of open_test missed at FMR 0.001, when faces "
-        f"of low quality are rejected, by quality measure:\n\n{table(rejection)}"
-    )
-
-
 TABLES: dict[str, Callable[[], str]] = {
     "systems": systems,
     "peers": peers,
@@ -254,6 +153,6 @@ TABLES: dict[str, Callable[[], str]] = {
     "open_test_arcface": lambda: open_test("arcface"),
     "open_test_triplet": lambda: open_test("triplet"),
     "threshold": threshold,
-    "decisions": decisions,
-    "identification": identification,
+    "decisions": lambda: f"{decisions('default')}\n\n{decision_examples()}",
+    "identification": lambda: identification("identification"),
 }

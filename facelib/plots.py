@@ -258,7 +258,7 @@ def rates_by_group(
     groups = sorted(first, key=lambda group: first[group][0])
     for number, (label, by_group) in enumerate(rates.items()):
         rate, low, high = np.maximum([by_group[group] for group in groups], lowest).T
-        places = np.arange(len(groups)) + 0.25 * (number - (len(rates) - 1) / 2)
+        places = np.arange(len(groups)) + min(0.25, 0.7 / len(rates)) * (number - (len(rates) - 1) / 2)
         axes.errorbar(rate, places, xerr=[rate - low, high - rate], fmt="o", markersize=4, capsize=2, label=label)
     axes.axvline(target, color="black", linestyle="--", linewidth=1, label=f"target, {100 * target:g}%")
     axes.set(xscale="log", xlabel="false match rate, with 95 % interval over people", yticks=range(len(groups)))

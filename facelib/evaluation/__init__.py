@@ -11,5 +11,7 @@ landmarks       landmark error of the hourglass
 detection       true and false positives of the detectors
 speed, timing   time per face and per step on this machine
 benchmarks/     other libraries, crowds, archives, the whole pipeline (not installed)
-readme/         the tables in README.md, models/README.md and facelib/archive/README.md (not installed)
+readme/         the tables in README.md, models/README.md and facelib/archive/README.md
+report          one page with all figures, of the shipped networks or of one's own
+sets            which data sets are here; records that are measured set by set
 """

@@ -18,7 +18,7 @@ def to_html(markdown: str) -> str:
 def _block(block: str) -> str:
     if not block.startswith("|"):
         return f"<p>{_inline(block)}</p>"
-    rows = [[cell.strip() for cell in line.strip().strip("|").split(" | ")] for line in block.splitlines()]
+    rows = [[cell.strip() for cell in line.strip()[1:-1].split("|")] for line in block.splitlines()]
     head, *body = [_row(row, "td" if number else "th") for number, row in enumerate(rows) if number != 1]
     return f"<div><table><thead>{head}</thead><tbody>{''.join(body)}</tbody></table></div>"
 
@@ -41,10 +41,11 @@ def curves(records: Mapping[str, dict[str, Any]]) -> str:
     """
     kinds = {"cosine": {name: record["open_test"]["identification_rate"] for name, record in records.items()}}
     kinds["score"] = {name: of["open_test_scores"] for name, of in records.items() if "open_test_scores" in of}
-    return "".join(_roc_and_det(rates, kind) for kind, rates in kinds.items() if rates)
+    colours = {name: f"C{number % 10}" for number, name in enumerate(records)}
+    return "".join(_roc_and_det(rates, kind, colours) for kind, rates in kinds.items() if rates)
 
 
-def _roc_and_det(rates: Mapping[str, list[dict[str, Any]]], kind: str) -> str:
+def _roc_and_det(rates: Mapping[str, list[dict[str, Any]]], kind: str, colours: Mapping[str, str]) -> str:
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(12, 4.5), layout="constrained")
@@ -53,8 +54,8 @@ def _roc_and_det(rates: Mapping[str, list[dict[str, Any]]], kind: str) -> str:
         fpr, tpr = (np.array([row[key] for row in rows]) for key in ("fpr", "tpr"))
         low, high = np.array([row["interval_95"] for row in rows]).T
         errors = np.maximum([tpr - low, high - tpr], 0)
-        roc.errorbar(fpr, tpr, yerr=errors, marker=".", capsize=2, label=name)
-        det.plot(fpr, np.maximum(1 - tpr, 1e-4), marker=".", label=name)
+        roc.errorbar(fpr, tpr, yerr=errors, marker=".", capsize=2, label=name, color=colours[name])
+        det.plot(fpr, np.maximum(1 - tpr, 1e-4), marker=".", label=name, color=colours[name])
     roc.set(xscale="log", ylim=(0, 1.02), ylabel="true positive rate", title=f"ROC by {kind}, 95 % intervals")
     det.set(xscale="log", yscale="log", ylabel="false negative rate", title=f"DET by {kind}")
     for axes in (roc, det):

@@ -9,12 +9,13 @@ import pytest
 from facelib.datasets.face_list import FaceList
 from facelib.datasets.groups import GroupFaces
 from facelib.evaluation import calibration as calibrations
-from facelib.evaluation import fairness
+from facelib.evaluation import fairness, run
 from facelib.evaluation.__main__ import main
 from facelib.io import records
 from facelib.io.records import read_table
 from facelib.recognition.cohort import make_cohort
 from facelib.recognition.match_rates import MeasuredFaces, calibrate
+from facelib.runtime.manifest import read_manifest, write_manifest
 from facelib.types import CalibrationMissingError
 
 CLOSENESS = {"black women": 0.8, "white men": 0.2, "white women": 0.2}  # of a group's faces to their own direction
@@ -171,6 +172,28 @@ def test_the_command_writes_table_and_record(calibration, tmp_path, monkeypatch)
         assert figures["scores"]["0.001"] > figures["scores"]["0.01"]
         assert figures["families"]["people"] == 3
         assert figures["faces_world"].keys() == {"Black and North African", "South Asian"}
+
+
+def test_networks_of_ones_own_stand_beside_the_shipped_default(tmp_path, monkeypatch):
+    """A second network is needed to find people who are in a collection twice."""
+    manifest = {"my_model.pt": read_manifest()["model_cross_entropy.pt"]}
+    write_manifest(manifest, tmp_path)
+    seen = {}
+    monkeypatch.setattr(run.Evaluation, "load", lambda self, name: ([name], name))
+    monkeypatch.setattr(run.Evaluation, "landmarker", lambda self: None)
+    monkeypatch.setattr(run, "load_embedder", lambda device: "default")
+    monkeypatch.setattr(
+        fairness, "measure", lambda embedders, *_: seen.update(embedders) or ({"duplicates": {}}, [{"group": "a"}])
+    )
+    monkeypatch.setattr(run, "describe_set", lambda name: name)
+    evaluation = run.Evaluation(tmp_path, sets=frozenset({"faces_groups", "faces_unseen"}))
+    assert evaluation.run("fairness")
+    assert seen == {"my_model": "my_model.pt", "shipped default": "default"}
+    assert read_table(tmp_path / "fairness.csv") == [{"group": "a"}]
+    record = json.loads((tmp_path / "fairness.json").read_text())
+    assert record["measured"]["data"].keys() == {"faces_groups", "faces_unseen", "lists"}
+    assert record["measured"]["weights"].keys() == {"hourglass_keypoints.pt", "my_model.pt"}
+    assert not run.Evaluation(tmp_path, sets=frozenset({"faces_unseen"})).run("fairness")
 
 
 def two_families():

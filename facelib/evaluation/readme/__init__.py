@@ -1,1 +1,1 @@
-"""Tables of the pages, not part of the installed package."""
+"""Tables of the pages and of the report."""

@@ -10,6 +10,7 @@ from facelib.cli.album import AlbumFace, assign_people, measure_distances, table
 from facelib.cli.album_folders import FOLDERS, write_folders
 from facelib.cli.album_gallery import correct_gallery, enrol_named, left_in_gallery, name_by_gallery
 from facelib.cli.album_matching import match_rows, unmatched_people
+from facelib.cli.album_metadata import take_over_names, write_names
 from facelib.cli.album_page import write_page
 from facelib.cli.album_state import AlbumState, KnownFace, face_key, read_state, with_lost_characters, write_state
 from facelib.cli.album_table import LOW_QUALITY, PEOPLE_FILE, PeopleTable, TableRow, read_people, write_table
@@ -43,6 +44,7 @@ def make_album(
     folders: str | None = None,
     gallery: Gallery | None = None,
     decision: DecisionOptions | None = None,
+    write_xmp: bool = False,
 ) -> Album:
     """Write page, table and folders.
 
@@ -51,6 +53,7 @@ def make_album(
         folders: "copies" or "links" of the photos, one folder for each person; None: no folders.
         gallery: gives names, and gets the people who have one; None: no gallery.
         decision: when a face is somebody of the gallery; None: the defaults.
+        write_xmp: also write names to the sidecars of the photos.
 
     Raises:
         ValueError: people.csv is no table of people. OSError: the album cannot be written.
@@ -65,6 +68,7 @@ def make_album(
     notices = [*_lossy_notice(table, rows), *unmatched_people(others)]
     if gallery:
         notices += correct_gallery(faces, gallery)
+    notices += take_over_names(faces)
     highest = assign_people(faces, score, {row.person for row in rows}, state.highest_number)
     if gallery:
         name_by_gallery(faces, gallery, decision or DecisionOptions())
@@ -74,11 +78,14 @@ def make_album(
     page = write_page(faces, folder)
     if folders:
         notices += write_folders(faces, folder / FOLDERS, folders == "links")
+    if write_xmp:
+        notices += write_names(faces)
     if gallery:
         enrol_named(faces, gallery)
         before = {face.person for face in state.faces.values()}
         notices += left_in_gallery(before, {row.person for row in new_rows}, gallery)
-    return Album(len(faces), len({face.person for face in faces} - {LOW_QUALITY}), page, notices)
+    people = {face.person for face in faces} - {LOW_QUALITY}
+    return Album(len(faces), len(people), page, list(dict.fromkeys(notices)))
 
 
 def _album_faces(results: Results) -> list[AlbumFace]:

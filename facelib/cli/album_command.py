@@ -36,6 +36,7 @@ class AlbumOptions:
     out: folder of the album.
     gallery: file that gives names and gets the people who have one; None: no gallery.
     folders: "copies" or "links" of the photos, one folder for each person; None: no folders.
+    write_xmp: whether names are written to the sidecars of the photos.
     batch_size: photos that go through the networks together.
     """
 
@@ -43,6 +44,7 @@ class AlbumOptions:
     out: Path
     gallery: Path | None
     folders: str | None
+    write_xmp: bool
     batch_size: int
 
 
@@ -51,6 +53,9 @@ class AlbumOptions:
 @click.option("--out", type=PATH, required=True, metavar="FOLDER", help="Folder for the album, made if missing.")
 @click.option("--gallery", type=PATH, metavar="FILE", help="Read names from it, and add newly named people to it.")
 @click.option("--folders", type=click.Choice(["copies", "links"]), help="Also write one folder for each person.")
+@click.option(
+    "--write-xmp", is_flag=True, show_default=False, help="Also write names and places of faces to photo.jpg.xmp."
+)
 @batch_size_option
 @shared_option
 @pipeline_options
@@ -61,8 +66,9 @@ def album(options: AlbumOptions, networks: PipelineOptions, decision: DecisionOp
 
     Writes one page, and a table that may be edited. To name, merge or split people, change the column person of
     people.csv and run the same command again: what the table says is kept, also for photos that were renamed, moved or
-    saved anew, and goes to the gallery. An emptied cell takes a name back. After an interruption the same command
-    resumes. Unreadable photos are reported and skipped.
+    saved anew, and goes to the gallery. An emptied cell takes a name back. Names that photo managers have written into
+    the photos, or beside them, are taken over. After an interruption the same command resumes. Unreadable photos are
+    reported and skipped.
     """
     from facelib.cli.album_builder import make_album
     from facelib.cli.album_table import read_people
@@ -87,7 +93,7 @@ def album(options: AlbumOptions, networks: PipelineOptions, decision: DecisionOp
             return stopped
         if score is None:
             score = pipeline.calibration.score_at(clustering_fmr(len(results.rows())), extrapolate=True)
-        made = make_album(results, score, options.folders, gallery, decision)
+        made = make_album(results, score, options.folders, gallery, decision, options.write_xmp)
     for line in made.notices:
         console.notice(line)
     value = {"faces": made.faces, "people": made.people, "page": str(made.page)}

@@ -15,13 +15,14 @@ from PIL import Image, ImageFile
 from facelib.io.files import printable
 from facelib.io.formats import HEAD_BYTES, RAW_SUFFIXES, image_factories, is_video
 from facelib.io.inputs import MAX_BYTES, Photo, content_of, path_of
-from facelib.io.pixels import STRIP_PIXELS, as_array, eight_bits, on_white, orientation, upright
+from facelib.io.pixels import STRIP_PIXELS, PhotoHeader, as_array, eight_bits, on_white, orientation, upright
 from facelib.types import ImageError
 
 MAX_PIXELS = 200_000_000
 # Decoders of these formats take 9 to 19 bytes a pixel; with these limits they need no more memory than the others.
 MAX_PIXELS_BY_FORMAT = {"AVIF": 120_000_000, "HEIF": 120_000_000, "JPEG2000": 60_000_000, "animated WEBP": 60_000_000}
 MAX_SIDE = 65_535
+XMP_TAG = 700  # of TIFF
 MAX_UNSTREAMED_BYTES = 250_000_000  # of a file whose format is read completely before it is decoded
 
 
@@ -57,6 +58,21 @@ def read_image(photo: Photo) -> np.ndarray:
             return _from_file(file, printable(path))
     with io.BytesIO(content_of(photo)) as file:
         return _from_file(file, f"the photo of {len(file.getbuffer()):,} bytes")
+
+
+def read_header(photo: Path) -> PhotoHeader:
+    """Read size, orientation and XMP of a photo, without its pixels.
+
+    Raises:
+        OSError, ImageError: as `read_image`.
+    """
+    with _open_file(photo, printable(photo)) as file:
+        image = _open_image(file, printable(photo))
+        turned = orientation(image)
+        # Pillow has swapped the sides of a TIFF already.
+        width, height = image.size[::-1] if image.format == "TIFF" and turned >= 5 else image.size
+        xmp = image.info.get("xmp") or getattr(image, "tag_v2", {}).get(XMP_TAG, b"")
+        return PhotoHeader((width, height), turned, xmp.encode() if isinstance(xmp, str) else bytes(xmp))
 
 
 def _from_file(file: BinaryIO, name: str) -> np.ndarray:

@@ -3,6 +3,7 @@
 import contextlib
 import tempfile
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image
@@ -10,6 +11,20 @@ from PIL import Image
 STRIP_PIXELS = 2**20  # converted at a time, so that a conversion never holds a second copy of a large photo
 SPOOLED_PIXELS = 64_000_000  # larger photos are converted through a temporary file, see `as_array`
 ORIENTATION = 0x0112  # EXIF tag
+
+
+@dataclass(frozen=True)
+class PhotoHeader:
+    """What a photo's file says before its pixels.
+
+    size: width and height of the photo as it is stored, in pixels.
+    orientation: EXIF orientation, 1 to 8, which makes it upright.
+    xmp: its XMP packet; b"" where there is none.
+    """
+
+    size: tuple[int, int]
+    orientation: int
+    xmp: bytes
 
 
 def as_array(image: Image.Image, may_close: bool) -> np.ndarray:

@@ -84,6 +84,11 @@ def own_caches(folder: Path) -> list[Path]:
     return sorted((data_folder() / "cache").glob(f"{glob.escape(own_cache_name(folder))}*"))
 
 
+def search_cache(folder: Path) -> Path:
+    """Where `facelib find` keeps the faces of the photos of a folder."""
+    return cache_folder() / "find" / own_cache_name(folder)
+
+
 def select_torch_device(device: str | int | torch.device | None = None) -> torch.device:
     """Device of PyTorch, for training; inference in ONNX Runtime has `facelib.runtime.onnx.resolve_device`.
 

@@ -133,13 +133,14 @@ COMMANDS = {
     "people --gallery ../people.gallery": set(),
     "remove Ann --gallery ../people.gallery": set(),
     "album ../photos --out album --gallery ../people.gallery --folders copies": {"album"},
+    "find ../photos/0.png ../photos --copy-to found": {"found"},
     "backup --gallery ../people.gallery --out copy.gallery": {"copy.gallery"},
     "calibrate --photos ../strangers": set(),
     "export exported": {"exported"},
     "info": set(),
     "forget ../photos --gallery ../people.gallery --yes": set(),
 }
-LOADS_NETWORKS = ("detect", "compare", "enrol", "identify", "album", "calibrate", "forget")
+LOADS_NETWORKS = ("detect", "compare", "enrol", "identify", "album", "find", "calibrate", "forget")
 CALIBRATIONS = Path(".cache/facelib/calibrations")  # what calibrate keeps in HOME, and says so
 
 

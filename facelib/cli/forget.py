@@ -11,7 +11,7 @@ from facelib.cli.arguments import check_gallery
 from facelib.cli.console import Console, ExitCode, count
 from facelib.cli.options import PATH, PipelineOptions, command, pipeline_options
 from facelib.io.files import private_files
-from facelib.settings import own_caches
+from facelib.settings import own_caches, search_cache
 
 if TYPE_CHECKING:
     import numpy as np
@@ -47,9 +47,9 @@ def forget(
     """Remove what facelib has derived from the photos of a folder.
 
     That is: their faces in results and albums that lie in FOLDER, beside it or in the working folder, or are named
-    with --album; the faces that a training has cached; the calibration that was measured on them; and their embeddings
-    in the galleries that are named. The photos themselves stay, as do files of yours among the results. FOLDER may be
-    gone already.
+    with --album; the faces that a training or a search has kept; the calibration that was measured on them; and their
+    embeddings in the galleries that are named. The photos themselves stay, with the sidecars beside them, as do files
+    of yours among the results. FOLDER may be gone already.
 
     Archives: python -m facelib.archive.people ARCHIVE --remove-photo PHOTO.
     """
@@ -58,7 +58,8 @@ def forget(
 
     for gallery in galleries:
         check_gallery(gallery, new=False)
-    places = {place.resolve(): place for place in (*results_near(folder), *albums)}
+    searches = sorted(search_cache(folder).parent.glob("*"))
+    places = {place.resolve(): place for place in (*results_near(folder), *albums, *searches)}
     found = [results for place in places.values() if (results := find_forgotten(place, folder))]
     caches = own_caches(folder)
     calibrations = own_calibrations(folder)

@@ -24,6 +24,7 @@ from facelib.cli.compare import compare
 from facelib.cli.console import Console, ExitCode
 from facelib.cli.detect import detect
 from facelib.cli.export import export
+from facelib.cli.find import find
 from facelib.cli.forget import forget
 from facelib.cli.gallery_commands import backup, enrol, identify, people, remove
 from facelib.cli.info import info
@@ -102,6 +103,7 @@ for _command in (
     people,
     backup,
     album,
+    find,
     video,
     blur,
     calibrate,

@@ -5,7 +5,6 @@ lines become `faces.json` and `embeddings.npz`, and the file is removed. The nex
 all three, whatever ended the last one.
 """
 
-import base64
 import contextlib
 import errno
 import json
@@ -28,10 +27,12 @@ from facelib.cli.saved_results import (
     PART_FILE,
     RESULT_PICTURE,
     Rows,
+    face_values,
     has_table,
     is_whole,
     pictures_of,
     read_results,
+    to_line,
 )
 from facelib.io.files import as_text, atomic_write, file_hash, file_state, printable, unique_names
 from facelib.recognition.cohort import Cohort
@@ -116,7 +117,7 @@ class Results:
         stale = set(old) - set(self.records)
         self.removed = sum("error" not in old[photo][0] for photo in stale)
         with atomic_write(self.folder / PART_FILE) as path:
-            lines = [_to_line(record, self.embeddings[photo]) for photo, record in self.records.items()]
+            lines = [to_line(record, self.embeddings[photo]) for photo, record in self.records.items()]
             path.write_bytes(b"".join(lines))
         self.part_file = open(self.folder / PART_FILE, "ab")  # noqa: SIM115, open while the run lasts
         if stale and (self.folder / FACES_FILE).exists():
@@ -205,7 +206,7 @@ class Results:
             record |= {"error": f"{prefix}{faces.error}", "faces": []}
         embeddings = np.array([face.embedding for face in faces] if record["faces"] else [], np.float32)
         self._set_cohort_similarity(record, embeddings)
-        self.part_file.write(_to_line(record, embeddings))
+        self.part_file.write(to_line(record, embeddings))
         self.part_file.flush()
         self.records[str(photo)] = record
         self.embeddings[str(photo)] = embeddings
@@ -262,17 +263,4 @@ class Results:
         file = f"{name}_face{number}.png"
         with atomic_write(self.folder / file) as path:
             Image.fromarray(face.aligned).save(path, compress_level=1)
-        return {
-            "box": face.box.round(2).tolist(),
-            "score": round(face.score, 4),
-            "landmarks": face.landmarks.round(2).tolist(),
-            "quality": round(face.quality, 3),
-            "quality_issue": face.quality_issue,
-            "landmark_confidence": [round(value, 3) for value in face.landmark_confidence.tolist()],
-            "aligned": file,
-        }
-
-
-def _to_line(record: dict[str, Any], embeddings: np.ndarray) -> bytes:
-    encoded = base64.b64encode(embeddings.astype("<f4").tobytes()).decode()
-    return json.dumps({"record": record, "embeddings": encoded}).encode() + b"\n"
+        return face_values(face) | {"aligned": file}

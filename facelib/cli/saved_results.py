@@ -12,6 +12,7 @@ import numpy as np
 from PIL import Image
 
 from facelib.io.files import as_text
+from facelib.types import Face
 
 FACES_FILE = "faces.json"
 EMBEDDINGS_FILE = "embeddings.npz"
@@ -59,6 +60,17 @@ def is_whole(record: dict[str, Any], embeddings: np.ndarray, folder: Path) -> bo
     """Whether a record, its embeddings and its pictures are what `Results.add` writes, as they may not be after a power
     cut."""
     try:
+        pictures = [record["annotated"], *(face["aligned"] for face in record["faces"])]
+        if not has_numbers(record, embeddings) or pictures_of(record) != pictures:
+            return False
+        return all(_is_picture(folder / name) for name in pictures)
+    except Exception:
+        return False
+
+
+def has_numbers(record: dict[str, Any], embeddings: np.ndarray) -> bool:
+    """Whether a record and its embeddings are as they were written, whatever became of the pictures."""
+    try:
         faces = record["faces"]
         lengths = np.linalg.norm(embeddings, axis=1)
         if len(embeddings) != len(faces) or not (np.abs(lengths - 1) < 1e-2).all():  # also refuses NaN
@@ -66,10 +78,7 @@ def is_whole(record: dict[str, Any], embeddings: np.ndarray, folder: Path) -> bo
         numbers = [(*face["box"], *np.ravel(face["landmarks"]), face["quality"], face["score"]) for face in faces]
         if not np.isfinite(np.array(numbers, float)).all() or any(len(row) != 16 for row in numbers):
             return False
-        if not all(isinstance(face["quality_issue"], str) for face in faces) or len(record["sha256"]) != 64:
-            return False
-        pictures = [record["annotated"], *(face["aligned"] for face in faces)]
-        return pictures_of(record) == pictures and all(_is_picture(folder / name) for name in pictures)
+        return all(isinstance(face["quality_issue"], str) for face in faces) and len(record["sha256"]) == 64
     except Exception:
         return False
 
@@ -94,6 +103,24 @@ def pictures_of(record: dict[str, Any]) -> list[str]:
         for name in names
         if isinstance(name, str) and RESULT_PICTURE.fullmatch(name) and os.path.basename(name) == name
     ]
+
+
+def face_values(face: Face) -> dict[str, Any]:
+    """What a record says of a face."""
+    return {
+        "box": face.box.round(2).tolist(),
+        "score": round(face.score, 4),
+        "landmarks": face.landmarks.round(2).tolist(),
+        "quality": round(face.quality, 3),
+        "quality_issue": face.quality_issue,
+        "landmark_confidence": [round(value, 3) for value in face.landmark_confidence.tolist()],
+    }
+
+
+def to_line(record: dict[str, Any], embeddings: np.ndarray) -> bytes:
+    """A line of `PART_FILE`."""
+    encoded = base64.b64encode(embeddings.astype("<f4").tobytes()).decode()
+    return json.dumps({"record": record, "embeddings": encoded}).encode() + b"\n"
 
 
 def _from_line(line: bytes) -> tuple[dict[str, Any], np.ndarray]:

@@ -160,7 +160,10 @@ def test_a_command_sends_nothing_and_leaves_only_what_was_asked_for(home, photos
         CALIBRATIONS / f"{kind}_{default_model_id()}.{end}"
         for kind, end in (("calibration", "json"), ("cohort", "npz"))
     ]
-    kept = [*files[0].parents[-2::-1], *files] if arguments[0] == "calibrate" else []
+    if arguments[0] == "find":  # what a search keeps for the next one, and says so
+        (folder,) = (home / "home/.cache/facelib/find").iterdir()
+        files = [folder.relative_to(home / "home") / "faces.part.jsonl"]
+    kept = [*files[0].parents[-2::-1], *files] if arguments[0] in ("calibrate", "find") else []
     assert files_below(home / "home") == [str(path) for path in kept]
     assert files_below(home / "tmp") == []
     assert not (home / "data").exists()

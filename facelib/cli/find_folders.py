@@ -81,7 +81,8 @@ def search_faces(
         total = count(len(found), "photo")
         console.notice(f"{searched.folder}: the faces of {len(found) - len(pending):,} of {total} are known")
     failed = bool(searched.photos.missing)
-    for photo, faces in process_photos(pipeline, PhotoList(pending, searched.photos.missing), batch_size, console):
+    photos = PhotoList(pending, searched.photos.missing)
+    for photo, faces in process_photos(pipeline, photos, batch_size, console) if pending else ():
         failed |= faces.error is not None
         found[photo] = None if faces.error else cache.add(photo, faces)
     if cache.error:

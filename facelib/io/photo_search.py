@@ -22,6 +22,7 @@ SYSTEM_FILES = {"thumbs.db", "desktop.ini", "ehthumbs.db", "icon\r"}
 PHOTO_SUFFIXES = {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".heic", ".avif"}
 HIDDEN = "hidden, or made by the system"
 NOT_A_PHOTO = "not a photo"
+SIDECAR = "metadata of photos"
 A_VIDEO = "a video: facelib video reads it"
 RAW_FILE = "raw file of a camera, develop it first"
 DUPLICATE = "found already"
@@ -68,6 +69,8 @@ def why_no_photo(head: bytes, path: Path) -> str | None:
         return RAW_FILE
     if is_photo(head) or path.suffix.lower() in PHOTO_SUFFIXES:
         return None
+    if path.suffix.lower() == ".xmp":
+        return SIDECAR
     return A_VIDEO if is_video(head, path.name) else NOT_A_PHOTO
 
 

@@ -57,7 +57,7 @@ class Regions:
     size: tuple[float, ...] = ()
 
 
-@dataclass
+@dataclass(eq=False)
 class _Element:
     """An element of a packet, and its place.
 

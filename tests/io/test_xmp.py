@@ -120,3 +120,9 @@ def test_what_is_no_xmp_is_refused(packet):
 def test_regions_without_a_usable_area_are_left_out(area):
     assert names(ATTRIBUTES.replace('a:w="0.125"', f'a:w="{area}"').encode()) == (["Bob"] if area == "0.75" else [])
     assert names(ATTRIBUTES.replace("normalized", "pixel").encode()) == []
+
+
+def test_a_packet_that_is_nested_deeply_or_expands_does_no_harm():
+    deep = 100_000
+    packet = WITHOUT_REGIONS.replace("</rdf:RDF>", "<a>" * deep + "</a>" * deep + "</rdf:RDF>").encode()
+    assert with_own_regions(with_own_regions(packet, [BOB], SIZE), [], SIZE) == packet

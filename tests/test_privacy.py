@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
+from video.clips import carphone
 
 from facelib import Gallery
 from facelib.cli.main import application
@@ -121,6 +122,7 @@ def photos(home, photo, pipeline):
         Image.open(file).convert("RGB").resize((276, 336)).save(home / "strangers" / f"{number}.png")
     with Gallery(home / "people.gallery") as gallery:
         gallery.enrol("Ann", faces[0])
+    shutil.copy(carphone(), home / "clip.mp4")
     return folder
 
 
@@ -134,13 +136,15 @@ COMMANDS = {
     "remove Ann --gallery ../people.gallery": set(),
     "album ../photos --out album --gallery ../people.gallery --folders copies": {"album"},
     "find ../photos/0.png ../photos --copy-to found": {"found"},
+    "video ../clip.mp4 --out seen --gallery ../people.gallery": {"seen"},
+    "blur ../photos --out hidden": {"hidden"},
     "backup --gallery ../people.gallery --out copy.gallery": {"copy.gallery"},
     "calibrate --photos ../strangers": set(),
     "export exported": {"exported"},
     "info": set(),
     "forget ../photos --gallery ../people.gallery --yes": set(),
 }
-LOADS_NETWORKS = ("detect", "compare", "enrol", "identify", "album", "find", "calibrate", "forget")
+LOADS_NETWORKS = ("detect", "compare", "enrol", "identify", "album", "find", "video", "blur", "calibrate", "forget")
 CALIBRATIONS = Path(".cache/facelib/calibrations")  # what calibrate keeps in HOME, and says so
 
 

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from facelib.evaluation.readme.formatting import table
-from facelib.io.records import read_record, read_table
+from facelib.io.records import read_table
 from facelib.video.blur import THRESHOLDS
 
 DETECTORS = {"insightface": "SCRFD", "retinaface": "RetinaFace"}
@@ -56,16 +56,6 @@ def speed() -> str:
     return table(rows)
 
 
-def memory() -> str:
-    """Peak memory over a long clip."""
-    record = read_record("video_memory.json")
-    by_minute = record["peak_memory_by_minute_mb"]
-    return (
-        f"Peak memory over {record['minutes']:.0f} minutes of 720p: {by_minute[0]:,.0f} MB after the first minute, "
-        f"{record['peak_memory_mb']:,.0f} MB at the end, with {record['tracks']:,} tracks."
-    )
-
-
 def hidden_faces() -> str:
     """Labelled faces that are hidden in photos, at the thresholds of `facelib blur`."""
     found = [
@@ -94,7 +84,6 @@ TABLES: dict[str, Callable[[], str]] = {
     "video_tracking": tracking,
     "video_by_kind": tracking_by_kind,
     "video_speed": speed,
-    "video_memory": memory,
     "hidden_faces": hidden_faces,
     "recognised_although_hidden": recognised_although_hidden,
 }

@@ -35,6 +35,8 @@ PAGE_TABLES = {
     "How the embedders were chosen": ("embedders", "choice", "threshold"),
     "Trainings": ("training_distilled", "training_arcface", "training_triplet"),
     "Detectors": ("detection", "crowds"),
+    "Video": ("video_tracking", "video_by_kind", "video_speed"),
+    "Hidden faces": ("hidden_faces", "recognised_although_hidden"),
     "Label conventions": ("label_offsets",),
     "Archives": ("archive_search", "archive_people", "archive_throughput", "archive_larger"),
 }

@@ -113,26 +113,29 @@ def track_embeddings(
 
 
 def open_val_tracks(embedder: NamedEmbedder, landmarker: HourglassLandmarker) -> PhotosAndTracks:
-    """Of each person of open_val two tracks of `PHOTOS` photos each, and the other photos."""
+    """Of each person of open_val with enough photos two tracks of `PHOTOS` photos each, and all other photos."""
     aligned, faces = aligned_open_set("open_val", landmarker, embedder.crop_mode)
     upright, _ = aligned_open_set("open_val", landmarker)
     order = hash_order(faces)
     own = {person: [i for i in order if faces.people[i] == person] for person in np.unique(faces.people)}
+    own = {person: photos for person, photos in own.items() if len(photos) >= 2 * PHOTOS}
     used = [photos[start : start + PHOTOS] for photos in own.values() for start in (0, PHOTOS)]
-    rest = np.setdiff1d(np.arange(len(faces.people)), np.concatenate(used))
+    rest = np.setdiff1d(np.arange(len(faces.people)), np.concatenate([np.zeros(0, int), *used]))
     embeddings = [
         track_embeddings(
             degraded_frames([upright[i] for i in chosen], np.random.default_rng(number)), embedder, landmarker
         )
         for number, chosen in enumerate(tqdm(used, "tracks", leave=False))
     ]
-    tracks = {size: np.stack([each[size] for each in embeddings]) for size in TRACK_SIZES}
+    tracks = {size: np.stack([each[size] for each in embeddings]) for size in TRACK_SIZES if embeddings}
     return PhotosAndTracks(embedder.embed(aligned[rest]), faces.people[rest], tracks, np.repeat(list(own), 2))
 
 
 def add_track_rates(calibration: Calibration, measured: PhotosAndTracks) -> Calibration:
     """The calibration with `fmr_of_tracks`: the rates of these tracks, raised by as much as those of single photos are
-    from these people to the worst group."""
+    from these people to the worst group; as it is where there are fewer than two people."""
+    if len(np.unique(measured.track_people)) < 2 or len(np.unique(measured.people)) < 2:
+        return calibration
     scores = np.array(calibration.scores)
     singles, _ = pair_scores(calibration, measured.photos, measured.people)
     raised = np.maximum(calibration.false_match_rates / np.maximum(_curve(singles, scores), 1e-12), 1)

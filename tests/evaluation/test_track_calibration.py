@@ -51,6 +51,12 @@ def test_rates_of_tracks_are_raised_to_the_worst_group():
     assert add_track_rates(worse, rates).fmr_of_tracks["3"][2] > single.fmr_of_tracks["3"][2]
 
 
+def test_without_tracks_a_calibration_stays_as_it_is():
+    rates = measured()
+    assert add_track_rates(CALIBRATION, replace(rates, track_people=rates.track_people[:0], tracks={})) is CALIBRATION
+    assert add_track_rates(CALIBRATION, replace(rates, people=rates.people[:0])) is CALIBRATION
+
+
 def test_frames_show_the_face_in_its_box():
     face = np.zeros((112, 112, 3), np.uint8)
     face[30:100, 30:82] = 255  # the middle of the face is bright, all around is black

@@ -132,16 +132,16 @@ class Blurring:
         """The names of the faces of a photo that stay visible; where two have one name, at least one is somebody else,
         and both are hidden."""
         names = self.visible.names_of(faces)
-        doubtful = {i for i, name in enumerate(names) if name and names.count(name) > 1}
-        return _without(names, doubtful, source, console)
+        ambiguous = {i for i, name in enumerate(names) if name and names.count(name) > 1}
+        return _without(names, ambiguous, source, console)
 
     def _track_names(self, tracks: Sequence[Track], source: Source, console: Console) -> list[str | None]:
         """As `_names`, for the tracks of a clip: two that are seen at the same time are two people."""
         names = self.visible.names_of([track.face for track in tracks])
         named = [i for i, name in enumerate(names) if name]
         pairs = simultaneous([tracks[i] for i in named], [0] * len(named))
-        doubtful = {named[i] for pair in pairs for i in pair if len({names[named[j]] for j in pair}) == 1}
-        return _without(names, doubtful, source, console)
+        ambiguous = {named[i] for pair in pairs for i in pair if len({names[named[j]] for j in pair}) == 1}
+        return _without(names, ambiguous, source, console)
 
     def _clip(self, source: Source, comment: str, console: Console) -> dict[str, Any]:
         from facelib.video.reader import Clip
@@ -168,11 +168,11 @@ class Blurring:
         return VideoPipeline.from_pretrained(self.detector, networks.device, embedder=networks.embedder)
 
 
-def _without(names: list[str | None], doubtful: set[int], source: Source, console: Console) -> list[str | None]:
-    """Names without the doubtful ones, which are told."""
-    for name in sorted({str(names[i]) for i in doubtful}):
+def _without(names: list[str | None], ambiguous: set[int], source: Source, console: Console) -> list[str | None]:
+    """Names without those that several faces have, which are told."""
+    for name in sorted({str(names[i]) for i in ambiguous}):
         console.notice(f"{printable(source.path)}: several faces are identified as {name}, and they are hidden")
-    return [None if i in doubtful else name for i, name in enumerate(names)]
+    return [None if i in ambiguous else name for i, name in enumerate(names)]
 
 
 def make_blurring(

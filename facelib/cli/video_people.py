@@ -90,9 +90,9 @@ def assign_people(
     groups = group_tracks([one.track for one in shown], [one.clip for one in shown], calibration, score)
     count = groups.max(initial=UNKNOWN) + 1
     members = [[one for one, group in zip(shown, groups) if group == person] for person in range(count)]
+    people = [Person("", tracks) for tracks in members]
     if gallery and members:
-        members = _named(members, gallery, decision)
-    people = [Person(tracks[0].person, tracks) for tracks in members]
+        people = _named(members, gallery, decision)
     people.sort(key=lambda person: -person.seconds)
     numbers = iter(range(1, len(people) + 1))
     for person in people:
@@ -111,21 +111,21 @@ def _person_embedding(tracks: Sequence[ShownTrack]) -> np.ndarray:
     return mean_embedding(np.stack([one.track.face.embedding for one in tracks]), weights)
 
 
-def _named(members: list[list[ShownTrack]], gallery: Gallery, decision: DecisionOptions) -> list[list[ShownTrack]]:
-    """Groups of tracks that got the names of a gallery; those of one name are joined, unless they are seen together."""
+def _named(members: list[list[ShownTrack]], gallery: Gallery, decision: DecisionOptions) -> list[Person]:
+    """Groups of tracks as people with the names of a gallery; those of one name are joined, unless they are seen
+    together."""
     answers = identify_faces(gallery, [_person_embedding(tracks) for tracks in members], decision)
-    named: dict[str, list[ShownTrack]] = {}
+    named: dict[str, Person] = {}
     others = []
     for number in np.argsort([-answer.score for answer in answers], kind="stable"):
         name, tracks = answers[number].name, members[number]
-        joined = [*named.get(name or "", []), *tracks]
-        together = simultaneous([one.track for one in joined], [one.clip for one in joined])
-        if not name or len(together):
-            others.append(tracks)
-            continue
-        named[name] = joined
-        for one in tracks:
-            one.person = name
+        joined = [*(named[name].tracks if name in named else []), *tracks]
+        if not name:
+            others.append(Person("", tracks))
+        elif len(simultaneous([one.track for one in joined], [one.clip for one in joined])):
+            others.append(Person("", tracks, f"like {name}, who is seen at the same time"))
+        else:
+            named[name] = Person(name, joined)
     return [*named.values(), *others]
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from facelib.cli.results import TRACKS_FOLDER
 from facelib.cli.video_page import PAGE
 from facelib.cli.video_people import APPEARANCES_FILE, LINES_FILE, TRACKS_FILE
-from facelib.cli.video_results import FACES_FOLDER
+from facelib.cli.video_results import remove_faces
 from facelib.io.files import atomic_write
 
 
@@ -33,9 +33,7 @@ def forget_clips(results: Path, names: Iterable[str], is_gone: Callable[[str], b
     for name in names:
         for file in (results / TRACKS_FOLDER / f"{name}.npz", results / f"{name}_annotated.mp4"):
             file.unlink(missing_ok=True)
-        for file in (results / FACES_FOLDER).glob("*.png"):
-            if file.stem.rpartition("_track")[0] == name:
-                file.unlink()
+        remove_faces(results, name)
     rows = [_forget_rows(results / table, is_gone) for table in (TRACKS_FILE, APPEARANCES_FILE)]
     lines = results / LINES_FILE
     if lines.exists():

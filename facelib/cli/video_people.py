@@ -20,7 +20,7 @@ from facelib.io.records import significant
 from facelib.recognition.calibration import Calibration
 from facelib.recognition.gallery import Gallery
 from facelib.video.people import UNKNOWN, group_tracks, simultaneous
-from facelib.video.tracks import Track
+from facelib.video.tracks import Track, face_rank
 
 TRACKS_FILE, APPEARANCES_FILE, LINES_FILE = "tracks.csv", "appearances.csv", "tracks.jsonl"
 TRACK_COLUMNS = (
@@ -72,7 +72,7 @@ class Person:
 
     def best(self) -> ShownTrack:
         """The track with the best face."""
-        return max(self.tracks, key=lambda shown: (not shown.track.face.quality_issue, shown.track.face.quality))
+        return max(self.tracks, key=lambda shown: face_rank(shown.track.face))
 
 
 def assign_people(

@@ -14,7 +14,7 @@ from PIL import Image
 from facelib.cli.results import TRACKS_FOLDER
 from facelib.io.files import atomic_write, file_state
 from facelib.types import Face
-from facelib.video.tracks import Track, is_reliable, join_pieces
+from facelib.video.tracks import Track, face_rank, is_reliable, join_pieces
 
 FACES_FOLDER = "faces"
 NO_PICTURE = np.zeros((0, 0, 3), np.uint8)  # in place of an aligned face that is in a file
@@ -71,18 +71,21 @@ def face_file(out: Path, results: ClipResults, number: int) -> Path:
     return out / FACES_FOLDER / f"{results.name}_track{number}.png"
 
 
+def remove_faces(out: Path, name: str) -> None:
+    """Remove the pictures of the tracks of a clip."""
+    for file in (out / FACES_FOLDER).glob("*.png"):
+        if file.stem.rpartition("_track")[0] == name:
+            file.unlink()
+
+
 def add_pieces(out: Path, results: ClipResults, pieces: Iterable[Track]) -> None:
     """Add pieces of tracks, and write the picture of each that has the best face of its track so far."""
     for piece in pieces:
-        earlier = [_rank(other.face) for other in results.pieces if other.number == piece.number]
-        if _rank(piece.face) > max(earlier, default=(False, -1.0)):
+        earlier = [face_rank(other.face) for other in results.pieces if other.number == piece.number]
+        if face_rank(piece.face) > max(earlier, default=(False, -1.0)):
             with atomic_write(face_file(out, results, piece.number)) as path:
                 Image.fromarray(piece.face.aligned).save(path)
         results.pieces.append(replace(piece, face=replace(piece.face, aligned=NO_PICTURE)))
-
-
-def _rank(face: Face) -> tuple[bool, float]:
-    return not face.quality_issue, face.quality
 
 
 def save(out: Path, results: ClipResults) -> None:

@@ -18,7 +18,7 @@ from facelib.cli.options import DecisionOptions
 from facelib.cli.results import DISK_ERRORS, TRACKS_FOLDER, is_results
 from facelib.cli.video_page import PAGE, ShownClip, ShownPerson, write_video_page
 from facelib.cli.video_people import APPEARANCES_FILE, LINES_FILE, TRACKS_FILE, Person, ShownTrack
-from facelib.cli.video_results import FACES_FOLDER, ClipResults, add_pieces, face_file, resume, save
+from facelib.cli.video_results import FACES_FOLDER, ClipResults, add_pieces, face_file, remove_faces, resume, save
 from facelib.io.files import prepare_folder, printable, unique_names
 from facelib.recognition.gallery import Gallery
 from facelib.types import VideoError
@@ -75,6 +75,8 @@ def process(
     found = []
     for clip, name in zip(clips, unique_names(clips)):
         results = resume(options.out, clip, name, settings)
+        if not results.frames:
+            remove_faces(options.out, name)  # of a run with other settings
         if not results.is_done:
             try:
                 _process_clip(pipeline, results, options, console)

@@ -109,9 +109,13 @@ def _best_of_each(samples: Sequence[Sample], interval: float) -> list[Sample]:
     return [max(group, key=_rank) for _, group in groups]
 
 
+def face_rank(face: Face) -> tuple[bool, float]:
+    """Sorts faces from the worst to the best: by quality, those with a quality issue first."""
+    return not face.quality_issue, face.quality
+
+
 def _rank(sample: Sample) -> tuple[bool, float]:
-    """Sorts samples from the worst to the best."""
-    return not sample.face.quality_issue, sample.face.quality
+    return face_rank(sample.face)
 
 
 def track_face(samples: Sequence[Sample]) -> tuple[Face, float, int]:
@@ -174,7 +178,7 @@ def make_track(track: OpenTrack, samples: Sequence[Sample], is_last: bool) -> Tr
 def join_pieces(pieces: Sequence[Track]) -> Track:
     """The track whose pieces these are, in order of time; their embeddings count by the faces in them."""
     faces = [piece.face for piece in pieces]
-    best = max(pieces, key=lambda piece: (not piece.face.quality_issue, piece.face.quality))
+    best = max(pieces, key=lambda piece: face_rank(piece.face))
     usable = [piece for piece in pieces if not piece.face.quality_issue] or list(pieces)
     weights = np.array([piece.photos * piece.face.quality for piece in usable])
     mean = mean_embedding(np.stack([piece.face.embedding for piece in usable]), weights)

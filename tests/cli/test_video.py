@@ -123,6 +123,19 @@ def test_an_interrupted_run_goes_on_and_finds_the_same(clip, result, tmp_path, m
     assert run(clip, out, "--every", "2") == 0 and not looked_at, "a finished clip was read again"
 
 
+def test_pictures_of_a_run_with_other_settings_go(clip, tmp_path):
+    out = tmp_path / "out"
+    assert run(clip, out, "--to", "0.3") == 0
+    stale = out / "faces/party_track99.png"
+    others = [out / "faces/party_track1_track2.png", out / "faces/mine.png"]
+    for file in (stale, *others):
+        file.write_bytes(b"")
+    assert run(clip, out, "--to", "0.3") == 0 and stale.exists(), "the same settings"
+    assert run(clip, out, "--to", "0.4") == 0
+    assert not stale.exists() and all(file.exists() for file in others)
+    assert all((out / row["face"]).is_file() for row in table(out, "tracks.csv"))
+
+
 def test_a_full_disk_is_told_and_the_next_run_goes_on(clip, result, tmp_path, monkeypatch, capsys):
     out = tmp_path / "out"
     monkeypatch.setattr(video_run, "SEGMENT_SECONDS", 0.5)

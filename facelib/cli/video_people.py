@@ -27,6 +27,7 @@ TRACK_COLUMNS = (
     *("clip", "track", "person", "first", "last", "frames", "best_frame"),
     *("quality", "score", "false_match_rate", "note", "face"),
 )
+SHOWS_LITTLE = "few clear frames"  # note of a track that is nobody's without a quality issue
 JOINED_GAP = 2.0  # seconds: between two appearances of a person that count as one
 
 
@@ -168,7 +169,7 @@ def _row(one: ShownTrack, clip: ClipResults) -> dict[str, str | int | float | No
         "quality": round(track.face.quality, 3),
         "score": None if one.score is None else round(one.score, 4),
         "false_match_rate": None if one.false_match_rate is None else significant(one.false_match_rate),
-        "note": track.face.quality_issue,
+        "note": track.face.quality_issue or ("" if one.person else SHOWS_LITTLE),
         "face": f"{FACES_FOLDER}/{clip.name}_track{track.number}.png",
     }
 

@@ -66,6 +66,7 @@ def test_tables_say_who_is_in_the_clip_and_when(result, clip):
         assert 0 <= float(row["first"]) <= float(row["best_frame"]) <= float(row["last"]) <= 2
         assert (result / row["face"]).is_file()
         assert (row["score"] == "") == (row["false_match_rate"] == "")
+        assert row["person"] or row["note"], "why a track is nobody's"
     assert any(float(row["first"]) == 0 and int(row["frames"]) >= 9 for row in tracks)
 
 

@@ -20,9 +20,9 @@ import numpy as np
 from albums import CALIBRATION, LEFT, RIGHT, SCORE, Library, embedding_of, results_of
 
 from facelib.cli import album_builder
-from facelib.cli.album_table import COLUMNS, is_named, person_number, read_people
+from facelib.cli.album_table import COLUMNS, read_people
 from facelib.recognition.gallery import Gallery
-from facelib.recognition.names import normalise_name
+from facelib.recognition.names import is_named, normalise_name, person_number
 
 NAMES = [
     "Ann", "Ann ", "ann", "O'Brien", "Smith, Ann", '"Annie" Oakley', "=SUM(A1)", "+49 170", "-5", "@home", "'n Sync",

@@ -10,11 +10,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from facelib.cli.album_table import LOW_QUALITY, UNNAMED, TableRow, box_text, person_number
+from facelib.cli.album_table import TableRow, box_text
 from facelib.embedding.similarity import mean_embedding
 from facelib.io.files import as_text
 from facelib.recognition.clustering import cluster_faces
 from facelib.recognition.cohort import Cohort, score_offsets
+from facelib.recognition.names import LOW_QUALITY, UNNAMED, natural_key, person_number
 
 
 @dataclass
@@ -196,7 +197,7 @@ def by_person(faces: Sequence[AlbumFace]) -> list[tuple[str, list[AlbumFace]]]:
     for face in faces:
         people.setdefault(face.person, []).append(face)
     rows = [(name, sorted(members, key=lambda face: -face.score)) for name, members in people.items()]
-    return sorted(rows, key=lambda row: (row[0] == LOW_QUALITY, -len(row[1]), row[0]))
+    return sorted(rows, key=lambda row: (row[0] == LOW_QUALITY, -len(row[1]), natural_key(row[0])))
 
 
 def table_rows(faces: Sequence[AlbumFace]) -> list[TableRow]:

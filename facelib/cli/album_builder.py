@@ -13,13 +13,14 @@ from facelib.cli.album_matching import match_rows, unmatched_people
 from facelib.cli.album_metadata import take_over_names, write_names
 from facelib.cli.album_page import write_page
 from facelib.cli.album_state import AlbumState, KnownFace, face_key, read_state, with_lost_characters, write_state
-from facelib.cli.album_table import LOW_QUALITY, PEOPLE_FILE, PeopleTable, TableRow, read_people, write_table
+from facelib.cli.album_table import PEOPLE_FILE, PeopleTable, TableRow, read_people, write_table
 from facelib.cli.options import DecisionOptions
 from facelib.cli.results import Results
 from facelib.io.files import as_text
 from facelib.recognition.cohort import Cohort, score_offsets
 from facelib.recognition.condition import measure_condition
 from facelib.recognition.gallery import Gallery
+from facelib.recognition.names import LOW_QUALITY
 
 
 @dataclass(frozen=True)

@@ -14,9 +14,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from facelib.cli.album import AlbumFace, by_person
-from facelib.cli.album_table import LOW_QUALITY
 from facelib.io.files import atomic_write, file_hash, printable, unique_names
-from facelib.recognition.names import safe_folder_name
+from facelib.recognition.names import LOW_QUALITY, safe_folder_name
 
 FOLDERS = "people"
 MARKER = ".made-by-facelib-album"  # a file in FOLDERS: an album made the folder; lists the files that it wrote

@@ -5,13 +5,13 @@ from collections.abc import Sequence, Set
 import numpy as np
 
 from facelib.cli.album import AlbumFace, by_person
-from facelib.cli.album_table import LOW_QUALITY, is_named
 from facelib.cli.console import count
 from facelib.cli.identification import identify_faces
 from facelib.cli.options import DecisionOptions
 from facelib.recognition.gallery import Gallery
 from facelib.recognition.gallery_faces import move_faces
 from facelib.recognition.gallery_store import DUPLICATE_DISTANCE
+from facelib.recognition.names import LOW_QUALITY, is_named
 
 
 def correct_gallery(faces: Sequence[AlbumFace], gallery: Gallery) -> list[str]:

@@ -13,9 +13,10 @@ import numpy as np
 
 from facelib.cli.album import AlbumFace
 from facelib.cli.album_state import AlbumState, face_key
-from facelib.cli.album_table import NOT_MATCHED, PEOPLE_FILE, TableRow, is_named
+from facelib.cli.album_table import NOT_MATCHED, PEOPLE_FILE, TableRow
 from facelib.detection.nms import box_iou
 from facelib.io.files import as_text
+from facelib.recognition.names import is_named
 
 SAME_BOX_IOU = 0.5  # above this IoU two boxes of a photo are one face
 # Of the distance up to which faces are one person's: two versions of one picture are nearer than two photos. With the

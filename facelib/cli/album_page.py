@@ -11,9 +11,10 @@ from jinja2 import Environment, StrictUndefined
 from PIL import Image
 
 from facelib.cli.album import AlbumFace, by_person
-from facelib.cli.album_table import LOW_QUALITY, PEOPLE_FILE
+from facelib.cli.album_table import PEOPLE_FILE
 from facelib.cli.console import count
 from facelib.io.files import as_text, atomic_write, printable
+from facelib.recognition.names import LOW_QUALITY
 from facelib.render import data_url
 
 PAGE = "album.html"

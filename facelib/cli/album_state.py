@@ -12,8 +12,9 @@ from pathlib import Path
 
 import numpy as np
 
-from facelib.cli.album_table import PeopleTable, TableRow, backups, box_text, person_number, read_table
+from facelib.cli.album_table import PeopleTable, TableRow, backups, box_text, read_table
 from facelib.io.files import atomic_write
+from facelib.recognition.names import person_number
 
 STATE_FILE = "people.npz"
 # In which spreadsheets of other countries save a table, with "?" for what a code page lacks.

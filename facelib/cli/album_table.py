@@ -15,14 +15,11 @@ from facelib.recognition.names import normalise_name
 PEOPLE_FILE = "people.csv"
 COLUMNS = ("photo", "face", "person", "distance", "quality", "box", "sha256", "score", "matched")
 REQUIRED = frozenset({"photo", "face", "person"})
-UNNAMED = "Person"  # people without a name are called "Person 7"
-LOW_QUALITY = "?"  # in place of a person: the face has a quality issue
 NOT_MATCHED = "no"  # in the column matched: the face of this row was not found again
 MAX_PIXELS = 1e6  # of a coordinate; what is larger is none
 DELIMITERS = ",;\t"
 # A spreadsheet takes a cell that begins so for a formula.
 FORMULA = re.compile(r"'*[=+\-@\t\r\uff1d\uff0b\uff0d\uff20]")
-NUMBERED = re.compile(rf"{UNNAMED} ([1-9][0-9]{{0,8}})")
 
 
 @dataclass(frozen=True)
@@ -168,17 +165,6 @@ def _unescape(text: str) -> str:
 def box_text(box: Sequence[float]) -> str:
     """A box as a cell of the table, in whole pixels."""
     return " ".join(f"{value:.0f}" for value in box)
-
-
-def person_number(person: str) -> int | None:
-    """7 for "Person 7"; None for every other name."""
-    match = NUMBERED.fullmatch(person)
-    return int(match[1]) if match else None
-
-
-def is_named(person: str) -> bool:
-    """Whether somebody has given the person a name."""
-    return person not in ("", LOW_QUALITY) and person_number(person) is None
 
 
 def table_bytes(rows: Sequence[TableRow], own_columns: Sequence[str]) -> bytes:

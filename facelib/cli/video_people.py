@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from facelib.cli.album_table import UNNAMED, escape_cell
+from facelib.cli.album_table import escape_cell
 from facelib.cli.identification import NOT_MEASURED, identify_faces
 from facelib.cli.options import DecisionOptions
 from facelib.cli.video_page import ShownAppearance
@@ -19,6 +19,7 @@ from facelib.io.files import as_text, atomic_write
 from facelib.io.records import significant
 from facelib.recognition.calibration import Calibration
 from facelib.recognition.gallery import Gallery
+from facelib.recognition.names import UNNAMED
 from facelib.video.people import UNKNOWN, group_tracks, simultaneous
 from facelib.video.tracks import Track, face_rank
 

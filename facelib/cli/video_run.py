@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from facelib.cli.album_state import face_key, read_state
-from facelib.cli.album_table import PEOPLE_FILE, is_named, read_people
+from facelib.cli.album_table import PEOPLE_FILE, read_people
 from facelib.cli.console import Console, count
 from facelib.cli.identification import open_gallery
 from facelib.cli.options import DecisionOptions
@@ -21,6 +21,7 @@ from facelib.cli.video_people import APPEARANCES_FILE, LINES_FILE, TRACKS_FILE, 
 from facelib.cli.video_results import FACES_FOLDER, ClipResults, add_pieces, face_file, remove_faces, resume, save
 from facelib.io.files import prepare_folder, printable, unique_names
 from facelib.recognition.gallery import Gallery
+from facelib.recognition.names import is_named
 from facelib.types import VideoError
 from facelib.video.analysis import VideoPipeline
 from facelib.video.annotation import annotate_frame

@@ -11,6 +11,9 @@ JOINERS = "\u200c\u200d"  # zero width, part of the spelling in Persian, Hindi a
 RESERVED_NAMES = re.compile(
     r"(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[0-9\u00b9\u00b2\u00b3]) *(\..*)?", re.IGNORECASE
 )
+UNNAMED = "Person"  # people without a name are called "Person 7"
+LOW_QUALITY = "?"  # in place of a person: the face has a quality issue, or is none
+NUMBERED = re.compile(rf"{UNNAMED} ([1-9][0-9]{{0,8}})")
 RESERVED_CHARACTERS = '<>:"/\\|?*'
 
 
@@ -37,6 +40,29 @@ def stored_name(name: str) -> str:
         return normalise_name(name)
     except ValueError:
         return name
+
+
+def person_number(person: str) -> int | None:
+    """7 for "Person 7"; None for every other name."""
+    match = NUMBERED.fullmatch(person)
+    return int(match[1]) if match else None
+
+
+def is_named(person: str) -> bool:
+    """Whether somebody has given the person a name."""
+    return person not in ("", LOW_QUALITY) and person_number(person) is None
+
+
+def natural_key(name: str) -> tuple[list[tuple[bool, int, str]], str]:
+    """To sort names as people do: "Person 7" before "Person 10", whatever the case of the letters."""
+    parts = re.findall(r"[0-9]+|[^0-9]+", name)
+    return [_number_key(part) if part[0] in "0123456789" else (True, 0, part.casefold()) for part in parts], name
+
+
+def _number_key(digits: str) -> tuple[bool, int, str]:
+    """Numbers in order of their size, of any length, before all other text."""
+    significant = digits.lstrip("0")
+    return False, len(significant), significant
 
 
 def safe_folder_name(name: str) -> str:

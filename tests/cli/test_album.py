@@ -7,9 +7,9 @@ from albums import DIMENSIONS, SCORE, embedding_of, faces_of
 from facelib.cli.album import assign_people, by_person, measure_distances
 from facelib.cli.album_builder import _with_condition
 from facelib.cli.album_state import AlbumState
-from facelib.cli.album_table import LOW_QUALITY
 from facelib.embedding.similarity import unit_vectors
 from facelib.recognition.cohort import Cohort
+from facelib.recognition.names import LOW_QUALITY
 
 
 def test_faces_are_sorted_and_those_of_low_quality_kept_apart():
@@ -59,6 +59,13 @@ def test_numbers_are_not_given_twice():
     faces = faces_of([0, 1])
     assert assign_people(faces, SCORE, {"Person 7", "Person 007", "Ann"}, highest=4) == 9
     assert sorted(face.person for face in faces) == ["Person 8", "Person 9"]
+
+
+def test_people_are_ordered_as_people_count():
+    faces = faces_of([0, 1, 2])
+    for face, number in zip(faces, (10, 7, 100)):
+        face.person = f"Person {number}"
+    assert [name for name, _ in by_person(faces)] == ["Person 7", "Person 10", "Person 100"]
 
 
 def test_embeddings_that_cancel_out_are_measured(tmp_path):

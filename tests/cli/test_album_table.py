@@ -15,12 +15,11 @@ from facelib.cli.album_table import (
     PeopleTable,
     TableRow,
     backups,
-    is_named,
-    person_number,
     read_people,
     table_bytes,
     write_table,
 )
+from facelib.recognition.names import is_named, person_number
 
 NAMES = [
     "Ann",

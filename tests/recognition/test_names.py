@@ -4,7 +4,7 @@ import unicodedata
 
 import pytest
 
-from facelib.recognition.names import normalise_name, safe_folder_name
+from facelib.recognition.names import natural_key, normalise_name, safe_folder_name
 
 
 @pytest.mark.parametrize(
@@ -53,3 +53,9 @@ def test_folder_names(name, folder, tmp_path):
     assert safe_folder_name(name) == folder
     (tmp_path / folder).mkdir()
     assert [unicodedata.normalize("NFC", path.name) for path in tmp_path.iterdir()] == [folder]
+
+
+def test_names_are_sorted_as_people_count():
+    names = ["Person 10", "Person 7", "ann", "Bob", "Person 2 b", "Person 2", "7", "Person 0" + 5000 * "9", "\u0662", ""]
+    expected = ["", "7", "ann", "Bob", "Person 2", "Person 2 b", "Person 7", "Person 10", "Person 0" + 5000 * "9", "\u0662"]
+    assert sorted(names, key=natural_key) == expected

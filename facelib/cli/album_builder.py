@@ -12,7 +12,15 @@ from facelib.cli.album_gallery import correct_gallery, enrol_named, left_in_gall
 from facelib.cli.album_matching import match_rows, unmatched_people
 from facelib.cli.album_metadata import take_over_names, write_names
 from facelib.cli.album_page import write_page
-from facelib.cli.album_state import AlbumState, KnownFace, face_key, read_state, with_lost_characters, write_state
+from facelib.cli.album_state import (
+    AlbumState,
+    KnownFace,
+    face_key,
+    read_state,
+    unique_keys,
+    with_lost_characters,
+    write_state,
+)
 from facelib.cli.album_table import PEOPLE_FILE, PeopleTable, TableRow, read_people, write_table
 from facelib.cli.options import DecisionOptions
 from facelib.cli.results import Results
@@ -21,6 +29,7 @@ from facelib.recognition.cohort import Cohort, score_offsets
 from facelib.recognition.condition import measure_condition
 from facelib.recognition.gallery import Gallery
 from facelib.recognition.names import LOW_QUALITY
+from facelib.server.store import mark_all_written, pending_people
 
 
 @dataclass(frozen=True)
@@ -60,13 +69,14 @@ def make_album(
         ValueError: people.csv is no table of people. OSError: the album cannot be written.
     """
     folder = results.folder
-    faces = _album_faces(results)
+    faces = album_faces(results)
     table = read_people(folder)  # now, so that what was edited during the run counts
-    state = _with_condition(read_state(folder, results.pipeline_id), faces, score, results.cohort)
+    state = with_condition(read_state(folder, results.pipeline_id), faces, score, results.cohort)
     rows = with_lost_characters(table, state)
     processed = {as_text(record["path"]) for record in results.ordered() if "error" not in record}
-    others = match_rows(faces, rows, processed, state, score)
-    notices = [*_lossy_notice(table, rows), *unmatched_people(others)]
+    notices = _lossy_notice(table, rows)
+    others = match_rows(faces, with_pending(rows, folder), processed, state, score)
+    notices += unmatched_people(others)
     if gallery:
         notices += correct_gallery(faces, gallery)
     notices += take_over_names(faces)
@@ -75,7 +85,8 @@ def make_album(
         name_by_gallery(faces, gallery, decision or DecisionOptions())
     measure_distances(faces, results.cohort, state.condition or 0.0)
     new_rows = [*table_rows(faces), *others]
-    notices += _write_names(folder, table, new_rows, _new_state(state, faces, rows, highest), results.pipeline_id)
+    notices += write_names(folder, table, new_rows, new_state(state, faces, rows, highest), results.pipeline_id)
+    mark_all_written(folder)
     page = write_page(faces, folder)
     if folders:
         notices += write_folders(faces, folder / FOLDERS, folders == "links")
@@ -89,7 +100,8 @@ def make_album(
     return Album(len(faces), len(people), page, list(dict.fromkeys(notices)))
 
 
-def _album_faces(results: Results) -> list[AlbumFace]:
+def album_faces(results: Results) -> list[AlbumFace]:
+    """The faces of results, without people."""
     faces = [
         AlbumFace(
             photo=record["path"],
@@ -112,7 +124,7 @@ def _album_faces(results: Results) -> list[AlbumFace]:
     return faces
 
 
-def _with_condition(state: AlbumState, faces: Sequence[AlbumFace], score: float, cohort: Cohort | None) -> AlbumState:
+def with_condition(state: AlbumState, faces: Sequence[AlbumFace], score: float, cohort: Cohort | None) -> AlbumState:
     """The state with the condition of the album, which is taken from the scores of the faces, half from each.
 
     It is measured once, so that faces that are sorted already and new ones are compared alike.
@@ -134,7 +146,7 @@ def _lossy_notice(table: PeopleTable, rows: Sequence[TableRow]) -> list[str]:
     ]
 
 
-def _new_state(state: AlbumState, faces: Sequence[AlbumFace], rows: Sequence[TableRow], highest: int) -> AlbumState:
+def new_state(state: AlbumState, faces: Sequence[AlbumFace], rows: Sequence[TableRow], highest: int) -> AlbumState:
     """The state after this run: its faces, and those of the rows of the old table, which stays where it was edited."""
     keys = [face_key(row.sha256, row.box) for row in rows]
     known = {key: state.faces[key] for key in keys if key in state.faces}
@@ -144,11 +156,34 @@ def _new_state(state: AlbumState, faces: Sequence[AlbumFace], rows: Sequence[Tab
     return replace(state, faces=known, highest_number=highest)
 
 
-def _write_names(
-    folder: Path, table: PeopleTable, rows: Sequence[TableRow], state: AlbumState, pipeline_id: str
+def with_pending(rows: Sequence[TableRow], folder: Path) -> list[TableRow]:
+    """The rows of a table with what somebody did on the page of the album before that was killed.
+
+    A row that was edited in the table since keeps the edit.
+    """
+    pending = pending_people(folder)
+    keys = unique_keys([(row.sha256, row.box, row.photo) for row in rows])
+    done = []
+    for key, row in zip(keys, rows):
+        before, now = pending.get(key, (None, ""))
+        done.append(replace(row, person=now) if row.person == before else row)
+    return done
+
+
+def write_names(
+    folder: Path,
+    table: PeopleTable,
+    rows: Sequence[TableRow],
+    state: AlbumState,
+    pipeline_id: str,
+    back_up: bool = True,
 ) -> list[str]:
-    """Write table and state, in this order: killed between, no name of the new table looks as if it was taken back."""
-    written = write_table(rows, table, folder)
+    """Write table and state, in this order: killed between, no name of the new table looks as if it was taken back.
+
+    Args:
+        back_up: see `write_table`.
+    """
+    written = write_table(rows, table, folder, back_up)
     write_state(folder, state, pipeline_id)
     if written.name == PEOPLE_FILE:
         return []

@@ -23,7 +23,9 @@ from facelib.cli.options import (
 from facelib.cli.privacy import shared_option
 
 if TYPE_CHECKING:
+    from facelib.cli.results import Results
     from facelib.pipeline import FacePipeline
+    from facelib.recognition.gallery import Gallery
 
 EXIT_CODES = {0: "done", 1: "done, but some photos could not be read"}
 
@@ -38,6 +40,8 @@ class AlbumOptions:
     folders: "copies" or "links" of the photos, one folder for each person; None: no folders.
     write_xmp: whether names are written to the sidecars of the photos.
     batch_size: photos that go through the networks together.
+    serve: whether people work with the album on a local page then.
+    port: of that page; 0: any that is free.
     """
 
     photos: tuple[Path, ...]
@@ -46,6 +50,8 @@ class AlbumOptions:
     folders: str | None
     write_xmp: bool
     batch_size: int
+    serve: bool
+    port: int
 
 
 @command("album", EXIT_CODES)
@@ -56,6 +62,8 @@ class AlbumOptions:
 @click.option(
     "--write-xmp", is_flag=True, show_default=False, help="Also write names and places of faces to photo.jpg.xmp."
 )
+@click.option("--serve", is_flag=True, show_default=False, help="Then name, merge and split people in your browser.")
+@click.option("--port", type=click.IntRange(0, 65535), default=0, metavar="N", help="Of --serve; 0: a free one.")
 @batch_size_option
 @shared_option
 @pipeline_options
@@ -66,17 +74,20 @@ def album(options: AlbumOptions, networks: PipelineOptions, decision: DecisionOp
 
     Writes one page, and a table that may be edited. To name, merge or split people, change the column person of
     people.csv and run the same command again: what the table says is kept, also for photos that were renamed, moved or
-    saved anew, and goes to the gallery. An emptied cell takes a name back. Names that photo managers have written into
-    the photos, or beside them, are taken over. After an interruption the same command resumes. Unreadable photos are
+    saved anew, and goes to the gallery. An emptied cell takes a name back. With --serve the same is done on a page in
+    your browser, which nobody but you reaches. Names that photo managers have written into the photos, or beside them,
+    are taken over. After an interruption the same command resumes. Unreadable photos are
     reported and skipped.
     """
-    from facelib.cli.album_builder import make_album
     from facelib.cli.album_table import read_people
-    from facelib.cli.identification import open_gallery
+    from facelib.cli.identification import measured_calibration, open_gallery
     from facelib.cli.runs import exit_code, make_pipeline, process, resume_results, tell_without_cohort
     from facelib.io.files import prepare_folder
     from facelib.recognition.clustering import clustering_fmr
+    from facelib.server.run import check_packages, local_port
 
+    if options.serve:
+        check_packages()
     photos = list_photos(options.photos, console, options.out)
     if options.gallery:
         check_gallery(options.gallery, new=True)
@@ -87,18 +98,39 @@ def album(options: AlbumOptions, networks: PipelineOptions, decision: DecisionOp
     tell_without_cohort(pipeline, console)
     score = clustering_score(pipeline, decision)
     opened = open_gallery(options.gallery, pipeline.model_id, decision) if options.gallery else nullcontext()
-    with opened as gallery:
+    port = local_port(options.port) if options.serve else nullcontext()
+    with opened as gallery, port as listening:
         results = resume_results(options.out, pipeline, photos, networks)
         if stopped := process(pipeline, results, photos, options.batch_size, console):
             return stopped
         if score is None:
             score = pipeline.calibration.score_at(clustering_fmr(len(results.rows())), extrapolate=True)
-        made = make_album(results, score, options.folders, gallery, decision, options.write_xmp)
+        _make(results, score, options, gallery, decision, console)
+        if listening:
+            from facelib.cli.album_serve import serve_album
+
+            calibration = measured_calibration(pipeline.model_id, decision)
+            if serve_album(results, score, calibration, gallery, listening, console):
+                _make(results, score, options, gallery, decision, console)
+    return exit_code(results)
+
+
+def _make(
+    results: "Results",
+    score: float,
+    options: AlbumOptions,
+    gallery: "Gallery | None",
+    decision: DecisionOptions,
+    console: Console,
+) -> None:
+    """Write the album, and print what was made."""
+    from facelib.cli.album_builder import make_album
+
+    made = make_album(results, score, options.folders, gallery, decision, options.write_xmp)
     for line in made.notices:
         console.notice(line)
     value = {"faces": made.faces, "people": made.people, "page": str(made.page)}
     console.answer(value, f"{count(made.faces, 'face')} of {made.people} people; open {made.page}")
-    return exit_code(results)
 
 
 def clustering_score(pipeline: "FacePipeline", decision: DecisionOptions) -> float | None:

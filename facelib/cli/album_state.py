@@ -54,6 +54,17 @@ def face_key(sha256: str, box: Sequence[float]) -> str:
     return f"{sha256} {box_text(box)}"
 
 
+def unique_keys(faces: Sequence[tuple[str, Sequence[float], str]]) -> list[str]:
+    """A key for each face, given by hash and box as for `face_key`, and path; those of copies of a photo are numbered
+    in the order of their paths."""
+    numbers: dict[str, int] = {}
+    keys = [face_key(sha256, box) for sha256, box, _ in faces]
+    for place in sorted(range(len(faces)), key=lambda place: faces[place][2]):
+        numbers[keys[place]] = number = numbers.get(keys[place], 0) + 1
+        keys[place] += f" {number}" if number > 1 else ""
+    return keys
+
+
 def read_state(folder: Path, pipeline_id: str) -> AlbumState:
     """Read the state of a folder; empty where the file is missing or damaged, without embeddings where they were made
     by another pipeline_id."""

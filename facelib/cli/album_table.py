@@ -179,11 +179,12 @@ def table_bytes(rows: Sequence[TableRow], own_columns: Sequence[str]) -> bytes:
     return as_text(file.getvalue()).encode("utf-8-sig")
 
 
-def write_table(rows: Sequence[TableRow], table: PeopleTable, folder: Path) -> Path:
+def write_table(rows: Sequence[TableRow], table: PeopleTable, folder: Path, back_up: bool = True) -> Path:
     """Write people.csv; the one that it replaces is kept beside it as people.csv.1.bak, people.csv.2.bak and so on.
 
     Args:
         table: as it was read. Where the file has changed since, it stays, and the rows go to people.new.csv beside it.
+        back_up: False: the one that is replaced needs none.
 
     Returns:
         The file that was written.
@@ -195,7 +196,7 @@ def write_table(rows: Sequence[TableRow], table: PeopleTable, folder: Path) -> P
         path = next(name for name in _new_files(folder) if not name.exists())
     elif before == content:
         return path
-    elif before is not None:
+    elif before is not None and back_up:
         _back_up(folder, before)
     with atomic_write(path) as new, open(new, "wb") as file:
         file.write(content)

@@ -21,6 +21,7 @@ from facelib.cli.results import MATRIX_FILE, TRACKS_FOLDER, is_results
 from facelib.cli.saved_results import EMBEDDINGS_FILE, FACES_FILE, PART_FILE, Rows, pictures_of, read_results
 from facelib.cli.video_results import FACES_FOLDER
 from facelib.io.files import as_text, atomic_write
+from facelib.server.store import STORE_FILE, AlbumStore
 
 
 @dataclass
@@ -100,6 +101,7 @@ def forget_results(found: ForgottenResults, folder: Path) -> list[str]:
     for path in found.tables:
         hashes |= _forget_rows(path, folder)
     _forget_state(results / STATE_FILE, hashes)
+    _forget_steps(results / STORE_FILE, hashes)
     _forget_copies(found, folder)
     _unlink(results / name for record, _ in found.photos.values() for name in pictures_of(record))
     had_page = (results / PAGE).exists()
@@ -163,6 +165,17 @@ def _forget_state(path: Path, hashes: set[str]) -> None:
     rows = ("key", "person", "taken_back", "embeddings")
     with atomic_write(path) as new, open(new, "wb") as file:
         np.savez(file, **{name: values[keep] if name in rows else values for name, values in columns.items()})
+
+
+def _forget_steps(path: Path, hashes: set[str]) -> None:
+    """Remove the faces of photos with these hashes from people.sqlite; the file, if nothing is left."""
+    if not path.exists():
+        return
+    with contextlib.closing(AlbumStore(path)) as store:
+        store.forget(hashes)
+        is_empty = not store.faces()
+    if is_empty:
+        path.unlink()
 
 
 def _forget_copies(found: ForgottenResults, folder: Path) -> None:

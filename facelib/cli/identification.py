@@ -31,6 +31,12 @@ def usable_calibration(model_id: str, decision: DecisionOptions) -> Calibration:
         return _unmeasured(model_id)
 
 
+def measured_calibration(model_id: str, decision: DecisionOptions) -> Calibration | None:
+    """As `usable_calibration`; None for one that knows nothing."""
+    calibration = usable_calibration(model_id, decision)
+    return None if calibration.data == NOT_MEASURED else calibration
+
+
 def open_gallery(path: Path, model_id: str, decision: DecisionOptions) -> Gallery:
     """Open a gallery of the embedder, or make it.
 

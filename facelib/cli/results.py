@@ -9,6 +9,7 @@ import contextlib
 import errno
 import json
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -151,6 +152,23 @@ class Results:
             os.close(self._folder)
             raise OSError(f"{self.folder}: another run is writing its results there") from None
 
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Context manager: no run writes in the folder meanwhile.
+
+        Raises:
+            OSError: another one does.
+        """
+        self._lock()
+        try:
+            yield
+        finally:
+            self._unlock()
+
+    def _unlock(self) -> None:
+        if fcntl is not None:
+            os.close(self._folder)  # which releases the lock
+
     def _add_hashes(self, old: Rows) -> None:
         """Hash the photos whose records were written before there were hashes."""
         for photo, (record, _) in old.items():
@@ -224,8 +242,7 @@ class Results:
             self._write_tables()
             (self.folder / PART_FILE).unlink()
         finally:
-            if fcntl is not None:
-                os.close(self._folder)  # which releases the lock
+            self._unlock()
 
     def _write_tables(self) -> None:
         rows = self.rows()

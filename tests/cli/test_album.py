@@ -5,7 +5,7 @@ import pytest
 from albums import DIMENSIONS, SCORE, embedding_of, faces_of
 
 from facelib.cli.album import assign_people, by_person, measure_distances
-from facelib.cli.album_builder import _with_condition
+from facelib.cli.album_builder import with_condition
 from facelib.cli.album_state import AlbumState
 from facelib.embedding.similarity import unit_vectors
 from facelib.recognition.cohort import Cohort
@@ -120,13 +120,13 @@ def test_the_condition_of_an_album_is_measured_once():
         return faces
 
     faces = studio(range(30))
-    state = _with_condition(AlbumState(), faces, 0.9, cohort)
+    state = with_condition(AlbumState(), faces, 0.9, cohort)
     assert state.condition > 0.1
     assert faces[0].offset == pytest.approx(state.condition / 2)
     grown = studio([*range(30), *range(35, 39)])
-    assert _with_condition(state, grown, 0.9, cohort).condition == state.condition
+    assert with_condition(state, grown, 0.9, cohort).condition == state.condition
     assert grown[-1].offset == pytest.approx(state.condition / 2)
     few = studio(range(3))
-    assert _with_condition(AlbumState(), few, 0.9, cohort).condition is None and few[0].offset == 0
+    assert with_condition(AlbumState(), few, 0.9, cohort).condition is None and few[0].offset == 0
     measure_distances(faces[:1], None, state.condition)
     assert faces[0].score == pytest.approx(1 - state.condition, abs=1e-5)

@@ -56,6 +56,28 @@ def test_folder_names(name, folder, tmp_path):
 
 
 def test_names_are_sorted_as_people_count():
-    names = ["Person 10", "Person 7", "ann", "Bob", "Person 2 b", "Person 2", "7", "Person 0" + 5000 * "9", "\u0662", ""]
-    expected = ["", "7", "ann", "Bob", "Person 2", "Person 2 b", "Person 7", "Person 10", "Person 0" + 5000 * "9", "\u0662"]
+    names = [
+        "Person 10",
+        "Person 7",
+        "ann",
+        "Bob",
+        "Person 2 b",
+        "Person 2",
+        "7",
+        "Person 0" + 5000 * "9",
+        "\u0662",
+        "",
+    ]
+    expected = [
+        "",
+        "7",
+        "ann",
+        "Bob",
+        "Person 2",
+        "Person 2 b",
+        "Person 7",
+        "Person 10",
+        "Person 0" + 5000 * "9",
+        "\u0662",
+    ]
     assert sorted(names, key=natural_key) == expected

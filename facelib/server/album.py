@@ -108,7 +108,7 @@ class ServedAlbum:
             LookupError: there is nothing to undo, or no such person or face. ValueError: it cannot be done.
             OSError: it cannot be kept, and is not done.
         """
-        kinds: dict[object, Callable[[Mapping[str, Any]], None]] = {
+        kinds: dict[str, Callable[[Mapping[str, Any]], None]] = {
             "name": self._name,
             "move": self._move,
             "not_a_face": self._not_a_face,
@@ -120,9 +120,9 @@ class ServedAlbum:
         with self.lock:
             if request.get("version") != self.version:
                 raise OutdatedError("the album has changed meanwhile; nothing was done, look at it again")
-            if request.get("kind") not in kinds:
-                raise ValueError(f"unknown kind of change; expected one of {', '.join(map(str, kinds))}")
-            kinds[request["kind"]](request)
+            if (kind := str(request.get("kind"))) not in kinds:
+                raise ValueError(f"unknown kind of change; expected one of {', '.join(kinds)}")
+            kinds[kind](request)
 
     def apply(self, label: str, after: Mapping[int, FaceState], apart: Sequence[tuple[str, str]] = ()) -> None:
         """Do a step: index of a face -> what it is then."""

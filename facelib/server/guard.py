@@ -4,7 +4,7 @@ import secrets
 from collections.abc import Mapping
 
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.responses import PlainTextResponse
+from starlette.responses import PlainTextResponse, RedirectResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 MAX_BODY = 4_000_000  # bytes of a request
@@ -56,6 +56,8 @@ class Guard:
             await response(scope, receive, send_with_headers)
         elif not secrets.compare_digest(token.encode("utf-8", "replace"), self.token.encode()):
             await PlainTextResponse(WRONG_TOKEN, 404)(scope, receive, send_with_headers)
+        elif scope["path"] == f"/{token}":  # addresses in the page are relative
+            await RedirectResponse(f"/{token}/")(scope, receive, send_with_headers)
         else:
             path = "/" + rest[0].removesuffix("/")
             await self.app({**scope, "path": path, "raw_path": path.encode()}, receive, send_with_headers)

@@ -11,12 +11,13 @@ const collator = new Intl.Collator(undefined, { numeric: true, sensitivity: "bas
 const plain = text => text.normalize("NFD").replace(/\p{M}/gu, "").toLowerCase();
 const count = (number, noun) => `${number.toLocaleString("en")} ${noun}${number === 1 ? "" : "s"}`;
 
-let photos = []; // of each face: name of the photo, number in it, quality issue
+let facts = []; // of each face: name of the photo, number in it, quality issue
 let content = { version: -1, people: [], names: [], undo: "", redo: "", problem: "", messages: [], mark: "" };
 let shown = []; // people in the order of the page
 let owner = []; // face -> index of its person in `shown`
 let suggestions = [];
-let busy = false;
+let busy = false; // a change has no answer yet
+let waiting = []; // undo and redo that were asked for meanwhile
 const selected = new Set();
 const later = new Set(); // suggestions that were put off
 const buttons = new Map(); // face -> its button
@@ -57,7 +58,8 @@ function lost() {
 
 // next: faces of which the first one that is still there gets the focus afterwards.
 async function change(request, next = []) {
-  if (busy) return false;
+  // A second change would be about faces that are no longer where they are seen; undoing is not about what is seen.
+  if (busy) return request.kind === "undo" || request.kind === "redo" ? waiting.push(request) : 0;
   busy = true;
   try {
     const [status, answer] = await ask("change", {
@@ -74,13 +76,13 @@ async function change(request, next = []) {
       if (answer.people) show(answer);
       say(answer.error, true);
     }
-    return status === 200;
   } catch {
     lost();
-    return false;
+    waiting = [];
   } finally {
     busy = false;
   }
+  return waiting.length ? change(waiting.shift()) : 0;
 }
 
 let saying = 0;
@@ -140,7 +142,7 @@ function render(next = []) {
   for (const face of selected) if (owner[face] === undefined) selected.delete(face);
   const known = content.people.filter(person => person.name !== NOBODY).length;
   const unnamed = content.people.filter(person => !person.named && person.name !== NOBODY).length;
-  byId("summary").textContent = `${count(photos.length, "face")}, ${known} people, ${unnamed} without a name`;
+  byId("summary").textContent = `${count(facts.length, "face")}, ${known} people, ${unnamed} without a name`;
   if (!shown.length) people.replaceChildren(make("p", { textContent: "Nobody." }));
   const target = [kept, shown[0]?.faces[0]].find(face => owner[face] !== undefined);
   showSelection();
@@ -180,7 +182,7 @@ function fill(section, person) {
 
 function buttonOf(face) {
   if (!buttons.has(face)) {
-    const [photo, number, issue] = photos[face];
+    const [photo, number, issue] = facts[face];
     const title = `${photo}, face ${number}${issue ? `, ${issue}` : ""}`;
     const image = make("img", { loading: "lazy", decoding: "async", alt: title, src: `face/${face}`, draggable: false });
     const button = make("button", { className: "face", title, tabIndex: -1 }, image);
@@ -292,7 +294,7 @@ function act(action) {
 }
 
 function openPhoto(face) {
-  const [photo, number] = photos[face];
+  const [photo, number] = facts[face];
   const image = byId("photo").querySelector("img");
   byId("photo").querySelector("p").textContent = `${photo}, face ${number}`;
   image.onerror = () => (byId("photo").querySelector("p").textContent = `The picture of ${photo} is gone.`);
@@ -410,7 +412,7 @@ function showQuestion() {
   [each.first, each.second].forEach((name, i) => {
     const faces = content.people.find(person => person.name === name)?.faces ?? [];
     sides[i].querySelector("h3").textContent = `${name} (${count(faces.length, "face")})`;
-    const pictures = faces.slice(0, STRIP).map(face => make("img", { src: `face/${face}`, alt: photos[face][0] }));
+    const pictures = faces.slice(0, STRIP).map(face => make("img", { src: `face/${face}`, alt: facts[face][0] }));
     sides[i].querySelector(".strip").replaceChildren(...pictures);
   });
   const rate = each.false_match_rate;
@@ -539,8 +541,7 @@ setInterval(() => document.hidden || busy || refresh(), REFRESH);
 
 (async () => {
   try {
-    [, photos] = await ask("faces");
-    [, content.first] = [0, true];
+    [, facts] = await ask("faces");
     const [, answer] = await ask("people");
     show(answer);
   } catch {

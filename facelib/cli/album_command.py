@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from facelib.cli.arguments import check_calibrated, check_gallery, list_photos, threshold_advice
+from facelib.cli.arguments import PhotoList, check_calibrated, check_gallery, list_photos, threshold_advice
 from facelib.cli.console import Console, count
 from facelib.cli.options import (
     PATH,
@@ -23,6 +23,8 @@ from facelib.cli.options import (
 from facelib.cli.privacy import shared_option
 
 if TYPE_CHECKING:
+    from socket import socket
+
     from facelib.cli.results import Results
     from facelib.pipeline import FacePipeline
     from facelib.recognition.gallery import Gallery
@@ -80,26 +82,40 @@ def album(options: AlbumOptions, networks: PipelineOptions, decision: DecisionOp
     reported and skipped.
     """
     from facelib.cli.album_table import read_people
-    from facelib.cli.identification import measured_calibration, open_gallery
-    from facelib.cli.runs import exit_code, make_pipeline, process, resume_results, tell_without_cohort
     from facelib.io.files import prepare_folder
-    from facelib.recognition.clustering import clustering_fmr
     from facelib.server.run import check_packages, local_port
 
-    if options.serve:
-        check_packages()
     photos = list_photos(options.photos, console, options.out)
     if options.gallery:
         check_gallery(options.gallery, new=True)
     check_calibrated(networks, decision)
     prepare_folder(options.out)
     read_people(options.out)  # an error in the table is told before the photos are processed
+    if not options.serve:
+        return _run(options, photos, networks, decision, console)
+    check_packages()
+    with local_port(options.port) as listening:
+        return _run(options, photos, networks, decision, console, listening)
+
+
+def _run(
+    options: AlbumOptions,
+    photos: PhotoList,
+    networks: PipelineOptions,
+    decision: DecisionOptions,
+    console: Console,
+    listening: "socket | None" = None,
+) -> int:
+    """Process the photos, write the album, and serve it where a socket listens; the exit code."""
+    from facelib.cli.identification import measured_calibration, open_gallery
+    from facelib.cli.runs import exit_code, make_pipeline, process, resume_results, tell_without_cohort
+    from facelib.recognition.clustering import clustering_fmr
+
     pipeline = make_pipeline(networks)
     tell_without_cohort(pipeline, console)
     score = clustering_score(pipeline, decision)
     opened = open_gallery(options.gallery, pipeline.model_id, decision) if options.gallery else nullcontext()
-    port = local_port(options.port) if options.serve else nullcontext()
-    with opened as gallery, port as listening:
+    with opened as gallery:
         results = resume_results(options.out, pipeline, photos, networks)
         if stopped := process(pipeline, results, photos, options.batch_size, console):
             return stopped

@@ -19,6 +19,7 @@ let suggestions = [];
 let busy = false; // a change has no answer yet
 let waiting = []; // undo and redo that were asked for meanwhile
 const selected = new Set();
+let marked = new Set(); // faces that are shown as selected
 const later = new Set(); // suggestions that were put off
 const buttons = new Map(); // face -> its button
 const sections = new Map(); // name of a person -> its section
@@ -148,7 +149,8 @@ function render(next = []) {
   showSelection();
   if (target === undefined) return;
   setCurrent(target);
-  if (target === kept) window.scrollBy(0, buttons.get(kept).getBoundingClientRect().top - top);
+  const isAsked = byId("question").contains(document.activeElement);
+  if (target === kept && !isAsked) window.scrollBy(0, buttons.get(kept).getBoundingClientRect().top - top);
   if (hadFocus && document.activeElement !== buttons.get(target)) focusFace(target);
 }
 
@@ -175,8 +177,10 @@ function fill(section, person) {
   section.querySelector("h2").replaceChildren(title, " ", make("small", { textContent: count(person.faces.length, "face") }));
   const list = section.lastChild;
   list.setAttribute("aria-label", title);
-  const present = list.children;
-  if (person.faces.length === present.length && person.faces.every((face, i) => +present[i].dataset.face === face)) return;
+  const key = person.faces.join();
+  // Faces that have gone to another person are no longer in this list, whatever its key says.
+  if (list.key === key && list.childElementCount === person.faces.length) return;
+  list.key = key;
   list.replaceChildren(...person.faces.map(buttonOf));
 }
 
@@ -204,6 +208,11 @@ function focusFace(face) {
   setCurrent(face);
   const button = buttons.get(face);
   button.focus({ preventScroll: true });
+  reveal(button);
+  requestAnimationFrame(() => reveal(button)); // rows that came into view may have got another height
+}
+
+function reveal(button) {
   // The bars above and below cover a part of the page.
   const box = button.getBoundingClientRect();
   const upper = document.querySelector("header").offsetHeight + 40;
@@ -218,10 +227,9 @@ function select(faces, on) {
 }
 
 function showSelection() {
-  for (const [face, button] of buttons) {
-    const on = selected.has(face);
-    if ((button.getAttribute("aria-selected") === "true") !== on) button.setAttribute("aria-selected", on);
-  }
+  for (const face of marked) if (!selected.has(face)) buttons.get(face).removeAttribute("aria-selected");
+  for (const face of selected) buttons.get(face).setAttribute("aria-selected", "true");
+  marked = new Set(selected);
   byId("bar").hidden = !selected.size;
   byId("selected").textContent = `${count(selected.size, "face")} selected`;
 }
@@ -416,12 +424,18 @@ function showQuestion() {
     sides[i].querySelector(".strip").replaceChildren(...pictures);
   });
   const rate = each.false_match_rate;
-  const percent = (100 * rate).toLocaleString("en", { maximumSignificantDigits: 2 });
-  const pairs = Math.round(1 / rate).toLocaleString("en");
+  const [percent, pairs] = [100 * rate, 1 / rate].map(value =>
+    value.toLocaleString("en", { maximumSignificantDigits: 2 })
+  );
   byId("question-text").textContent =
-    `The answer decides ${count(each.faces, "face")}. False match rate ${percent} %: of ${pairs} pairs of different ` +
-    "people, one is as alike.";
-  if (hadFocus) byId("question").focus({ preventScroll: true });
+    `The answer decides ${count(each.faces, "face")}. False match rate ${percent} %: of about ${pairs} pairs ` +
+    "of different people, one is as alike.";
+  if (hadFocus) goToQuestion();
+}
+
+function goToQuestion() {
+  byId("question").focus({ preventScroll: true });
+  window.scrollTo(0, 0);
 }
 
 async function answerQuestion(answer) {
@@ -471,7 +485,7 @@ document.addEventListener("keydown", event => {
   const keys = {
     "/": () => byId("search").focus(),
     "?": () => byId("keys").showModal(),
-    q: () => byId("question").hidden || (byId("question").focus(), window.scrollTo(0, 0)),
+    q: () => byId("question").hidden || goToQuestion(),
     Escape: () => (isQuestion ? focusFace(current) : act("clear")),
     j: () => focusFace(isQuestion ? current : nextPerson(1)),
     k: () => focusFace(nextPerson(-1)),

@@ -93,6 +93,7 @@ run(0, "calibrate", *networks, "--photos", "strangers")
 run(0, "compare", *networks, "--fmr", "0.01", "photo.jpg", "photo.jpg")
 run(0, "calibrate", "--reset")
 run(0, "info")
+import facelib.cli.album_serve, facelib.server.app
 """
 
 

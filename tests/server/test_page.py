@@ -236,7 +236,7 @@ let last = performance.now(), step = 0;
 function frame(now) {
   times.push(now - last); last = now;
   window.scrollBy(0, pixels);
-  ++step < 200 ? requestAnimationFrame(frame) : done(times);
+  ++step < 100 ? requestAnimationFrame(frame) : done(times);
 }
 requestAnimationFrame(frame);
 """

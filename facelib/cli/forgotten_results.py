@@ -168,10 +168,11 @@ def _forget_state(path: Path, hashes: set[str]) -> None:
 
 
 def _forget_steps(path: Path, hashes: set[str]) -> None:
-    """Remove the faces of photos with these hashes from people.sqlite; the file, if nothing is left."""
+    """Remove the faces of photos with these hashes from people.sqlite; the file, if damaged or nothing is left."""
     if not path.exists():
         return
-    with contextlib.closing(AlbumStore(path)) as store:
+    is_empty = True
+    with contextlib.suppress(ValueError), contextlib.closing(AlbumStore(path)) as store:
         store.forget(hashes)
         is_empty = not store.faces()
     if is_empty:

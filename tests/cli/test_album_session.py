@@ -9,6 +9,7 @@ from served import do, library_of, people_of, session_of
 
 from facelib.cli.album_builder import make_album
 from facelib.cli.album_table import backups, read_people, table_bytes
+from facelib.cli.forgotten_results import find_forgotten, forget_results
 from facelib.recognition.gallery import Gallery
 from facelib.server.store import STORE_FILE, AlbumStore
 
@@ -244,6 +245,17 @@ def test_a_damaged_log_ends_a_run_with_clear_words(library):
         make_album(results_of(library.photos, library.out), SCORE)
     assert (library.out / "people.csv").read_bytes() == before
     assert (library.out / STORE_FILE).read_bytes() == b"no database" * 100
+
+
+def test_photos_that_are_forgotten_leave_the_log(library):
+    with session_of(library) as session:
+        do(session.album, "name", people=["Person 1"], name="Ann")
+        session.follow()
+    forget_results(find_forgotten(library.out, library.folder), library.folder)
+    assert not (library.out / STORE_FILE).exists()
+    (library.out / STORE_FILE).write_bytes(b"no database" * 100)
+    forget_results(find_forgotten(library.out, library.folder), library.folder)
+    assert not (library.out / STORE_FILE).exists()
 
 
 def test_numbers_of_undone_people_are_not_given_again(library):

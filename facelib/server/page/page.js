@@ -136,10 +136,7 @@ function render(next = []) {
     for (const face of person.faces) owner[face] = row;
     fill(sectionOf(person), person);
   });
-  const rows = shown.map(person => sections.get(person.name));
-  if (rows.length !== people.children.length || rows.some((row, i) => row !== people.children[i])) {
-    people.replaceChildren(...rows);
-  }
+  arrange(shown.map(person => sections.get(person.name)));
   for (const face of selected) if (owner[face] === undefined) selected.delete(face);
   const known = content.people.filter(person => person.name !== NOBODY).length;
   const unnamed = content.people.filter(person => !person.named && person.name !== NOBODY).length;
@@ -152,6 +149,24 @@ function render(next = []) {
   const isAsked = byId("question").contains(document.activeElement);
   if (target === kept && !isAsked) window.scrollBy(0, buttons.get(kept).getBoundingClientRect().top - top);
   if (hadFocus && document.activeElement !== buttons.get(target)) focusFace(target);
+}
+
+// Rows that are in place stay there: one that is taken out is laid out anew.
+function arrange(rows) {
+  let place = people.firstElementChild;
+  for (const row of rows) {
+    if (place && place !== row && place.nextElementSibling === row) {
+      people.append(place); // it belongs farther down
+      place = row;
+    }
+    if (place === row) place = row.nextElementSibling;
+    else people.insertBefore(row, place);
+  }
+  while (place) {
+    const next = place.nextElementSibling;
+    place.remove();
+    place = next;
+  }
 }
 
 function sectionOf(person) {

@@ -11,12 +11,11 @@ from scipy.optimize import linear_sum_assignment
 
 from facelib.cli.album import AlbumFace
 from facelib.cli.album_matching import shortened
-from facelib.cli.album_table import is_named, person_number
 from facelib.detection.nms import box_iou
 from facelib.io.files import printable
 from facelib.io.metadata import Metadata, read_metadata, reason, sidecar_path, stored_area, write_regions
 from facelib.io.xmp import FACE, Region
-from facelib.recognition.names import normalise_name
+from facelib.recognition.names import is_named, normalise_name, person_number
 
 # Programs draw faces differently, from the brows to the chin or with all the hair: from this IoU on two boxes show one.
 SAME_FACE_IOU = 0.2

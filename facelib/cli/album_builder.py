@@ -10,7 +10,7 @@ from facelib.cli.album import AlbumFace, assign_people, measure_distances, table
 from facelib.cli.album_folders import FOLDERS, write_folders
 from facelib.cli.album_gallery import correct_gallery, enrol_named, left_in_gallery, name_by_gallery
 from facelib.cli.album_matching import match_rows, unmatched_people
-from facelib.cli.album_metadata import take_over_names, write_names
+from facelib.cli.album_metadata import take_over_names, write_sidecars
 from facelib.cli.album_page import write_page
 from facelib.cli.album_state import (
     AlbumState,
@@ -91,7 +91,7 @@ def make_album(
     if folders:
         notices += write_folders(faces, folder / FOLDERS, folders == "links")
     if write_xmp:
-        notices += write_names(faces)
+        notices += write_sidecars(faces)
     if gallery:
         enrol_named(faces, gallery)
         before = {face.person for face in state.faces.values()}

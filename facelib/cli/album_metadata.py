@@ -100,7 +100,7 @@ def _person(region: Region) -> str:
     return name if is_named(name) else ""
 
 
-def write_names(faces: Sequence[AlbumFace]) -> list[str]:
+def write_sidecars(faces: Sequence[AlbumFace]) -> list[str]:
     """Write the names of the faces to the sidecars of their photos, and remove from those what is no longer so.
 
     Returns:

@@ -13,10 +13,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from facelib.io.records import read_table
 from facelib.settings import MODELS
 
 FOLDER = MODELS.parent / "notebooks"
-NOTEBOOKS = ("Face_Alignment_Hourglass_Network",)
+NOTEBOOKS = ("Face_Classification_ArcFace_Embeddings", "Face_Alignment_Hourglass_Network")
 NUMBER = re.compile(r"(?<![\w.])(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?(?!\w)")
 FENCED = re.compile(r"```python\n(.*?)```", re.DOTALL)
 # What a text names with a digit without claiming a quantity: formulas, code, addresses, years, and its own parts.
@@ -188,5 +189,11 @@ def test_solutions_run(name, monkeypatch):
     for cell, code in steps:
         exec(compile(code, cell, "exec"), namespace)
         if cell == "settings":
-            namespace.update(EPOCHS=1, COMPARED_EPOCHS=1, EPOCH_SIZE=32)
+            namespace.update(EPOCHS=1, COMPARED_EPOCHS=1, EPOCH_SIZE=32, SEEDS=(0,), CIRCLE_STEPS=60)
     plt.close("all")
+
+
+def test_the_recorded_comparison_has_both_losses_for_each_seed():
+    """So that notebook 1 can pair them."""
+    runs = {(row["loss"], row["seed"]) for row in read_table("losses_on_orl.csv")}
+    assert runs == {(loss, seed) for loss in ("softmax", "ArcFace") for seed in range(5)}

@@ -6,6 +6,7 @@ from facelib.settings import SPIN_COUNT
 
 os.environ["FACELIB_SIZE"] = "embedded"  # for the notebooks, which pytest runs in the same go
 # Inherited by the kernels of the notebooks and by every process that a test starts.
+os.environ["PIP_NO_INDEX"] = "1"  # notebook 3 would fetch photos by pip
 os.environ.setdefault("GOMP_SPINCOUNT", SPIN_COUNT)
 if workers := int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", 0)):
     # Two that each compute with two threads on two cores are half as fast as two with one thread each.

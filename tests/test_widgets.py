@@ -16,19 +16,16 @@ from facelib import sample_photo
 from facelib.settings import MODELS
 
 NEEDED = (
+    "setup",
     "settings",
     "imports",
     "imports-own",
-    "data",
+    "helpers",
     "photo",
     "detector",
     "landmarks",
-    "alignment",
-    "embedding",
-    "people",
-    "pairs",
-    "pairs-picture",
-    "pairs-shown",
+    "embedder",
+    "pipeline",
 )
 NEEDED += ("play", "play-widgets")
 

@@ -17,7 +17,11 @@ from facelib.io.records import read_table
 from facelib.settings import MODELS
 
 FOLDER = MODELS.parent / "notebooks"
-NOTEBOOKS = ("Face_Classification_ArcFace_Embeddings", "Face_Alignment_Hourglass_Network")
+NOTEBOOKS = (
+    "Face_Classification_ArcFace_Embeddings",
+    "Face_Alignment_Hourglass_Network",
+    "Face_Recognition_Pipeline",
+)
 NUMBER = re.compile(r"(?<![\w.])(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?(?!\w)")
 FENCED = re.compile(r"```python\n(.*?)```", re.DOTALL)
 # What a text names with a digit without claiming a quantity: formulas, code, addresses, years, and its own parts.

@@ -31,7 +31,7 @@ from facelib.settings import MODELS
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'"
 # Tables of the pages that are on the page of the shipped networks once more; others are there by their records.
 PAGE_TABLES = {
-    "Other systems": ("systems", "peers"),
+    "Other systems": ("systems", "peers", "libraries"),
     "How the embedders were chosen": ("embedders", "choice", "threshold"),
     "Trainings": ("training_distilled", "training_arcface", "training_triplet"),
     "Detectors": ("detection", "crowds"),

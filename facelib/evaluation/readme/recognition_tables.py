@@ -144,6 +144,12 @@ def decision_examples() -> str:
     )
 
 
+def libraries() -> str:
+    """This pipeline and other libraries on the same photos."""
+    rows = read_table("libraries.csv")
+    return table([list(rows[0]), *([str(cell) for cell in row.values()] for row in rows)])
+
+
 TABLES: dict[str, Callable[[], str]] = {
     "systems": systems,
     "peers": peers,
@@ -154,5 +160,6 @@ TABLES: dict[str, Callable[[], str]] = {
     "open_test_triplet": lambda: open_test("triplet"),
     "threshold": threshold,
     "decisions": lambda: f"{decisions('default')}\n\n{decision_examples()}",
+    "libraries": libraries,
     "identification": lambda: identification("identification"),
 }

@@ -33,6 +33,8 @@ from facelib.video.blur import (
 from facelib.video.people import simultaneous
 from facelib.video.tracks import Track
 
+INCOMPLETE = " incomplete"  # ends the comment of the copy of a clip that could not be read to its end
+
 if TYPE_CHECKING:
     from facelib.pipeline import FacePipeline
     from facelib.video.analysis import VideoPipeline
@@ -107,6 +109,10 @@ class Blurring:
         before = comment_of(source.target)
         if before == comment:
             return record | {"done": True}
+        if before == comment + INCOMPLETE:
+            problem = "the copy holds what could be read of the clip"
+            console.notice(f"{printable(source.path)}: {problem}")
+            return record | {"done": True, "problem": problem}
         if before.startswith(MARK):  # of other settings: it must not stay where this run fails
             source.target.unlink()
         try:
@@ -153,6 +159,7 @@ class Blurring:
         names = self._track_names(followed.tracks, source, console)
         hidden = [track for track, name in zip(followed.tracks, names) if not name]
         audio = source.path if self.audio else None
+        comment += INCOMPLETE if followed.problem else ""
         with ClipWriter(source.target, size, frame_rate, audio, comment) as writer:
             blur_clip(source.path, followed, hidden, writer, self.hiding)
         for text in [*notes, *([followed.problem] if followed.problem else [])]:

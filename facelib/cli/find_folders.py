@@ -56,6 +56,8 @@ def list_folders(
 def _photos_of_results(folder: Path, console: Console) -> PhotoList:
     """The photos that results are of, as far as they are still there."""
     photos = [Path(record["path"]) for record, _ in read_results(folder).values() if record.get("path")]
+    if not photos:
+        raise ValueError(f"{folder}: results without photos, as those of clips: give a folder of photos")
     there = [photo for photo in photos if photo.is_file()]
     if len(there) < len(photos):
         console.notice(f"{folder}: {count(len(photos) - len(there), 'photo')} that it knows are no longer there")

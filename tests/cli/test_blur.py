@@ -254,3 +254,17 @@ def test_clips(clips, shown, gallery, tmp_path, capsys):
     assert "Ann visible" in capsys.readouterr().out
     visible = [detail(image) for image in frames_of(tmp_path / "out/a.mp4")]
     assert min(visible) > 0.8 * min(original)
+
+
+def test_a_clip_that_ends_in_the_middle_is_told_each_time(clips, tmp_path, capsys):
+    from video.clips import write_clip
+
+    portrait = frames_of(clips / "a.mp4")[0]
+    whole, cut = clips / "whole.mkv", clips / "cut.mkv"
+    write_clip(whole, [np.roll(portrait, 2 * number, 1) for number in range(20)], rate=10, g=5)
+    cut.write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
+    assert run(cut, out=tmp_path / "out") == 1
+    assert "in the middle" in capsys.readouterr().err
+    assert run(cut, out=tmp_path / "out") == 1
+    told = capsys.readouterr()
+    assert "done already" in told.out and "cut.mkv: the copy holds what could be read" in told.err

@@ -111,6 +111,9 @@ def test_results_are_used_while_they_are_current(capsys, place, embedded):
     assert code == 0 and found(out) == [str(place / "all/deeper/a.png")]
     assert "album: 2 photos that it knows are no longer there" in err
     assert len(embedded) == 2
+    (place / "clips/facelib_tracks").mkdir(parents=True)
+    code, _, err = run(capsys, "find", "ann0.png", "clips")
+    assert code == 2 and "clips: results without photos" in err
 
 
 def test_an_interrupted_search_resumes(capsys, place, embedded, monkeypatch):

@@ -173,6 +173,34 @@ def test_a_command_sends_nothing_and_leaves_only_what_was_asked_for(home, photos
     assert not (home / "data").exists()
 
 
+USE_PAGE = """
+import json, signal, subprocess, sys, urllib.request
+served = subprocess.Popen([sys.executable, "-m", "facelib", *sys.argv[1:]], stdout=subprocess.PIPE, text=True)
+served.stdout.readline()
+address = json.loads(served.stdout.readline())["address"]
+opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+people = json.loads(opener.open(address + "people").read())
+change = {"version": people["version"], "kind": "name", "people": [people["people"][0]["name"]], "name": "Ann"}
+headers = {"Content-Type": "application/json", "Origin": address.rsplit("/", 2)[0]}
+opener.open(urllib.request.Request(address + "change", json.dumps(change).encode(), headers)).read()
+served.send_signal(signal.SIGINT)
+sys.exit(served.wait(60))
+"""
+
+
+def test_the_page_of_an_album_sends_nothing(home, photos):
+    pytest.importorskip("uvicorn")
+    arguments = ("album", "../photos", "--out", "album", "--serve", "--json", *NETWORKS)
+    done, sent = traced(home, sys.executable, "-c", USE_PAGE, *arguments)
+    assert done.returncode == 0, done.stderr
+    assert not sent
+    assert "Ann" in (home / "work/album/people.csv").read_text()
+    assert {path.name for path in (home / "work").iterdir()} == {"album"}
+    assert files_below(home / "home") == files_below(home / "tmp") == []
+    modes = {(path.is_dir(), path.stat().st_mode & 0o777) for path in (home / "work").rglob("*")}
+    assert modes == {(True, 0o700), (False, 0o600)}
+
+
 @pytest.mark.cluster
 def test_an_archive_sends_nothing_and_leaves_only_its_tables(home, photos):
     """Ray too: it is bound to loopback, asks no cloud where it runs, and leaves no logs. The tables are private."""
@@ -188,7 +216,7 @@ def test_an_archive_sends_nothing_and_leaves_only_its_tables(home, photos):
         done, sent = traced(home, sys.executable, "-m", f"facelib.archive{more[0]}", *more[1:])
         assert (done.returncode, sent) == (0, []), done.stderr
     assert [path.name for path in (home / "work").iterdir()] == ["archive"]
-    # igraph imports matplotlib, which keeps its list of fonts.
+    # matplotlib, where it is imported, keeps its list of fonts.
     assert {Path(name).parts[:2] for name in files_below(home / "home") if "/" in name} <= MATPLOTLIB
     assert files_below(home / "tmp") == []
     modes = {(path.is_dir(), path.stat().st_mode & 0o777) for path in (home / "work").rglob("*")}

@@ -13,7 +13,7 @@ from facelib.io.images import read_image
 from facelib.io.inputs import Photo, is_batch
 from facelib.io.prefetch import read_ahead, strip_traceback
 from facelib.recognition.calibration import Decision
-from facelib.recognition.clustering import cluster_faces, clustering_fmr
+from facelib.recognition.clustering import cluster_faces, merge_scores
 from facelib.recognition.cohort import score_offsets
 from facelib.recognition.condition import measure_condition
 from facelib.runtime.batching import forbid_fork
@@ -58,7 +58,7 @@ class FacePipeline(FaceSteps):
 
         Args:
             faces: faces, or the lists of faces of several photos; then two faces of one photo are two people.
-            rate: target FMR of the mean score of two groups, see `cluster_faces`; None: `clustering_fmr`.
+            rate: target FMR of two single faces, see `merge_scores`; None: by their number.
 
         Raises:
             CalibrationMissingError, ModelMismatchError: see `compare`.
@@ -70,12 +70,11 @@ class FacePipeline(FaceSteps):
         self._check_model(*flat)
         if not flat:
             return np.zeros(0, int)
-        rate = clustering_fmr(len(flat)) if rate is None else rate
         embeddings = np.stack([face.embedding for face in flat])
         numbers = np.repeat(np.arange(len(photos)), [len(photo) for photo in photos])
-        score, cohort = self.calibration.score_at(rate, extrapolate=True), self.calibration.cohort
-        condition = measure_condition(embeddings, score, numbers, cohort) or 0.0
-        return cluster_faces(embeddings, score, numbers, offsets=score_offsets(embeddings, cohort) + condition / 2)
+        scores, cohort = merge_scores(self.calibration, len(flat), rate), self.calibration.cohort
+        condition = measure_condition(embeddings, scores, numbers, cohort) or 0.0
+        return cluster_faces(embeddings, scores, numbers, offsets=score_offsets(embeddings, cohort) + condition / 2)
 
     def _check_model(self, *faces: Face) -> None:
         for face in faces:

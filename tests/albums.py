@@ -13,9 +13,10 @@ from facelib.cli.album import AlbumFace
 from facelib.cli.album_builder import make_album
 from facelib.cli.album_table import read_people, table_bytes
 from facelib.recognition.calibration import Calibration
+from facelib.recognition.clustering import MergeScores
 
 CALIBRATION = Calibration("abc", [-1, 0, 0.5, 1], [1, 0.5, 1e-3, 1e-6], [], [1, 1, 0.8, 0], {}, 1e-6, "none")
-SCORE = 0.6  # above which these faces are one person's
+SCORE = MergeScores(0.6, 0.6)  # above which these faces are one person's
 LEFT, RIGHT = (10, 10, 60, 60), (110, 10, 160, 60)  # boxes
 DIMENSIONS = 64
 CENTRES = np.random.default_rng(9).normal(size=(40, DIMENSIONS))

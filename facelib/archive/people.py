@@ -12,7 +12,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from lancedb.index import BTree
 
-from facelib.archive.communities import assign_small_groups, communities
 from facelib.archive.naming import (
     LAST_NUMBER,
     LOW_QUALITY,
@@ -24,11 +23,12 @@ from facelib.archive.naming import (
     rename_person,
     unname_person,
 )
+from facelib.archive.neighbours import cluster_archive
 from facelib.archive.schema import photo_conditions, read_columns, sql_string
 from facelib.archive.table import EXACT_ROWS, Archive
 from facelib.io.files import digest, private_files
 from facelib.recognition.calibration_files import load_calibration
-from facelib.recognition.clustering import clustering_fmr
+from facelib.recognition.clustering import merge_scores
 from facelib.recognition.condition import measure_condition
 from facelib.settings import one_line_errors
 
@@ -64,11 +64,11 @@ class FaceRows:
 def cluster_people(archive: Archive, fmr: float | None = None) -> int:
     """Cluster all faces by person, and write the table `people`.
 
-    A name that a user gave stays, and spreads to the other faces of its community; where a community has several, the
-    most frequent one spreads. "Person 7" stays with the community that has most of the faces that had it before.
+    A name that a user gave stays, and spreads to the other faces of its group; where a group has several, the most
+    frequent one spreads. "Person 7" stays with the group that has most of the faces that had it before.
 
     Args:
-        fmr: false match rate at the score of an edge of the graph; None: `clustering_fmr`.
+        fmr: target FMR of two single faces, see `merge_scores`; None: by their number.
 
     Returns:
         The number of people.
@@ -83,12 +83,10 @@ def cluster_people(archive: Archive, fmr: float | None = None) -> int:
         embeddings, photos = faces.embeddings[clustered], faces.photo_indices[clustered]
         calibration = load_calibration(archive.model_id)
         weight = archive.cohort.weight / 2 if archive.cohort else 0.0
-        fmr = fmr or clustering_fmr(len(clustered))
-        score = calibration.score_at(fmr, extrapolate=True)
-        condition = measure_condition(embeddings, score, photos, archive.cohort) or 0.0
+        scores = merge_scores(calibration, len(clustered), fmr)
+        condition = measure_condition(embeddings, scores, photos, archive.cohort) or 0.0
         offsets = weight * faces.cohort_similarities[clustered] + condition / 2
-        groups = communities(embeddings, calibration, fmr, photos, offsets)
-        groups = assign_small_groups(embeddings, groups, calibration, photos, offsets)
+        groups = cluster_archive(embeddings, scores, photos, offsets)
         keys = faces.keys
         labels = [PersonLabel(LOW_QUALITY, False)] * len(keys)
         for i in np.flatnonzero(faces.low_quality):
@@ -262,7 +260,7 @@ def parse_arguments() -> argparse.Namespace:
     changes.add_argument("--unname", metavar="PERSON", help="take a name back; the next clustering sorts the faces")
     changes.add_argument("--remove", metavar="PERSON", help="delete a person's faces")
     changes.add_argument("--remove-photo", nargs="+", metavar="PHOTO", help="delete photos; they are not added again")
-    parser.add_argument("--fmr", type=float, help="false match rate at the score of an edge; default: by size")
+    parser.add_argument("--fmr", type=float, help="target false match rate of two faces; default: by their number")
     parser.add_argument("--rate", type=float, dest="fmr", help=argparse.SUPPRESS)  # the option's name in version 0.2
     options = parser.parse_args()
     if options.name_face and not options.name_face[1].isdecimal():

@@ -1,11 +1,12 @@
 """Faces of an album sorted by person.
 
-What the table people.csv says of a face, as it was written or as somebody has changed it, is kept. Only faces that the
-table does not know are assigned to a person, an existing or a new one. Two faces of one photo are two people, unless
-the table says otherwise.
+Names of the table people.csv, and what somebody has changed there, are kept. Faces that the table does not know are
+assigned to a person, one who is there or a new one; people without a name whom nobody has touched are sorted anew with
+them. Two faces of one photo are two people, unless the table says otherwise.
 """
 
-from collections.abc import Iterator, Sequence, Set
+from collections import Counter
+from collections.abc import Hashable, Iterator, Sequence, Set
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,9 +14,9 @@ import numpy as np
 from facelib.cli.album_table import TableRow, box_text
 from facelib.embedding.similarity import mean_embedding
 from facelib.io.files import as_text
-from facelib.recognition.clustering import cluster_faces
+from facelib.recognition.clustering import MergeScores, cluster_faces
 from facelib.recognition.cohort import Cohort, score_offsets
-from facelib.recognition.names import LOW_QUALITY, UNNAMED, natural_key, person_number
+from facelib.recognition.names import LOW_QUALITY, UNNAMED, is_named, natural_key, person_number
 
 
 @dataclass
@@ -36,6 +37,7 @@ class AlbumFace:
     distance: cosine distance to the mean of the person's embeddings; 0 before it is measured.
     score: with that mean; 0 before it is measured.
     in_table: whether the person is what the table says.
+    before: the person before the face was sorted anew.
     taken_back: names that somebody has taken from the face, which it gets no more.
     own: cells of the user's own columns.
     """
@@ -54,18 +56,24 @@ class AlbumFace:
     distance: float = 0.0
     score: float = 0.0
     in_table: bool = False
+    before: str = ""
     taken_back: Set[str] = frozenset()
     own: tuple[str, ...] = ()
 
 
-def assign_people(faces: Sequence[AlbumFace], score: float, used: Set[str] = frozenset(), highest: int = 0) -> int:
-    """Assign a person to every face that has none.
+Clusters = dict[str, list[AlbumFace]]  # person -> faces
 
-    They are clustered; a cluster joins the person with the highest mean score who is in none of its photos, if that
-    score is high enough, and is a new person otherwise.
+
+def assign_people(
+    faces: Sequence[AlbumFace], scores: MergeScores, used: Set[str] = frozenset(), highest: int = 0
+) -> int:
+    """Assign a person to every face that has none: a person who is there, or a new one.
+
+    They are clustered together with the people who are there, none of whom are merged with each other. Nobody is in a
+    photo twice. Faces whose name was taken back come last, so that those they are like can still be that person.
 
     Args:
-        score: mean score of two groups of faces, above which they are one person's.
+        scores: from which two groups of faces are one person's.
         used: people of the table.
         highest: of all numbers that people have had; new people get higher ones.
 
@@ -75,57 +83,95 @@ def assign_people(faces: Sequence[AlbumFace], score: float, used: Set[str] = fro
     for face in faces:
         if not face.person and face.quality_issue:
             face.person = LOW_QUALITY
-    known = _KnownPeople.of(faces)
-    numbers = [person_number(person) or 0 for person in {*known.names, *used}]
+    numbers = [person_number(person) or 0 for person in {*used, *(face.person for face in faces)}]
     highest = max([highest, *numbers])
-    for name, cluster in zip(*_nearest_people(known, list(_clusters(faces, score)), score)):
-        if not name:
-            highest += 1
-            name = f"{UNNAMED} {highest}"
-        for face in cluster:
-            face.person = name
-    return highest
-
-
-Clusters = list[list[AlbumFace]]
-
-
-@dataclass(frozen=True)
-class _KnownPeople:
-    """People who have faces: names, faces, and the photos of each person."""
-
-    names: list[str]
-    faces: Clusters
-    photos: list[set[str]]
-
-    @classmethod
-    def of(cls, faces: Sequence[AlbumFace]) -> "_KnownPeople":
-        people: dict[str, list[AlbumFace]] = {}
+    for taken_back in (False, True):
+        people: Clusters = {}
         for face in faces:
             if face.person not in ("", LOW_QUALITY):
                 people.setdefault(face.person, []).append(face)
-        names = sorted(people)
-        return cls(names, [people[name] for name in names], [{face.photo for face in people[name]} for name in names])
+        new = [face for face in faces if not face.person and bool(face.taken_back) == taken_back]
+        if new:
+            highest = _assign(new, people, scores, highest)
+    return highest
 
 
-def _nearest_people(known: _KnownPeople, clusters: Clusters, limit: float) -> tuple[list[str], Clusters]:
-    """For each cluster the known person above the mean score `limit`, or "": the highest scores first, and nobody twice
-    in a photo."""
-    joined = [""] * len(clusters)
-    if not known.names or not clusters:
-        return joined, clusters
-    scores = _mean_scores(clusters, known.faces)
-    places = np.argwhere(scores > limit)
-    for number, person in places[np.argsort(-scores[scores > limit], kind="stable")].tolist():
-        photos = {face.photo for face in clusters[number]}
-        taken_back = any(known.names[person] in face.taken_back for face in clusters[number])
-        if not joined[number] and not taken_back and not photos & known.photos[person]:
-            joined[number] = known.names[person]
-            known.photos[person].update(photos)
-    return joined, clusters
+def sort_anew(faces: Sequence[AlbumFace], edited: Set[str]) -> bool:
+    """Where there are new faces, take the person from all faces whose person has no name and is not `edited`.
+
+    So photos that come later are sorted as they would have been all at once. Returns whether there are new faces.
+    """
+    if not any(not face.person and not face.quality_issue for face in faces):
+        return False
+    for face in faces:
+        if face.person not in ("", LOW_QUALITY) and not is_named(face.person) and face.person not in edited:
+            face.before, face.person, face.in_table = face.person, "", False
+    return True
 
 
-def _mean_scores(rows: Clusters, columns: Clusters) -> np.ndarray:
+def _assign(new: Sequence[AlbumFace], people: Clusters, scores: MergeScores, highest: int) -> int:
+    """Assign new faces to people, or to new people with higher numbers than the one given; the highest number now."""
+    names = sorted(people)
+    items = [*(people[name] for name in names), *([face] for face in new)]
+    found = cluster_faces(
+        np.stack([np.mean([face.embedding for face in item], 0) for item in items]),
+        scores,
+        np.array([*names, *(f"in {face.photo}" for face in new)]),
+        weights=np.array([len(item) for item in items]),
+        offsets=np.array([np.mean([face.offset for face in item]) for item in items]),
+        apart=_apart(new, people),
+    )
+    person_of = dict(zip(found.tolist(), names))
+    groups: dict[int, list[AlbumFace]] = {}
+    strangers: list[list[AlbumFace]] = []
+    for face, group in zip(new, found[len(names) :].tolist()):
+        groups.setdefault(group, []).append(face)
+    for group in sorted(groups):
+        parts = list(_once_per_photo(groups[group]))
+        if group in person_of:  # only one part can be the person
+            name = person_of[group]
+            parts.sort(key=lambda part: -_mean_scores([part], [people[name]])[0, 0])
+            _name(parts.pop(0), name)
+        strangers += parts
+    claims = [Counter(face.before for face in part if face.before) for part in strangers]
+    ordered = sorted((-count, place, name) for place, own in enumerate(claims) for name, count in own.items())
+    taken: set[str] = set(names)
+    for _, place, name in ordered:  # a person stays with the group that has most of the faces
+        if name not in taken and not strangers[place][0].person:
+            _name(strangers[place], name)
+            taken.add(name)
+    for part in strangers:
+        if not part[0].person:
+            highest += 1
+            _name(part, f"{UNNAMED} {highest}")
+    return highest
+
+
+def _name(faces: Sequence[AlbumFace], person: str) -> None:
+    for face in faces:
+        face.person = person
+
+
+def _apart(new: Sequence[AlbumFace], people: Clusters) -> list[set[Hashable]]:
+    """`apart` of `cluster_faces` for people and new faces: people who are there are not merged, nor with a face of a
+    photo that they are in, nor with one that their name was taken from."""
+    names = sorted(people)
+    places = {name: place for place, name in enumerate(names)}
+    in_photo: dict[str, set[str]] = {}
+    for name in names:
+        for face in people[name]:
+            in_photo.setdefault(face.photo, set()).add(name)
+    apart: list[set[Hashable]] = [set() for _ in [*names, *new]]
+    for place in places.values():
+        apart[place].add("known")
+    for number, face in enumerate(new, len(names)):
+        for name in in_photo.get(face.photo, set()) | (face.taken_back & people.keys()):
+            for place in (places[name], number):
+                apart[place].add((name, number))
+    return apart
+
+
+def _mean_scores(rows: Sequence[Sequence[AlbumFace]], columns: Sequence[Sequence[AlbumFace]]) -> np.ndarray:
     """(n, m) mean of all scores between the faces of each of the rows and those of each of the columns."""
     # Means are not normalised: so their product is the mean of all cosines.
     row_means, column_means = (
@@ -135,24 +181,6 @@ def _mean_scores(rows: Clusters, columns: Clusters) -> np.ndarray:
         np.array([np.mean([face.offset for face in cluster]) for cluster in side]) for side in (rows, columns)
     )
     return row_means @ column_means.T - row_offsets[:, None] - column_offsets
-
-
-def _clusters(faces: Sequence[AlbumFace], score: float) -> Iterator[list[AlbumFace]]:
-    """Faces without a person, grouped by person, the largest group first.
-
-    Faces whose name was taken back are apart, so that the others they are like can still join that person.
-    """
-    for taken_back in (False, True):
-        group = [face for face in faces if not face.person and bool(face.taken_back) == taken_back]
-        if group:
-            yield from _cluster(group, score)
-
-
-def _cluster(faces: Sequence[AlbumFace], score: float) -> Iterator[list[AlbumFace]]:
-    embeddings, offsets = np.stack([face.embedding for face in faces]), np.array([face.offset for face in faces])
-    groups = cluster_faces(embeddings, score, np.array([face.photo for face in faces]), offsets=offsets)
-    for group in range(groups.max() + 1):
-        yield from _once_per_photo([face for face, number in zip(faces, groups) if number == group])
 
 
 def _once_per_photo(cluster: list[AlbumFace]) -> Iterator[list[AlbumFace]]:

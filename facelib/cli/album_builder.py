@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from facelib.cli.album import AlbumFace, assign_people, measure_distances, table_rows
+from facelib.cli.album import AlbumFace, assign_people, measure_distances, sort_anew, table_rows
 from facelib.cli.album_folders import FOLDERS, write_folders
 from facelib.cli.album_gallery import correct_gallery, enrol_named, left_in_gallery, name_by_gallery
 from facelib.cli.album_matching import match_rows, unmatched_people
@@ -15,6 +15,7 @@ from facelib.cli.album_page import write_page
 from facelib.cli.album_state import (
     AlbumState,
     KnownFace,
+    edited_people,
     face_key,
     read_state,
     unique_keys,
@@ -22,14 +23,18 @@ from facelib.cli.album_state import (
     write_state,
 )
 from facelib.cli.album_table import PEOPLE_FILE, PeopleTable, TableRow, read_people, write_table
+from facelib.cli.console import count
 from facelib.cli.options import DecisionOptions
 from facelib.cli.results import Results
 from facelib.io.files import as_text
+from facelib.recognition.clustering import MergeScores
 from facelib.recognition.cohort import Cohort, score_offsets
 from facelib.recognition.condition import measure_condition
 from facelib.recognition.gallery import Gallery
-from facelib.recognition.names import LOW_QUALITY
+from facelib.recognition.names import LOW_QUALITY, natural_key
 from facelib.server.store import mark_all_written, pending_people
+
+MAX_PEOPLE_TOLD = 5
 
 
 @dataclass(frozen=True)
@@ -50,7 +55,7 @@ class Album:
 
 def make_album(
     results: Results,
-    score: float,
+    scores: MergeScores,
     folders: str | None = None,
     gallery: Gallery | None = None,
     decision: DecisionOptions | None = None,
@@ -59,7 +64,7 @@ def make_album(
     """Write page, table and folders.
 
     Args:
-        score: mean score of two groups of faces, above which they are one person's.
+        scores: from which two groups of faces are one person's.
         folders: "copies" or "links" of the photos, one folder for each person; None: no folders.
         gallery: gives names, and gets the people who have one; None: no gallery.
         decision: when a face is somebody of the gallery; None: the defaults.
@@ -71,16 +76,21 @@ def make_album(
     folder = results.folder
     faces = album_faces(results)
     table = read_people(folder)  # now, so that what was edited during the run counts
-    state = with_condition(read_state(folder, results.pipeline_id), faces, score, results.cohort)
+    state = with_condition(read_state(folder, results.pipeline_id), faces, scores, results.cohort)
     rows = with_lost_characters(table, state)
     processed = {as_text(record["path"]) for record in results.ordered() if "error" not in record}
     notices = _lossy_notice(table, rows)
-    others = match_rows(faces, with_pending(rows, folder), processed, state, score)
+    rows = with_pending(rows, folder)
+    state = replace(state, edited=edited_people(rows, state))
+    others = match_rows(faces, rows, processed, state, scores)
+    if sort_anew(faces, state.edited):
+        state = with_condition(replace(state, condition=None), faces, scores, results.cohort)
     notices += unmatched_people(others)
     if gallery:
         notices += correct_gallery(faces, gallery)
     notices += take_over_names(faces)
-    highest = assign_people(faces, score, {row.person for row in rows}, state.highest_number)
+    highest = assign_people(faces, scores, {row.person for row in rows}, state.highest_number)
+    notices += _sorted_anew(faces)
     if gallery:
         name_by_gallery(faces, gallery, decision or DecisionOptions())
     measure_distances(faces, results.cohort, state.condition or 0.0)
@@ -117,24 +127,40 @@ def album_faces(results: Results) -> list[AlbumFace]:
         for record in results.ordered()
         for number, (face, embedding) in enumerate(zip(record["faces"], results.embeddings[record["photo"]]))
     ]
-    if faces:
-        offsets = score_offsets(np.stack([face.embedding for face in faces]), results.cohort)
-        for face, offset in zip(faces, offsets.tolist()):
-            face.offset = offset
     return faces
 
 
-def with_condition(state: AlbumState, faces: Sequence[AlbumFace], score: float, cohort: Cohort | None) -> AlbumState:
+def face_offsets(faces: Sequence[AlbumFace], cohort: Cohort | None) -> np.ndarray:
+    """(n,) what each face takes from its scores, see `score_offsets`."""
+    return score_offsets(np.stack([face.embedding for face in faces]), cohort) if faces else np.zeros(0)
+
+
+def with_condition(
+    state: AlbumState, faces: Sequence[AlbumFace], scores: MergeScores, cohort: Cohort | None
+) -> AlbumState:
     """The state with the condition of the album, which is taken from the scores of the faces, half from each.
 
-    It is measured once, so that faces that are sorted already and new ones are compared alike.
+    It is measured where it is not known, and again where faces are sorted anew.
     """
     if state.condition is None and faces:
         embeddings, photos = np.stack([face.embedding for face in faces]), np.array([face.photo for face in faces])
-        state = replace(state, condition=measure_condition(embeddings, score, photos, cohort))
-    for face in faces:
-        face.offset += (state.condition or 0.0) / 2
+        state = replace(state, condition=measure_condition(embeddings, scores, photos, cohort))
+    offsets = face_offsets(faces, cohort)
+    for face, offset in zip(faces, offsets.tolist()):
+        face.offset = offset + (state.condition or 0.0) / 2
     return state
+
+
+def _sorted_anew(faces: Sequence[AlbumFace]) -> list[str]:
+    """What somebody who knows people by their numbers should be told."""
+    moved = [face for face in faces if face.before and face.person != face.before]
+    if not moved:
+        return []
+    people = sorted({face.before for face in moved}, key=natural_key)
+    shown = ", ".join(people[:MAX_PEOPLE_TOLD]) + (" and others" if len(people) > MAX_PEOPLE_TOLD else "")
+    return [
+        f"with the new photos, {count(len(moved), 'face')} of people without a name went to somebody else: of {shown}"
+    ]
 
 
 def _lossy_notice(table: PeopleTable, rows: Sequence[TableRow]) -> list[str]:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from facelib.cli.results import Results
     from facelib.pipeline import FacePipeline
+    from facelib.recognition.clustering import MergeScores
     from facelib.recognition.gallery import Gallery
 
 EXIT_CODES = {0: "done", 1: "done, but some photos could not be read"}
@@ -69,16 +70,16 @@ class AlbumOptions:
 @batch_size_option
 @shared_option
 @pipeline_options
-@decision_options("are sorted together, among new faces. Default: by the number of faces", default=None)
+@decision_options("are sorted together, of two single faces. Default: 0.001, less above 2,000 faces", default=None)
 @gathered(AlbumOptions, "options")
 def album(options: AlbumOptions, networks: PipelineOptions, decision: DecisionOptions, console: Console) -> int:
     """Sort photos by person.
 
     Writes one page, and a table that may be edited. To name, merge or split people, change the column person of
-    people.csv and run the same command again: what the table says is kept, also for photos that were renamed, moved or
-    saved anew, and goes to the gallery. An emptied cell takes a name back. With --serve the same is done on a page in
-    your browser, which nobody but you reaches. Names that photo managers have written into the photos, or beside them,
-    are taken over. After an interruption the same command resumes. Unreadable photos are
+    people.csv and run the same command again: names and what you have changed are kept, also for photos that were
+    renamed, moved or saved anew, and go to the gallery. An emptied cell takes a name back. With --serve the same is
+    done on a page in your browser, which nobody but you reaches. Names that photo managers have written into the
+    photos, or beside them, are taken over. After an interruption the same command resumes. Unreadable photos are
     reported and skipped.
     """
     from facelib.cli.album_table import read_people
@@ -109,31 +110,31 @@ def _run(
     """Process the photos, write the album, and serve it where a socket listens; the exit code."""
     from facelib.cli.identification import measured_calibration, open_gallery
     from facelib.cli.runs import exit_code, make_pipeline, process, resume_results, tell_without_cohort
-    from facelib.recognition.clustering import clustering_fmr
 
     pipeline = make_pipeline(networks)
     tell_without_cohort(pipeline, console)
-    score = clustering_score(pipeline, decision)
+    if decision.threshold is None:
+        with threshold_advice():
+            pipeline.calibration  # noqa: B018  # an error is told before the photos are processed
     opened = open_gallery(options.gallery, pipeline.model_id, decision) if options.gallery else nullcontext()
     with opened as gallery:
         results = resume_results(options.out, pipeline, photos, networks)
         if stopped := process(pipeline, results, photos, options.batch_size, console):
             return stopped
-        if score is None:
-            score = pipeline.calibration.score_at(clustering_fmr(len(results.rows())), extrapolate=True)
-        _make(results, score, options, gallery, decision, console)
+        scores = clustering_scores(pipeline, decision, len(results.rows()))
+        _make(results, scores, options, gallery, decision, console)
         if listening:
             from facelib.cli.album_serve import serve_album
 
             calibration = measured_calibration(pipeline.model_id, decision)
-            if serve_album(results, score, calibration, gallery, listening, console):
-                _make(results, score, options, gallery, decision, console)
+            if serve_album(results, scores, calibration, gallery, listening, console):
+                _make(results, scores, options, gallery, decision, console)
     return exit_code(results)
 
 
 def _make(
     results: "Results",
-    score: float,
+    scores: "MergeScores",
     options: AlbumOptions,
     gallery: "Gallery | None",
     decision: DecisionOptions,
@@ -142,21 +143,17 @@ def _make(
     """Write the album, and print what was made."""
     from facelib.cli.album_builder import make_album
 
-    made = make_album(results, score, options.folders, gallery, decision, options.write_xmp)
+    made = make_album(results, scores, options.folders, gallery, decision, options.write_xmp)
     for line in made.notices:
         console.notice(line)
     value = {"faces": made.faces, "people": made.people, "page": str(made.page)}
     console.answer(value, f"{count(made.faces, 'face')} of {made.people} people; open {made.page}")
 
 
-def clustering_score(pipeline: "FacePipeline", decision: DecisionOptions) -> float | None:
-    """The mean score above which faces are one person's; None: it depends on the number of faces.
+def clustering_scores(pipeline: "FacePipeline", decision: DecisionOptions, faces: int) -> "MergeScores":
+    """From which mean score on groups are one person's, among so many faces."""
+    from facelib.recognition.clustering import MergeScores, merge_scores
 
-    Raises:
-        CalibrationMissingError: there is no threshold, and the embedder has no calibration.
-    """
     if decision.threshold is not None:
-        return decision.threshold
-    with threshold_advice():
-        calibration = pipeline.calibration
-    return None if decision.fmr is None else calibration.score_at(decision.fmr, extrapolate=True)
+        return MergeScores(decision.threshold, decision.threshold)
+    return merge_scores(pipeline.calibration, faces, decision.fmr)

@@ -16,6 +16,7 @@ from facelib.cli.album_state import AlbumState, face_key
 from facelib.cli.album_table import NOT_MATCHED, PEOPLE_FILE, TableRow
 from facelib.detection.nms import box_iou
 from facelib.io.files import as_text
+from facelib.recognition.clustering import MergeScores
 from facelib.recognition.names import is_named
 
 SAME_BOX_IOU = 0.5  # above this IoU two boxes of a photo are one face
@@ -35,7 +36,7 @@ class Matching:
     rows: of the table.
     processed: photos of the run, as text.
     state: of the album.
-    score: above which faces are one person's.
+    scores: from which two groups of faces are one person's.
     matched_faces: indices of faces that have a row.
     matched_rows: indices of rows that have a face.
     """
@@ -44,7 +45,7 @@ class Matching:
     rows: Sequence[TableRow]
     processed: Set[str]
     state: AlbumState
-    score: float
+    scores: MergeScores
     matched_faces: set[int] = field(default_factory=set)
     matched_rows: set[int] = field(default_factory=set)
 
@@ -70,18 +71,18 @@ class Matching:
 
 
 def match_rows(
-    faces: Sequence[AlbumFace], rows: Sequence[TableRow], processed: Set[str], state: AlbumState, score: float
+    faces: Sequence[AlbumFace], rows: Sequence[TableRow], processed: Set[str], state: AlbumState, scores: MergeScores
 ) -> list[TableRow]:
     """Give every face that the table knows the person of its row.
 
     Args:
         processed: photos of the run, as text, also those without a face.
-        score: mean score of two groups of faces, above which they are one person's.
+        scores: from which two groups of faces are one person's.
 
     Returns:
         The rows that no face has, with `matched` set where the photo is gone, or is there without the face.
     """
-    matching = Matching(faces, rows, processed, state, score)
+    matching = Matching(faces, rows, processed, state, scores)
     photos = _grouped(range(len(faces)), lambda index: as_text(faces[index].photo))
     _match_same_content(matching, photos)
     _match_copies(matching, photos)
@@ -196,7 +197,7 @@ def _limits(matching: Matching, faces: Sequence[int]) -> np.ndarray:
     """(f,) cosine distances, up to which something may be another version of the picture of each face: a share of the
     distance at which it and a face like it have the score of one person."""
     offsets = np.array([matching.faces[face].offset for face in faces])
-    return SAME_PICTURE * (1 - 2 * offsets - matching.score)
+    return SAME_PICTURE * (1 - 2 * offsets - matching.scores.single)
 
 
 def _embedding(matching: Matching, row: int) -> np.ndarray | None:

@@ -39,7 +39,7 @@ nav { columns: 12rem; margin: 1rem 0 } nav a { line-height: 1.6; color: #258 } p
 <body>
 <h1>Album</h1>
 <p>{{ faces }} of {{ known }} in {{ photos }}. A click on a face opens its photo. To name, merge or split people, change
-the column person of {{ table }} and run the same command again: what the table says is kept.</p>
+the column person of {{ table }} and run the same command again: names and what you have changed are kept.</p>
 <nav>
 {%- for person in people if not person.low_quality %}
 <a href="#p{{ loop.index0 }}">{{ person.title }} ({{ person.faces | length }})</a>

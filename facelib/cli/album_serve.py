@@ -9,6 +9,7 @@ from facelib.cli.album_session import AlbumSession
 from facelib.cli.console import Console
 from facelib.cli.results import Results
 from facelib.recognition.calibration import Calibration
+from facelib.recognition.clustering import MergeScores
 from facelib.recognition.gallery import Gallery
 from facelib.server.run import Server
 from facelib.server.store import STORE_FILE, AlbumStore
@@ -18,7 +19,7 @@ INTERVAL = 1.0  # seconds after which table and gallery follow
 
 def serve_album(
     results: Results,
-    score: float,
+    scores: MergeScores,
     calibration: Calibration | None,
     gallery: Gallery | None,
     opened: socket.socket,
@@ -28,7 +29,7 @@ def serve_album(
 
     Args:
         results: of which table and state are written.
-        score, calibration, gallery: see `AlbumSession`.
+        scores, calibration, gallery: see `AlbumSession`.
         opened: socket that listens.
 
     Returns:
@@ -39,7 +40,7 @@ def serve_album(
     """
     with results.locked(), closing(AlbumStore(results.folder / STORE_FILE)) as store:
         before = store.version
-        session = AlbumSession(results, score, store, calibration, gallery)
+        session = AlbumSession(results, scores, store, calibration, gallery)
         server = Server(session.album, opened)
         console.answer(
             {"address": server.address},

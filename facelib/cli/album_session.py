@@ -14,6 +14,7 @@ from facelib.cli.album_table import PEOPLE_FILE, PeopleTable, TableRow, read_peo
 from facelib.cli.results import Results
 from facelib.io.files import as_text
 from facelib.recognition.calibration import Calibration
+from facelib.recognition.clustering import MergeScores
 from facelib.recognition.gallery import Gallery
 from facelib.recognition.gallery_store import DUPLICATE_DISTANCE
 from facelib.recognition.names import is_named
@@ -29,7 +30,7 @@ class AlbumSession:
 
     Args:
         results: of a run, with a table that is written.
-        score: mean score of two groups of faces, above which they are one person's.
+        scores: from which two groups of faces are one person's.
         store: open log of the album.
         calibration: error rates; None: not known.
         gallery: gets the people who have a name; None: no gallery.
@@ -41,24 +42,25 @@ class AlbumSession:
     def __init__(
         self,
         results: Results,
-        score: float,
+        scores: MergeScores,
         store: AlbumStore,
         calibration: Calibration | None,
         gallery: Gallery | None = None,
     ):
-        self._results, self._score, self._store, self._gallery = results, score, store, gallery
+        self._results, self._scores, self._store, self._gallery = results, scores, store, gallery
         self._folder = results.folder
         self._faces = album_faces(results)
         state = read_state(self._folder, results.pipeline_id)
-        self._state = with_condition(state, self._faces, score, results.cohort)
+        self._state = with_condition(state, self._faces, scores, results.cohort)
         self._condition = self._state.condition or 0.0
         self._keys = unique_keys([(face.sha256, face.box, as_text(face.photo)) for face in self._faces])
         self._table, self._others = PeopleTable(), list[TableRow]()
         self._own_content: bytes | None = None  # of the table as this session has written it
         self._changing: bytes | None = None  # of a table that somebody may be writing just now
         start = self._read_table(read_people(self._folder))
-        scores = Scores(served := self._served_faces(), calibration, self._condition)
-        self.album = ServedAlbum(served, start, store, scores, self._sorted)
+        served = self._served_faces()
+        pair_scores = Scores(served, calibration, self._condition)
+        self.album = ServedAlbum(served, start, store, pair_scores, self._sorted)
         self._written = [state.person for state in start]
         self._written_version = self.album.version
         if gallery:
@@ -84,7 +86,7 @@ class AlbumSession:
         faces = [replace(face) for face in self._faces]
         processed = {as_text(record["path"]) for record in self._results.ordered() if "error" not in record}
         rows = with_lost_characters(table, self._state)
-        self._others = match_rows(faces, rows, processed, self._state, self._score)
+        self._others = match_rows(faces, rows, processed, self._state, self._scores)
         self._table = table
         for face, read in zip(self._faces, faces):
             face.own = read.own
@@ -99,7 +101,7 @@ class AlbumSession:
             return [state.person for state in states]
         faces = self._faces_of(states)
         highest = max(self._state.highest_number, self._store.highest)
-        assign_people(faces, self._score, {row.person for row in self._others}, highest)
+        assign_people(faces, self._scores, {row.person for row in self._others}, highest)
         return [face.person for face in faces]
 
     def _faces_of(self, states: Sequence[FaceState]) -> list[AlbumFace]:
@@ -178,7 +180,9 @@ class AlbumSession:
                 self.album.tell(line)
         measure_distances(faces, self._results.cohort, self._condition)
         rows = [*table_rows(faces), *self._others]
+        moved = {name for face, old in zip(faces, self._written) if face.person != old for name in (face.person, old)}
         state = new_state(self._state, faces, rows, max(highest, self._state.highest_number))
+        state = replace(state, edited=state.edited | moved)
         back_up = self._table.content != self._own_content
         notices = write_names(self._folder, self._table, rows, state, self._results.pipeline_id, back_up)
         self._state = state

@@ -42,11 +42,13 @@ class AlbumState:
     faces: `face_key` -> face.
     highest_number: of all "Person 7" that were ever given in this folder.
     condition: what the faces share takes from every score, see `measure_condition`; None: not measured yet.
+    edited: people without a name whose faces somebody has moved: they are not sorted anew.
     """
 
     faces: Mapping[str, KnownFace] = field(default_factory=dict)
     highest_number: int = 0
     condition: float | None = None
+    edited: frozenset[str] = frozenset()
 
 
 def face_key(sha256: str, box: Sequence[float]) -> str:
@@ -73,6 +75,7 @@ def read_state(folder: Path, pipeline_id: str) -> AlbumState:
             names = ("key", "person", "taken_back", "embeddings", "pipeline_id", "highest_number")
             keys, people, taken_back, embeddings, saved_id, highest = (saved[name] for name in names)
             condition = float(saved["condition"]) if "condition" in saved else math.nan  # not in those of 0.2
+            edited = saved.get("edited", people)  # where it is not known, it may be anybody
         taken = [frozenset(filter(None, text.split("\n"))) for text in taken_back.tolist()]
         usable = (np.abs(np.linalg.norm(embeddings, axis=1) - 1) < 0.1) & (str(saved_id) == pipeline_id)
         rows = zip(
@@ -80,7 +83,7 @@ def read_state(folder: Path, pipeline_id: str) -> AlbumState:
         )
         faces = {key: KnownFace(*row) for key, row in zip(keys.tolist(), rows, strict=True)}
         measured = math.isfinite(condition) and str(saved_id) == pipeline_id
-        return AlbumState(faces, int(highest), condition if measured else None)
+        return AlbumState(faces, int(highest), condition if measured else None, frozenset(edited.tolist()))
     except Exception:  # numpy and zipfile raise many kinds for a damaged file
         return AlbumState({}, _highest_number(folder))
 
@@ -113,9 +116,20 @@ def write_state(folder: Path, state: AlbumState, pipeline_id: str) -> None:
             pipeline_id=np.array(pipeline_id),
             highest_number=np.array(state.highest_number),
             condition=np.array(math.nan if state.condition is None else state.condition),
+            edited=np.array(sorted(state.edited), dtype=str),
         )
         file.flush()
         os.fsync(file.fileno())  # what is only here outlasts a power cut
+
+
+def edited_people(rows: Sequence[TableRow], state: AlbumState) -> frozenset[str]:
+    """The people of whom somebody has moved a face, in the table now or earlier: from them or to them."""
+    edited = set(state.edited)
+    for row in rows:
+        known = state.faces.get(face_key(row.sha256, row.box))
+        if known is None or known.person != row.person:
+            edited |= {row.person} if known is None else {row.person, known.person}
+    return frozenset(edited)
 
 
 def with_lost_characters(table: PeopleTable, state: AlbumState) -> list[TableRow]:

@@ -5,6 +5,7 @@ identification  open-set identification, clustering by person, quality
 calibration     false and true match rates by score
 fairness        error rates by group of people
 cohort_choice   how the cohort of score normalisation is chosen
+clustering_choice  how the scores from which groups merge are chosen
 same_photo      impostor pairs within one photo
 closed_set      held-out photos of training identities
 landmarks       landmark error of the hourglass

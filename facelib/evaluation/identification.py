@@ -17,7 +17,7 @@ from facelib.evaluation.sets import LFW, OPEN_SET
 from facelib.landmark_metrics import head_turn
 from facelib.metrics import bcubed, pair_similarities
 from facelib.recognition.calibration import Calibration
-from facelib.recognition.clustering import cluster_faces, clustering_fmr
+from facelib.recognition.clustering import cluster_faces, clustering_fmr, merge_scores
 from facelib.recognition.cohort import score_offsets
 from facelib.recognition.condition import measure_condition
 from facelib.recognition.quality import face_quality, lighting, sharpness
@@ -26,7 +26,7 @@ from facelib.types import NamedEmbedder
 ENROLLED_PHOTOS = (1, 3, 5)  # photos per enrolled person
 FPIRS = (0.1, 0.01, 0.001)  # false positive identification rates: share of non-mated probes that get a name
 DRAWS = 10  # random choices of the enrolled people and their photos
-CLUSTERING_FMRS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02)  # tried on open_val, where the default was chosen
+CLUSTERING_FMRS = (0.0002, 0.0005, 0.001, 0.002, 0.005)  # of two single faces
 KEPT_SHARES = (1, 0.95, 0.9, 0.8, 0.7)  # of the faces, by quality
 
 
@@ -85,17 +85,19 @@ def _identification_rates(scores: np.ndarray, truth: np.ndarray) -> dict[str, fl
 
 
 def clustering_metrics(
-    embeddings: np.ndarray, people: np.ndarray, calibration: Calibration, fmrs: Sequence[float]
+    embeddings: np.ndarray, people: np.ndarray, calibration: Calibration, fmrs: Sequence[float] = ()
 ) -> dict:
-    """Clustering by person at the score of each FMR, as an album does: FMR -> `bcubed` metrics, "groups" and "people"
-    (counts)."""
+    """Clustering by person as an album does, at each target FMR of two faces and at the album's: FMR -> `bcubed`
+    metrics, "groups" and "people" (counts), and "default", whether it is the album's."""
     result = {}
-    for fmr in fmrs:
-        score = calibration.score_at(fmr, extrapolate=True)
-        condition = measure_condition(embeddings, score, np.arange(len(embeddings)), calibration.cohort) or 0.0
+    default = clustering_fmr(len(embeddings))
+    for fmr in sorted({*fmrs, default}):
+        scores = merge_scores(calibration, len(embeddings), fmr)
+        condition = measure_condition(embeddings, scores, np.arange(len(embeddings)), calibration.cohort) or 0.0
         offsets = score_offsets(embeddings, calibration.cohort) + condition / 2
-        groups = cluster_faces(embeddings, score, offsets=offsets)
-        result[f"{fmr:g}"] = bcubed(people, groups) | {"groups": int(groups.max()) + 1, "people": len(set(people))}
+        groups = cluster_faces(embeddings, scores, offsets=offsets)
+        counts = {"groups": int(groups.max()) + 1, "people": len(set(people)), "default": fmr == default}
+        result[f"{fmr:g}"] = bcubed(people, groups) | counts
     return result
 
 
@@ -106,8 +108,8 @@ def condition_metrics(embeddings: np.ndarray, people: np.ndarray, calibration: C
         "condition" (`measure_condition`), and for each target FMR "fmr_<target>" and "fmr_<target>_without": FMR found
         where the condition is taken from the scores, and where it is not.
     """
-    score = calibration.score_at(clustering_fmr(len(embeddings)), extrapolate=True)
-    condition = measure_condition(embeddings, score, np.arange(len(embeddings)), calibration.cohort) or 0.0
+    scores = merge_scores(calibration, len(embeddings))
+    condition = measure_condition(embeddings, scores, np.arange(len(embeddings)), calibration.cohort) or 0.0
     offsets = score_offsets(embeddings, calibration.cohort)
     _, impostor = pair_similarities(embeddings, people, offsets=offsets)
     result = {"condition": condition}
@@ -178,9 +180,9 @@ def identification_metrics(
 
     Returns:
         "identification": split -> enrolled photos -> `identification`. "clustering": split -> FMR ->
-        `clustering_metrics`, at several FMRs on open_val, at the default on open_test, LFW and ORL. "condition": these
-        three -> `condition_metrics`. "rejection": split -> quality measure -> `rejection_curve` of the genuine pairs
-        missed at FMR 0.001.
+        `clustering_metrics`, at several FMRs on open_val and open_test, at the default on LFW and ORL. "condition":
+        open_test, LFW and ORL -> `condition_metrics`. "rejection": split -> quality measure -> `rejection_curve` of
+        the genuine pairs missed at FMR 0.001.
     """
     metrics: dict[str, Any] = {"identification": {}, "clustering": {}, "rejection": {}, "condition": {}}
     for split in ("open_val", "open_test") if OPEN_SET in sets else ():
@@ -189,8 +191,7 @@ def identification_metrics(
         metrics["identification"][split] = {
             str(photos): identification(embeddings, faces.people, photos, calibration) for photos in ENROLLED_PHOTOS
         }
-        fmrs = CLUSTERING_FMRS if split == "open_val" else (clustering_fmr(len(embeddings)),)
-        metrics["clustering"][split] = clustering_metrics(embeddings, faces.people, calibration, fmrs)
+        metrics["clustering"][split] = clustering_metrics(embeddings, faces.people, calibration, CLUSTERING_FMRS)
         offsets, threshold = score_offsets(embeddings, calibration.cohort), calibration.score_at(0.001)
         metrics["rejection"][split] = {
             name: rejection_curve(embeddings, faces.people, values, threshold, KEPT_SHARES, offsets)
@@ -203,7 +204,7 @@ def identification_metrics(
         loaders["lfw"] = partial(aligned_set, LFW, method=embedder.crop_mode)
     for name, load in loaders.items():
         aligned, faces = load(landmarker=landmarker)
-        embeddings, fmrs = embedder.embed(aligned), (clustering_fmr(len(aligned)),)
-        metrics["clustering"][name] = clustering_metrics(embeddings, faces.people, calibration, fmrs)
+        embeddings = embedder.embed(aligned)
+        metrics["clustering"][name] = clustering_metrics(embeddings, faces.people, calibration)
         metrics["condition"][name] = condition_metrics(embeddings, faces.people, calibration)
     return metrics

@@ -3,7 +3,7 @@
 import numpy as np
 
 from facelib.embedding.similarity import person_means
-from facelib.recognition.clustering import cluster_faces
+from facelib.recognition.clustering import MergeScores, cluster_faces
 from facelib.recognition.cohort import BATCH, Cohort, score_offsets
 
 MAX_FACES = 3_000  # of a collection from which its condition is measured, a random sample of them
@@ -39,7 +39,9 @@ def condition_offset(embeddings: np.ndarray, people: np.ndarray, cohort: Cohort 
     return max(0.0, cohort.weight * float(np.concatenate(differences).mean()))
 
 
-def measure_condition(embeddings: np.ndarray, score: float, photos: np.ndarray, cohort: Cohort | None) -> float | None:
+def measure_condition(
+    embeddings: np.ndarray, score: float | MergeScores, photos: np.ndarray, cohort: Cohort | None
+) -> float | None:
     """The `condition_offset` of a collection whose people are not known: faces are clustered first.
 
     Args:

@@ -1,12 +1,12 @@
 """Which tracks, of one or several clips, show one person."""
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 
 import numpy as np
 
 from facelib.embedding.similarity import unit_vectors
 from facelib.recognition.calibration import Calibration
-from facelib.recognition.clustering import MAX_LINKAGE_FACES, cluster_faces, clustering_fmr
+from facelib.recognition.clustering import FULL_RATE_FACES, cluster_faces
 from facelib.recognition.cohort import score_offsets
 from facelib.recognition.condition import measure_condition
 from facelib.settings import SAME
@@ -15,7 +15,8 @@ from facelib.video.tracks import Track
 UNKNOWN = -1  # in place of the person of a track that shows too little to be recognised
 
 # Chosen on twelve generated clips of open_val people (`facelib.evaluation.benchmarks.clips`, seeds 11 to 22).
-FMR_FACTOR = 2.0  # times `clustering_fmr`: the target FMR of two tracks, of which there are fewer than of faces
+MAX_TRACK_FMR = 0.01  # target FMR of two tracks, falling in inverse proportion above FULL_RATE_FACES tracks,
+MIN_TRACK_FMR = 2e-4  # down to this
 TRACK_RATIO = 5.0  # about how much higher the FMR of tracks is than that of photos, where it was not measured
 MIN_FRAMES = 3  # in the embedding of a track, and
 MIN_QUALITY = 0.6  # of its best face, from which on it may be a person of its own
@@ -30,7 +31,7 @@ def group_tracks(
 
     Args:
         clips: number of the clip of each track.
-        score: from which on two tracks are one person's; None: that of `FMR_FACTOR` times the rate `clustering_fmr`.
+        score: from which on two tracks are one person's; None: that of `MAX_TRACK_FMR`.
 
     Returns:
         (n,) int, the person of each track from 0, the person with the most tracks first; `UNKNOWN` for a track whose
@@ -45,13 +46,15 @@ def group_tracks(
     rows = np.flatnonzero(strong).tolist()
     embeddings = np.stack([tracks[row].face.embedding for row in rows])
     if score is None:
-        rate = FMR_FACTOR * clustering_fmr(len(rows)) / (1 if calibration.fmr_of_tracks else TRACK_RATIO)
+        rate = max(MAX_TRACK_FMR * min(1.0, FULL_RATE_FACES / len(rows)), MIN_TRACK_FMR)
+        rate /= 1 if calibration.fmr_of_tracks else TRACK_RATIO
         score = calibration.score_at(rate, extrapolate=True, tracks=True)
     condition = measure_condition(embeddings, score, np.arange(len(rows)), calibration.cohort) or 0.0
     offsets = score_offsets(embeddings, calibration.cohort) + condition / 2
-    apart = None
-    if len(rows) <= MAX_LINKAGE_FACES:
-        apart = simultaneous([tracks[row] for row in rows], [clips[row] for row in rows])
+    apart: list[set[Hashable]] = [set() for _ in rows]
+    for pair in simultaneous([tracks[row] for row in rows], [clips[row] for row in rows]).tolist():
+        for track in pair:
+            apart[track].add(tuple(pair))
     people[rows] = cluster_faces(embeddings, score, offsets=offsets, apart=apart)
     weak = np.flatnonzero(usable & ~strong).tolist()
     _join(tracks, clips, people, weak, calibration, calibration.score_at(SAME, extrapolate=True) + condition)

@@ -10,13 +10,13 @@ import pytest
 from archive_rows import CALIBRATION, face_row, photo_rows
 from people import synthetic_embeddings
 
-from facelib.archive import communities as clustering
-from facelib.archive import people, run
+from facelib.archive import neighbours, people, run
 from facelib.archive.__main__ import parse_arguments
 from facelib.archive.schema import PHOTO_SCHEMA, read_columns
 from facelib.archive.table import Archive
 from facelib.io.files import digest
 from facelib.metrics import bcubed
+from facelib.recognition.clustering import MergeScores
 from facelib.types import ModelMismatchError
 
 
@@ -150,41 +150,23 @@ def test_nearest_faces_are_those_of_comparing_all(archive):
     assert hits >= 57  # of 60
 
 
-def test_cell_neighbours_agree_with_exact_ones(monkeypatch):
+def test_people_found_in_cells_are_those_of_all_pairs(monkeypatch):
     embeddings, names = synthetic_embeddings(400, 10, spread=0.4)
-    monkeypatch.setattr(clustering, "CELL_SIZE", 200)
+    monkeypatch.setattr(neighbours, "CELL_SIZE", 200)
+    offsets = np.random.default_rng(0).uniform(0, 0.1, len(names)).astype(np.float32)
+    pairs = np.concatenate(list(neighbours.cell_pairs(embeddings, offsets, 0.5)))
+    scores = (embeddings[pairs[:, 0]] * embeddings[pairs[:, 1]]).sum(1) - offsets[pairs].sum(1)
+    assert scores.min() > 0.5 - 1e-6 and (pairs[:, 0] != pairs[:, 1]).mean() > 0.8
+    assert np.bincount(pairs[:, 0]).max() <= neighbours.NEIGHBOURS + 1
 
-    def neighbours(found):
-        return {row: set(near) for rows, numbers, _ in found for row, near in zip(rows, numbers.tolist())}
-
-    cells, compared = (
-        neighbours(clustering.cell_neighbours(embeddings)),
-        neighbours(clustering.exact_neighbours(embeddings)),
-    )
-    assert sorted(cells) == sorted(compared) == list(range(len(embeddings)))
-    same = [len({n for n in cells[row] & compared[row] if names[n] == names[row]}) for row in cells]
-    assert np.mean(same) > 7.5  # of 10: 8 of 20 cells are searched
-    found = bcubed(names, clustering.communities(np.float16(embeddings), CALIBRATION, fmr_at(0.7), exact_limit=0))
-    assert found["precision"] > 0.98 and found["recall"] > 0.9
-
-
-def test_faces_of_small_groups_are_assigned_to_the_nearest_person():
-    """But not two faces of one photo to one person, and no impostor."""
-    [person, *others] = np.eye(6, dtype=np.float32)
-
-    def at(distance, other):
-        angle = np.arccos(1 - distance)
-        return np.cos(angle) * person + np.sin(angle) * other
-
-    embeddings = np.stack(
-        [person] * 10 + [at(0.1, others[0]), at(0.11, others[1]), at(0.1, others[2]), at(0.6, others[3])]
-    )
-    groups, photos = np.array([0] * 10 + [1, 2, 3, 4]), np.array([*range(11), 10, 9, 11])
-    found = clustering.assign_small_groups(embeddings, groups, CALIBRATION, photos)
-    assert found.tolist() == [0] * 10 + [0, 1, 2, 3]
-    takes = np.where(np.arange(14) == 10, 0.4, 0)  # face 10 is near to many strangers
-    found = clustering.assign_small_groups(embeddings, groups, CALIBRATION, photos, takes)
-    assert found.tolist() == [0] * 10 + [1, 0, 2, 3]
+    photos, groups = np.arange(len(names)), []
+    for limit in (len(names), 0):
+        found = neighbours.cluster_archive(np.float16(embeddings), MergeScores(0.6, 0.4), photos, offsets, limit)
+        groups.append(found)
+    all_pairs, cells = (bcubed(names, found) for found in groups)
+    assert all_pairs["precision"] > 0.95 and all_pairs["recall"] > 0.7
+    assert cells["precision"] == pytest.approx(all_pairs["precision"], abs=0.01)
+    assert cells["recall"] == pytest.approx(all_pairs["recall"], abs=0.01)
 
 
 def test_people_keep_their_names_and_are_removed_from_all_files(archive, monkeypatch):
@@ -192,7 +174,7 @@ def test_people_keep_their_names_and_are_removed_from_all_files(archive, monkeyp
     embeddings, names = synthetic_embeddings(50, 6, spread=0.3)  # an index needs 256 rows
     photos = [f"{name}-{i}.jpg" for i, name in enumerate(names)]
     archive.write(photo_rows({photo: [embedding] for photo, embedding in zip(photos, embeddings)}))
-    assert people.cluster_people(archive, fmr_at(0.65)) == 50
+    assert people.cluster_people(archive, fmr_at(0.85)) == 50
     before = people.read_people(archive)
     groups = [
         {before[photo, 0].person for photo, own in zip(photos, names) if own == name} for name in np.unique(names)
@@ -201,7 +183,7 @@ def test_people_keep_their_names_and_are_removed_from_all_files(archive, monkeyp
     first = before[photos[0], 0].person
     assert people.rename_person(archive, first, "Ann's aunt") == 6
     archive.write(photo_rows({"new.jpg": [embeddings[0] + 0.05 * embeddings[1]], "other.jpg": [embeddings[70]]}))
-    people.cluster_people(archive, fmr_at(0.65))
+    people.cluster_people(archive, fmr_at(0.85))
     after = people.read_people(archive)
     assert after["new.jpg", 0] == people.PersonLabel("Ann's aunt", False)
     assert after[photos[0], 0] == people.PersonLabel("Ann's aunt", True)
@@ -255,12 +237,15 @@ def test_an_interrupted_removal_is_finished(archive, monkeypatch, step):
         assert again.deleted_ids() == {digest("gone.jpg"), digest("faceless and gone.jpg")}
 
 
-def test_a_person_with_very_many_photos_is_one_cluster():
+def test_a_person_with_very_many_photos_is_one_group(monkeypatch):
+    """More photos than neighbours of a face, so that the groups of the first round have neighbours of their own."""
+    monkeypatch.setattr(neighbours, "CELL_SIZE", 400)
     many, _ = synthetic_embeddings(1, 1500, spread=0.3)
     others, _ = synthetic_embeddings(60, 6, spread=0.3, seed=1)
-    groups = clustering.communities(np.concatenate([many, others]).astype(np.float16), CALIBRATION, fmr_at(0.6))
-    assert np.unique(groups[:1500], return_counts=True)[1].max() > 1450
-    assert len(set(groups[:1500])) < 10
+    embeddings = np.concatenate([many, others]).astype(np.float16)
+    zeros = np.zeros(len(embeddings), np.float32)
+    groups = neighbours.cluster_archive(embeddings, MergeScores(0.6, 0.6), np.arange(len(embeddings)), zeros, 0)
+    assert np.bincount(groups[:1500]).max() > 1450
     assert not set(groups[:1500]) & set(groups[1500:])
     assert len(set(groups[1500:])) == 60
 

@@ -5,7 +5,7 @@ import pytest
 from albums import DIMENSIONS, SCORE, embedding_of, faces_of
 
 from facelib.cli.album import assign_people, by_person, measure_distances
-from facelib.cli.album_builder import with_condition
+from facelib.cli.album_builder import face_offsets, with_condition
 from facelib.cli.album_state import AlbumState
 from facelib.embedding.similarity import unit_vectors
 from facelib.recognition.cohort import Cohort
@@ -86,7 +86,7 @@ def test_scores_decide_and_not_cosines(known):
             face.embedding, face.offset = unit_vectors(face.embedding + 0.7 * middle), offset
         for face in faces[:2] if known else ():
             face.person = "Ann"
-        assert faces[0].embedding @ faces[2].embedding > SCORE
+        assert faces[0].embedding @ faces[2].embedding > SCORE.single
         assign_people(faces, SCORE)
         assert len({face.person for face in faces}) == people
 
@@ -109,8 +109,12 @@ def test_scores_with_the_mean_are_measured():
     assert [face.score for face in by_person(faces)[0][1]] == sorted([face.score for face in faces], reverse=True)
 
 
-def test_the_condition_of_an_album_is_measured_once():
+def test_the_condition_of_an_album_is_kept():
     """One studio: all embeddings share a direction, of which half is taken from each face."""
+
+    def expected(faces):
+        return face_offsets(faces, cohort)[-1] + state.condition / 2
+
     cohort = Cohort("abc", unit_vectors(np.random.default_rng(1).normal(size=(300, DIMENSIONS))), 5, 0.8)
 
     def studio(people):
@@ -120,13 +124,14 @@ def test_the_condition_of_an_album_is_measured_once():
         return faces
 
     faces = studio(range(30))
-    state = with_condition(AlbumState(), faces, 0.9, cohort)
+    state = with_condition(AlbumState(), faces, SCORE, cohort)
     assert state.condition > 0.1
-    assert faces[0].offset == pytest.approx(state.condition / 2)
+    assert faces[-1].offset == pytest.approx(expected(faces))
     grown = studio([*range(30), *range(35, 39)])
-    assert with_condition(state, grown, 0.9, cohort).condition == state.condition
-    assert grown[-1].offset == pytest.approx(state.condition / 2)
+    assert with_condition(state, grown, SCORE, cohort).condition == state.condition
+    assert grown[-1].offset == pytest.approx(expected(grown))
     few = studio(range(3))
-    assert with_condition(AlbumState(), few, 0.9, cohort).condition is None and few[0].offset == 0
+    assert with_condition(AlbumState(), few, SCORE, cohort).condition is None
+    assert few[-1].offset == pytest.approx(face_offsets(few, cohort)[-1])
     measure_distances(faces[:1], None, state.condition)
-    assert faces[0].score == pytest.approx(1 - state.condition, abs=1e-5)
+    assert faces[0].score == pytest.approx(1 - faces[0].offset - state.condition / 2, abs=1e-5)

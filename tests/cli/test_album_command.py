@@ -11,10 +11,11 @@ from PIL import Image
 
 from facelib import FacePipeline
 from facelib.cli import runs
-from facelib.cli.album_command import clustering_score
+from facelib.cli.album_command import clustering_scores
 from facelib.cli.album_table import read_people
 from facelib.cli.main import main
 from facelib.cli.options import DecisionOptions
+from facelib.recognition.clustering import MergeScores, merge_scores
 
 NETWORKS = ("--detector", "retinaface", "--device", "cpu")
 
@@ -114,10 +115,10 @@ def test_folders_and_their_names(capsys, tmp_path, portraits):
 def test_rates_below_those_that_were_measured_are_extrapolated():
     """As the rate of many faces is; a search among many needs low rates."""
     pipeline = SimpleNamespace(calibration=CALIBRATION)
-    scores = [clustering_score(pipeline, DecisionOptions(fmr=rate)) for rate in (1e-3, 1e-6, 1e-8)]
+    scores = [clustering_scores(pipeline, DecisionOptions(fmr=rate), 10).single for rate in (1e-3, 1e-6, 1e-8)]
     assert scores == sorted(scores) and scores[2] > 1
-    assert clustering_score(pipeline, DecisionOptions(None)) is None
-    assert clustering_score(pipeline, DecisionOptions(threshold=-0.5)) == -0.5
+    assert clustering_scores(pipeline, DecisionOptions(None), 10) == merge_scores(CALIBRATION, 10)
+    assert clustering_scores(pipeline, DecisionOptions(threshold=-0.5), 10) == MergeScores(-0.5, -0.5)
 
 
 def test_an_album_where_the_pairs_bear_no_low_rate(capsys, tmp_path, portraits, monkeypatch, pipeline):

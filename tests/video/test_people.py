@@ -53,8 +53,8 @@ def test_tracks_that_show_little_join_somebody_or_nobody(embeddings):
     assert group_tracks([], [], CALIBRATION).tolist() == []
 
 
-def test_pairs_that_are_known_to_be_apart_stay_apart_through_others(embeddings):
+def test_tracks_that_are_known_to_be_apart_stay_apart_through_others(embeddings):
     vectors = embeddings[0][:5]
     assert len(set(cluster_faces(vectors, 0.3))) == 1
-    groups = cluster_faces(vectors, 0.3, apart=np.array([[0, 1]]))
+    groups = cluster_faces(vectors, 0.3, apart=[{0}, {0}, set(), set(), set()])
     assert groups[0] != groups[1]

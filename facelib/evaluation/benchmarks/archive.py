@@ -21,7 +21,7 @@ import psutil
 import pyarrow as pa
 from lancedb.index import BTree
 
-from facelib.archive.communities import assign_small_groups, communities
+from facelib.archive.neighbours import cluster_archive
 from facelib.archive.people import read_faces, read_people
 from facelib.archive.table import Archive
 from facelib.embedding.embedder import load_embedder
@@ -30,7 +30,7 @@ from facelib.evaluation.timing import milliseconds
 from facelib.io.records import RESULTS, read_table, write_table
 from facelib.metrics import bcubed
 from facelib.recognition.calibration_files import load_calibration
-from facelib.recognition.clustering import cluster_faces, clustering_fmr
+from facelib.recognition.clustering import cluster_faces, merge_scores
 from facelib.recognition.cohort import score_offsets
 from facelib.settings import data_folder, one_line_errors
 
@@ -126,16 +126,11 @@ def clustering(sizes: tuple[int, ...]) -> list[dict[str, Any]]:
     embedder = load_embedder(runtime="auto")
     embeddings, people = real_faces(embedder, "open_test", "lfw")
     calibration = load_calibration(embedder.model_id)
-    fmr, offsets = clustering_fmr(len(embeddings)), score_offsets(embeddings, calibration.cohort)
-
-    def by_archive(**options: int) -> np.ndarray:
-        groups = communities(embeddings, calibration, fmr, offsets=offsets, **options)
-        return assign_small_groups(embeddings, groups, calibration, offsets=offsets)
-
+    scores, offsets = merge_scores(calibration, len(embeddings)), score_offsets(embeddings, calibration.cohort)
+    photos = np.arange(len(embeddings))
     methods: dict[str, Callable[[], np.ndarray]] = {
-        "album": lambda: cluster_faces(embeddings, calibration.score_at(fmr, extrapolate=True), offsets=offsets),
-        "archive, exact neighbours": by_archive,
-        "archive, neighbours in cells": lambda: by_archive(exact_limit=0),
+        "all pairs (album; archive up to 30,000 faces)": lambda: cluster_faces(embeddings, scores, offsets=offsets),
+        "neighbours in cells": lambda: cluster_archive(embeddings, scores, photos, offsets, exact_limit=0),
     }
     rows = []
     for method, cluster in methods.items():

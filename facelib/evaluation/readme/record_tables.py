@@ -115,13 +115,14 @@ def identification(name: str) -> str:
     for photos, row in record.get("identification", {}).get("open_test", {}).items():
         keys = ("rank_1", "dir_0.1", "dir_0.01", "dir_0.001", "nearest_photo_dir_0.01")
         rows.append([photos, *(rate(row[key]) for key in keys), percent(row["fpir_0.01"], 1)])
-    clusters = [["clustering by person", "people", "groups", "BCubed precision", "recall", "F"]]
+    clusters = [["clustering by person", "FMR of two faces", "people", "groups", "BCubed precision", "recall", "F"]]
     for key, title in {"open_test": "open_test", "lfw": "LFW", "orl": "ORL (one studio)"}.items():
         if key not in record["clustering"]:
             continue
-        (row,) = record["clustering"][key].values()
-        figures = [rate(row[part]) for part in ("precision", "recall", "f")]
-        clusters.append([title, f"{row['people']:,}", f"{row['groups']:,}", *figures])
+        for fmr, row in record["clustering"][key].items():
+            figures = [rate(row[part]) for part in ("precision", "recall", "f")]
+            cells = [title, f"{float(fmr):.2g}", f"{row['people']:,}", f"{row['groups']:,}", *figures]
+            clusters.append([f"**{cell}**" if row["default"] else cell for cell in cells])
     parts = [table(each) for each in (rows, clusters) if len(each) > 1]
     if "open_test" in record.get("rejection", {}):
         parts.append(_condition(record.get("condition", {})) + _rejection(record["rejection"]["open_test"]))

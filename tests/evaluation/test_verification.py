@@ -3,6 +3,7 @@
 import csv
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -244,3 +245,17 @@ def test_closed_set_by_class_centres(monkeypatch):
     rows = closed_set.closed_set_rows({"one": embed, "two": embed}, ["any"], None)
     assert [row["networks"] for row in rows] == ["one", "two"]
     assert all((row["top1"], row["photos"], row["people"]) == (0.5, 2, 2) for row in rows)
+
+
+@pytest.mark.parametrize("has_points", [False, True])
+def test_a_set_without_landmarks_of_a_detector_is_measured_too(monkeypatch, has_points):
+    """As `python -m facelib.datasets open_set` makes it."""
+    faces = list_of([*"abcdefghijkl"] * 2)
+    if has_points:
+        faces = replace(faces, points=np.zeros((24, 5, 2), np.float32))
+    vectors = np.tile(np.eye(12, dtype=np.float32), (2, 1))
+    monkeypatch.setattr(verification, "open_set_faces", lambda _: faces)
+    monkeypatch.setattr(verification, "crop_faces", lambda faces, *_: (vectors, faces))
+    found = verification.alignment_metrics(SimpleNamespace(embed=lambda aligned: aligned), None)
+    assert list(found) == ["box", "five_points", "eyes"] + ["detector"] * has_points
+    assert set(found["eyes"].values()) == {1.0}

@@ -41,6 +41,12 @@ def group_name(origin: str, sex: str, age: str) -> str:
     return AGE_GROUPS.get(age) or f"{ORIGINS.get(origin, origin)} {SEXES.get(sex, sex)}"
 
 
+def group_title(group: str) -> str:
+    """A group as it is written in a text: "East Asian women", "children to 12"."""
+    small = ("men", "women", "children", "to", "over")
+    return " ".join(word if word in small else word.capitalize() for word in group.split())
+
+
 def group_faces(part: str, landmarker: HourglassLandmarker, crop_mode: str = "five_points") -> GroupFaces:
     """Aligned faces of different people of faces_groups.
 

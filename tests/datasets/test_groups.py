@@ -5,7 +5,7 @@ import csv
 import numpy as np
 import pytest
 
-from facelib.datasets.groups import group_faces, group_name, world_faces
+from facelib.datasets.groups import group_faces, group_name, group_title, world_faces
 from facelib.datasets.splits import group_part, in_world_val
 from facelib.settings import data_folder
 
@@ -76,3 +76,9 @@ def test_sets_that_are_not_there(tmp_path, monkeypatch, pipeline):
     for load in (group_faces, world_faces):
         with pytest.raises(FileNotFoundError, match=r"faces\.csv: no face crops here"):
             load("test", pipeline.landmarker)
+
+
+def test_titles_of_groups():
+    groups = ("east asian women", "children to 12", "over 60", "middle eastern men", "10 to 19")
+    titles = ["East Asian women", "children to 12", "over 60", "Middle Eastern men", "10 to 19"]
+    assert [group_title(group) for group in groups] == titles

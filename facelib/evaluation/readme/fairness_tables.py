@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from facelib.datasets.groups import group_title
 from facelib.evaluation.fairness import WHITE_FMR
 from facelib.evaluation.readme.formatting import percent, table
 from facelib.io import records
@@ -39,7 +40,8 @@ def fairness(folder: Path | None = None) -> str:
         at_targets[0] += [f"`{name}`, 0.001", "95 % interval", "with all people", "0.01"]
         times_white[0] += [f"`{name}`, cosine", "score"]
     for of_group in zip(*([row for row in rows if row["embedder"] == name] for name in embedders)):
-        group = f"{COLLECTIONS.get(of_group[0]['collection'], of_group[0]['collection'])}, {of_group[0]['group']}"
+        collection = of_group[0]["collection"]
+        group = f"{COLLECTIONS.get(collection, collection)}, {group_title(of_group[0]['group'])}"
         at_targets.append([group, f"{of_group[0]['people']:,}"])
         times_white.append([group])
         for row in of_group:

@@ -1,9 +1,14 @@
 """The tables of single networks, their training, and comparisons of losses and hyperparameters in models/README.md."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from scipy.stats import t as student_t
 
 from facelib.evaluation.readme.formatting import marked_runs, percent, rate, table
 from facelib.io.records import read_record, read_table
+
+QUARTERS = (1, 2, 3)  # of CelebA, by their `people_seed`
 
 
 def network(name: str) -> str:
@@ -39,6 +44,33 @@ def training(name: str) -> str:
     )
 
 
+def celeba_quarters() -> str:
+    """Networks trained by the recipe for CelebA alone on random quarters of it, and where another one is expected."""
+    rows = [["people_seed", "photos and people", "open_test, TPR at FPR 0.1", "0.01", "0.001", "LFW View 2"]]
+    figures = []
+    for seed in QUARTERS:
+        record, training_record = (
+            read_record(f"celeba_quarter_{seed}.json"),
+            read_record(f"celeba_quarter_{seed}_training.json"),
+        )
+        tpr = {row["fpr"]: row["tpr"] for row in record["open_test"]["identification_rate"]}
+        figures.append([tpr[0.1], tpr[0.01], tpr[0.001], record["lfw"]["accuracy"]])
+        data = training_record["measured"]["data"].split(" of celeba_crops")[0]
+        rows.append([str(seed), data, *_cells(figures[-1])])
+    means, spread = np.mean(figures, 0), np.std(figures, 0, ddof=1)
+    factor = student_t.ppf(0.975, len(figures) - 1) * np.sqrt(1 + 1 / len(figures))
+    low, high = (_cells(means + sign * factor * spread) for sign in (-1, 1))
+    rows.append(["mean", "", *_cells(means)])
+    rows.append(["range", "", *(f"{a} to {b}" for a, b in zip(_cells(np.min(figures, 0)), _cells(np.max(figures, 0))))])
+    rows.append(["another run (95 %)", "", *(f"{a} to {b}" for a, b in zip(low, high))])
+    return table(rows)
+
+
+def _cells(figures: Sequence[float]) -> list[str]:
+    *tprs, accuracy = map(float, figures)
+    return [*map(rate, tprs), percent(accuracy)]
+
+
 def _top_1_and_5(row: dict, prefix: str) -> str:
     return f"top-1 {rate(row[f'{prefix}1'])}, top-5 {rate(row[f'{prefix}5'])}"
 
@@ -72,6 +104,7 @@ def group_comparison() -> str:
 
 TABLES: dict[str, Callable[[], str]] = {
     "comparison_groups": group_comparison,
+    "celeba_quarters": celeba_quarters,
     "training_distilled": lambda: training("model_distilled"),
     "training_arcface": lambda: training("model_arcface"),
     "training_triplet": lambda: training("model_triplet"),

@@ -38,6 +38,7 @@ PAGE_TABLES = {
     "Video": ("video_tracking", "video_by_kind", "video_speed"),
     "Hidden faces": ("hidden_faces", "recognised_although_hidden"),
     "Label conventions": ("label_offsets",),
+    "Landmarks from CelebA alone": ("celeba_landmarks",),
     "Archives": ("archive_search", "archive_people", "archive_throughput", "archive_larger"),
 }
 TEMPLATE = """\

@@ -35,6 +35,17 @@ def landmarks(name: str = "hourglass_keypoints") -> str:
     return f"{table(rows)}\n\nOther systems: {sources}."
 
 
+def celeba_landmarks() -> str:
+    """Landmark errors of the hourglass that was trained on CelebA alone, beside the shipped one."""
+    rows = [["", *LANDMARK_SETS.values()]]
+    names = {"hourglass_celeba": "CelebA alone, 120,000 faces seen", "hourglass_keypoints": "shipped, eight label sets"}
+    for name, title in names.items():
+        metrics = read_record(f"{name}.json")
+        rows.append([title, *(percent(metrics[key]["nme"]) for key in LANDMARK_SETS)])
+    data = read_record("hourglass_celeba_training.json")["measured"]["data"]
+    return f"{table(rows)}\n\nNME, without flip averaging. Trained on {data}."
+
+
 def landmark_comparison(comparison_name: str) -> str:
     """NME on validation faces of runs that are equal except for one setting; the mean leaves the infants out."""
     runs = read_table(f"comparison_{comparison_name}.csv")
@@ -93,6 +104,7 @@ def crowds() -> str:
 TABLES: dict[str, Callable[[], str]] = {
     "landmarks": landmarks,
     "label_offsets": label_offsets,
+    "celeba_landmarks": celeba_landmarks,
     "comparison_landmarks": lambda: landmark_comparison("landmarks"),
     "comparison_landmark_sets": lambda: landmark_comparison("landmark_sets"),
     "comparison_landmarks_more": lambda: landmark_comparison("landmarks_more"),

@@ -11,7 +11,7 @@ missing      photos whose files were moved or deleted
 people       faces clustered by person, and removed
 naming       names of people and of single faces
 cohorts      the cohort similarities of faces, which scores need
-communities  the clustering
+neighbours   the clustering
 search       command: the nearest faces to those of a photo
 upgrade      command: compute cohort similarities anew
 """

@@ -123,7 +123,7 @@ def _assign(new: Sequence[AlbumFace], people: Clusters, scores: MergeScores, hig
     )
     person_of = dict(zip(found.tolist(), names))
     groups: dict[int, list[AlbumFace]] = {}
-    strangers: list[list[AlbumFace]] = []
+    new_people: list[list[AlbumFace]] = []
     for face, group in zip(new, found[len(names) :].tolist()):
         groups.setdefault(group, []).append(face)
     for group in sorted(groups):
@@ -132,15 +132,15 @@ def _assign(new: Sequence[AlbumFace], people: Clusters, scores: MergeScores, hig
             name = person_of[group]
             parts.sort(key=lambda part: -_mean_scores([part], [people[name]])[0, 0])
             _name(parts.pop(0), name)
-        strangers += parts
-    claims = [Counter(face.before for face in part if face.before) for part in strangers]
+        new_people += parts
+    claims = [Counter(face.before for face in part if face.before) for part in new_people]
     ordered = sorted((-count, place, name) for place, own in enumerate(claims) for name, count in own.items())
     taken: set[str] = set(names)
     for _, place, name in ordered:  # a person stays with the group that has most of the faces
-        if name not in taken and not strangers[place][0].person:
-            _name(strangers[place], name)
+        if name not in taken and not new_people[place][0].person:
+            _name(new_people[place], name)
             taken.add(name)
-    for part in strangers:
+    for part in new_people:
         if not part[0].person:
             highest += 1
             _name(part, f"{UNNAMED} {highest}")

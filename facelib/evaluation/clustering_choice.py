@@ -3,7 +3,7 @@
 Each row is a choice: the target FMR of two single faces, how many times higher that of two large groups is, and how
 fast the score falls between them. The choice is the row with the highest F0.5, in which precision counts more, in the
 mean over open_val, the held-out families and both shipped embedders. Other sets for choosing are checks: parts of
-open_val, held-out people of faces_world, and all of them among strangers with one photo each (faces_groups, calibration
+open_val, held-out people of faces_world, and all of them among impostors with one photo each (faces_groups, calibration
 part).
 """
 
@@ -35,7 +35,7 @@ RATIOS = (1.0, 5.0, 10.0, 15.0, 30.0)
 EXPONENTS = (1.0, 2.0)
 CHOSEN_ON = ("open_val", "families")
 PHOTOS_OF_FEW = (1, 1, 1, 2, 2, 3, 4, 6)  # of a person in the set "few", drawn from these
-STRANGERS = {"few": 1500, "mixed": 3000}  # with one photo each
+IMPOSTORS = {"few": 1500, "mixed": 3000}  # with one photo each
 Faces = tuple[np.ndarray, np.ndarray]  # embeddings (n, d), and the person (n,) of each
 
 
@@ -50,7 +50,7 @@ def choosing_sets(embedder: NamedEmbedder, landmarker: HourglassLandmarker) -> d
     several = [(each.embeddings, each.people) for each in found]
     several.append((embedder.embed(world.aligned), world.faces.people))
     embeddings, people = (np.concatenate(parts) for parts in zip(*several))
-    strangers = embedder.embed(groups.aligned)
+    impostors = embedder.embed(groups.aligned)
     val_embeddings, val_people = several[0]
     return {
         **{name: [faces] for name, faces in zip((*CHOSEN_ON, "world"), several)},
@@ -58,8 +58,8 @@ def choosing_sets(embedder: NamedEmbedder, landmarker: HourglassLandmarker) -> d
         "one photo each": [
             (val_embeddings[rows], val_people[rows]) for rows in (_photos(val_people, lambda: 1, rng) for _ in range(5))
         ],
-        "few": [_with_strangers(embeddings, people, strangers, "few", rng)],
-        "mixed": [_with_strangers(embeddings, people, strangers, "mixed", rng)],
+        "few": [_with_impostors(embeddings, people, impostors, "few", rng)],
+        "mixed": [_with_impostors(embeddings, people, impostors, "mixed", rng)],
     }
 
 
@@ -73,14 +73,14 @@ def _photos(people: np.ndarray, count: Callable[[], int], rng: np.random.Generat
     return np.concatenate([rng.permutation(np.flatnonzero(people == each))[: count()] for each in np.unique(people)])
 
 
-def _with_strangers(
-    embeddings: np.ndarray, people: np.ndarray, strangers: np.ndarray, name: str, rng: np.random.Generator
+def _with_impostors(
+    embeddings: np.ndarray, people: np.ndarray, impostors: np.ndarray, name: str, rng: np.random.Generator
 ) -> Faces:
     """People with few photos, or all of them, among many with one."""
     all_rows = np.arange(len(people))
     rows = _photos(people, lambda: int(rng.choice(PHOTOS_OF_FEW)), rng) if name == "few" else all_rows
-    others = rng.permutation(strangers)[: STRANGERS[name]]
-    names = [*people[rows], *(f"stranger {number}" for number in range(len(others)))]
+    others = rng.permutation(impostors)[: IMPOSTORS[name]]
+    names = [*people[rows], *(f"impostor {number}" for number in range(len(others)))]
     return np.concatenate([embeddings[rows], others]), np.array(names)
 
 

@@ -54,6 +54,19 @@ def sqlite_errors(path: Path) -> Iterator[None]:
         raise GalleryError(f"{name} is not a gallery, or damaged ({reason}): restore it from a copy") from None
 
 
+@contextmanager
+def write_transaction(connection: sqlite3.Connection) -> Iterator[None]:
+    """All changes of the block are in the file when it ends, or none after an error."""
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:  # a full disk has ended it already
+            connection.execute("ROLLBACK")
+        raise
+
+
 def create_private(path: Path) -> None:
     """Create a file that its owner alone can read; SQLite gives the files beside it the same permissions."""
     os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))

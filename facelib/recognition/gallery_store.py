@@ -16,7 +16,14 @@ import numpy as np
 
 from facelib.embedding.similarity import mean_embedding
 from facelib.io.files import printable
-from facelib.recognition.gallery_file import LOCK_TIMEOUT, check_file, create_private, open_file, sqlite_errors
+from facelib.recognition.gallery_file import (
+    LOCK_TIMEOUT,
+    check_file,
+    create_private,
+    open_file,
+    sqlite_errors,
+    write_transaction,
+)
 from facelib.recognition.gallery_log import sidecars
 from facelib.recognition.names import normalise_name
 from facelib.types import GalleryError, ModelMismatchError
@@ -98,16 +105,11 @@ class GalleryStore:
     def transaction(self) -> Iterator[sqlite3.Connection]:
         """One write transaction: all changes are in the file when the block ends, or none after an error."""
         with self._lock, sqlite_errors(self.path):
-            self._connection.execute("BEGIN IMMEDIATE")
             try:
-                (version,) = self._connection.execute("PRAGMA user_version").fetchone()
-                self._connection.execute(f"PRAGMA user_version = {(version + 1) % 2**31}")  # see `check_log`
-                yield self._connection
-                self._connection.execute("COMMIT")
-            except BaseException:
-                if self._connection.in_transaction:  # a full disk has ended it already
-                    self._connection.execute("ROLLBACK")
-                raise
+                with write_transaction(self._connection):
+                    (version,) = self._connection.execute("PRAGMA user_version").fetchone()
+                    self._connection.execute(f"PRAGMA user_version = {(version + 1) % 2**31}")  # see `check_log`
+                    yield self._connection
             finally:
                 self._people = None
             self._empty_log()

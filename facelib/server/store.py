@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from facelib.io.files import printable
-from facelib.recognition.gallery_file import OS_ERROR_CODES, create_private
+from facelib.recognition.gallery_file import OS_ERROR_CODES, create_private, write_transaction
 
 STORE_FILE = "people.sqlite"
 APPLICATION_ID = 0x666C7374  # "flst", in the header of the file
@@ -123,15 +123,8 @@ class AlbumStore:
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
-        with self._lock, self._errors():
-            self._connection.execute("BEGIN IMMEDIATE")
-            try:
-                yield self._connection
-                self._connection.execute("COMMIT")
-            except BaseException:
-                if self._connection.in_transaction:  # a full disk has ended it already
-                    self._connection.execute("ROLLBACK")
-                raise
+        with self._lock, self._errors(), write_transaction(self._connection):
+            yield self._connection
 
     def _rows(self, select: str, *values: object) -> list[tuple]:
         with self._lock, self._errors():

@@ -32,7 +32,7 @@ from facelib.recognition.cohort import Cohort, score_offsets
 from facelib.recognition.condition import measure_condition
 from facelib.recognition.gallery import Gallery
 from facelib.recognition.names import LOW_QUALITY, natural_key
-from facelib.server.store import mark_all_written, pending_people
+from facelib.server.store import faces_apart, mark_all_written, pending_people
 
 MAX_PEOPLE_TOLD = 5
 
@@ -81,7 +81,7 @@ def make_album(
     processed = {as_text(record["path"]) for record in results.ordered() if "error" not in record}
     notices = _lossy_notice(table, rows)
     rows = with_pending(rows, folder)
-    state = replace(state, edited=edited_people(rows, state))
+    state = replace(state, edited=edited_people(rows, state) | people_apart(rows, folder))
     others = match_rows(faces, rows, processed, state, scores)
     if sort_anew(faces, state.edited):
         state = with_condition(replace(state, condition=None), faces, scores, results.cohort)
@@ -194,6 +194,13 @@ def with_pending(rows: Sequence[TableRow], folder: Path) -> list[TableRow]:
         before, now = pending.get(key, (None, ""))
         done.append(replace(row, person=now) if row.person == before else row)
     return done
+
+
+def people_apart(rows: Sequence[TableRow], folder: Path) -> set[str]:
+    """People of whom somebody has said, on the page of the album, that they are not the same."""
+    apart = faces_apart(folder)
+    keys = unique_keys([(row.sha256, row.box, row.photo) for row in rows]) if apart else []
+    return {row.person for key, row in zip(keys, rows) if key in apart}
 
 
 def write_names(

@@ -252,6 +252,18 @@ def pending_people(folder: Path) -> dict[str, tuple[str, str]]:
         return store.pending()
 
 
+def faces_apart(folder: Path) -> set[str]:
+    """Keys of the faces whose people somebody has said to be different, of the album in a folder.
+
+    Raises:
+        ValueError, OSError: see `AlbumStore`.
+    """
+    if not (folder / STORE_FILE).exists():
+        return set()
+    with closing(AlbumStore(folder / STORE_FILE)) as store:
+        return {key for pair in store.apart() for key in pair}
+
+
 def mark_all_written(folder: Path) -> None:
     """Note that the table of a folder has what it lacked."""
     if (folder / STORE_FILE).exists():

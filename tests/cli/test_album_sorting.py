@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from albums import DIMENSIONS, SCORE, Library, embedding_of, results_of
+from served import do, session_of
 
 from facelib.cli.album_builder import make_album
 from facelib.cli.album_state import STATE_FILE, read_state
@@ -75,6 +76,30 @@ def test_who_has_a_name_or_was_moved_is_not_sorted_anew(library):
     library.add("12.jpg", 6)
     library.album()
     assert {key: library.people()[key] for key in kept} == kept
+
+
+@pytest.mark.parametrize("told", [True, False])
+def test_people_who_were_said_to_differ_on_the_page_are_not_joined(library, told):
+    """Although photos that come later lie between them."""
+    first, second = np.eye(DIMENSIONS, dtype=np.float32)[:2]
+    turned = 0.5 * first + np.sqrt(0.75) * second
+    between = (first + turned) / np.linalg.norm(first + turned)
+
+    def add(name, vector):
+        path = library.add(name, 0)
+        library.photos[path] = [(vector, library.photos[path][0][1])]
+
+    for name, vector in (("a.jpg", first), ("b.jpg", first), ("c.jpg", turned)):
+        add(name, vector)
+    library.album()
+    if told:
+        with session_of(library) as session:
+            do(session.album, "different", people=["Person 1", "Person 2"])
+    for name in ("d.jpg", "e.jpg", "f.jpg"):
+        add(name, between)
+    library.album()
+    names = library.people()
+    assert (names["a.jpg", 10] == names["c.jpg", 10]) is not told
 
 
 def test_without_the_state_nobody_is_sorted_anew(library):

@@ -35,7 +35,7 @@ def cluster_archive(
         exact_limit: number of faces up to which all pairs are compared.
 
     Returns:
-        (n,) int, the person of each face from 0, the person with the most faces first.
+        (n,) int, the person of each face, from 0 without gaps.
     """
     if len(embeddings) <= exact_limit:
         return cluster_faces(embeddings, scores, photos, offsets=offsets)

@@ -54,6 +54,7 @@ class Case(Library):
     taken: identifier -> names that the user has taken back.
     ever: name -> people it was given to.
     numbers: "Person 7" -> people who were called so by the album.
+    stored: identifier -> name in the table before its last edit; only these survive a code page without their letters.
     has_state: whether what the album remembers is complete.
     """
 
@@ -66,6 +67,7 @@ class Case(Library):
         self.taken: dict[str, set[str]] = {}
         self.ever: dict[str, set[int]] = {}
         self.numbers: dict[str, set[int]] = {}
+        self.stored: dict[str | None, str] = {}
         self.has_state = True
         self.with_gallery = bool(self.rng.integers(2))
         self.mine = self.out / "people" / "mine.txt"
@@ -182,15 +184,14 @@ class Case(Library):
             file, delimiter=self.pick(",;\t"), quoting=quoting, lineterminator=self.pick(["\r\n", "\n"])
         )
         writer.writerows([[line[place] for place in order] for line in [header, *lines]])
-        new = set(self.names.values()) - self.stored
+        new = {name for identifier, name in self.names.items() if self.stored.get(identifier) != name}
         encodings = [one for one in ENCODINGS if one != "cp1252" or (self.has_state and can_encode("".join(new)))]
         (self.out / "people.csv").write_bytes(file.getvalue().encode(self.pick(encodings), "replace"))
 
     def name_faces(self) -> None:
         """Give names to some faces, and take some back."""
-        self.stored = (
-            {row.person for row in read_people(self.out).rows} if (self.out / "people.csv").exists() else set()
-        )
+        faces = self.faces()
+        self.stored = {faces.get((row.photo, row.box)): row.person for row in read_people(self.out).rows}
         chosen: dict[str, str] = {}
         for identifier in sorted(set(self.faces().values())):
             action = self.rng.integers(6)

@@ -89,8 +89,9 @@ def make_album(
     if gallery:
         notices += correct_gallery(faces, gallery)
     notices += take_over_names(faces)
+    unassigned = [face for face in faces if not face.person]
     highest = assign_people(faces, scores, {row.person for row in rows}, state.highest_number)
-    notices += _sorted_anew(faces)
+    notices += _sorted_anew(unassigned)
     if gallery:
         name_by_gallery(faces, gallery, decision or DecisionOptions())
     measure_distances(faces, results.cohort, state.condition or 0.0)

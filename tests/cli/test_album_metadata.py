@@ -199,3 +199,13 @@ def test_a_folder_without_rights(library, monkeypatch):
     notices = library.album(write_xmp=True).notices
     assert len(notices) == 1 and "a.jpg.xmp" in notices[0] and "(Permission denied)" in notices[0]
     assert set(library.people().values()) == {"Ann"}
+
+
+def test_a_name_that_is_taken_over_is_no_face_of_somebody_else(library):
+    path = library.add("a.jpg", 1)
+    library.album()
+    sidecar_path(path).write_bytes(foreign(("Ann", LEFT)))
+    library.add("b.jpg", 2)
+    made = library.album()
+    assert library.people()["a.jpg", 10] == "Ann"
+    assert not [line for line in made.notices if "went to somebody else" in line]

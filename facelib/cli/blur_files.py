@@ -12,7 +12,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from facelib.cli.console import Console
-from facelib.io.files import atomic_write, printable, unique_names
+from facelib.io.files import atomic_write, digest, printable, unique_names
 from facelib.io.formats import HEAD_BYTES, image_factories, is_video
 from facelib.io.photo_search import search_photos, why_no_photo
 
@@ -33,6 +33,11 @@ class Source:
     target: Path
     is_clip: bool
 
+    @property
+    def mark(self) -> str:
+        """Begins the comment of its copies."""
+        return f"{MARK} from {digest(os.path.realpath(self.path))[:8]}"
+
 
 def list_sources(given: Sequence[Path], out: Path, console: Console) -> list[Source]:
     """The photos and clips that are named, or lie in folders that are named; `out` is not searched.
@@ -50,8 +55,9 @@ def list_sources(given: Sequence[Path], out: Path, console: Console) -> list[Sou
     if not found.photos:
         raise ValueError(f"no photos and no clips in {', '.join(map(str, given))}")
     for path in found.photos:
-        if os.path.realpath(path.parent) == os.path.realpath(out):
-            raise ValueError(f"{printable(path)} lies in the folder of the copies: give another --out")
+        for folder in (path.parent, Path(os.path.realpath(path)).parent):  # of a link, and of what it leads to
+            if os.path.realpath(folder) == os.path.realpath(out):
+                raise ValueError(f"{printable(path)} lies in the folder of the copies: give another --out")
     return [_source(path, out, name) for path, name in zip(found.photos, unique_names(found.photos))]
 
 
@@ -83,10 +89,11 @@ def check_targets(sources: Sequence[Source]) -> None:
         FileExistsError: it would.
     """
     for source in sources:
-        if os.path.lexists(source.target) and not comment_of(source.target).startswith(MARK):
+        comment = comment_of(source.target) if os.path.lexists(source.target) else source.mark
+        if not comment.startswith(source.mark):
+            whose = "is the copy of another file" if comment.startswith(MARK) else "facelib has not written it"
             raise FileExistsError(
-                f"{printable(source.target)} exists, and facelib has not written it: give another --out, or --force to "
-                "replace it"
+                f"{printable(source.target)} exists, and {whose}: give another --out, or --force to replace it"
             )
 
 
@@ -96,7 +103,11 @@ def comment_of(path: Path) -> str:
         if path.suffix == ".mp4":
             from facelib.video.reader import require_av
 
-            with require_av().open(os.path.abspath(path)) as clip:
+            options = {"protocol_whitelist": "none"}
+            with (
+                open(path, "rb") as file,
+                require_av().open(file, container_options=options, metadata_errors="replace") as clip,
+            ):
                 return clip.metadata.get("comment", "")
         with Image.open(path) as image:
             comment = image.info.get("comment", image.info.get("Comment", ""))

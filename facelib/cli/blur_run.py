@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from facelib.cli.blur_files import MARK, Source, comment_of, rgb_profile, write_photo
+from facelib.cli.blur_files import Source, comment_of, rgb_profile, write_photo
 from facelib.cli.console import Console, count
 from facelib.cli.identification import identify_faces, open_gallery
 from facelib.cli.options import DecisionOptions, PipelineOptions
@@ -105,7 +105,7 @@ class Blurring:
             OSError: the disk is full or failing.
         """
         record: dict[str, Any] = {"file": str(source.path), "copy": str(source.target)}
-        comment = f"{MARK} {digest(files_key([source.path], self.settings))}"
+        comment = f"{source.mark} {digest(files_key([source.path], self.settings))}"
         before = comment_of(source.target)
         if before == comment:
             return record | {"done": True}
@@ -113,7 +113,7 @@ class Blurring:
             problem = "the copy holds what could be read of the clip"
             console.notice(f"{printable(source.path)}: {problem}")
             return record | {"done": True, "problem": problem}
-        if before.startswith(MARK):  # of other settings: it must not stay where this run fails
+        if before.startswith(source.mark):  # of other settings: it must not stay where this run fails
             source.target.unlink()
         try:
             return record | (self._clip if source.is_clip else self._photo)(source, comment, console)
@@ -162,7 +162,7 @@ class Blurring:
         comment += INCOMPLETE if followed.problem else ""
         with ClipWriter(source.target, size, frame_rate, audio, comment) as writer:
             blur_clip(source.path, followed, hidden, writer, self.hiding)
-        for text in [*notes, *([followed.problem] if followed.problem else [])]:
+        for text in filter(None, [*notes, writer.note, followed.problem]):
             console.notice(text if printable(source.path) in text else f"{printable(source.path)}: {text}")
         record = {"hidden": len(hidden), "visible": sorted(set(filter(None, names)))}
         return record | ({"problem": followed.problem} if followed.problem else {})

@@ -67,7 +67,15 @@ def video(options: VideoOptions, networks: PipelineOptions, decision: DecisionOp
     from facelib.cli.identification import usable_calibration
     from facelib.cli.runs import make_detector
     from facelib.cli.video_people import assign_people, write_tables
-    from facelib.cli.video_run import list_clips, name_source, prepare, process, write_annotated, write_page
+    from facelib.cli.video_run import (
+        check_annotated,
+        list_clips,
+        name_source,
+        prepare,
+        process,
+        write_annotated,
+        write_page,
+    )
     from facelib.video.analysis import VideoPipeline
 
     if options.gallery and options.album:
@@ -79,6 +87,8 @@ def video(options: VideoOptions, networks: PipelineOptions, decision: DecisionOp
         check_gallery(options.gallery, new=False)
     check_calibrated(networks, decision)
     prepare(options.out)
+    if options.annotate:
+        check_annotated(options.out, clips)
     detector = make_detector(networks)
     pipeline = VideoPipeline.from_pretrained(detector, networks.device, embedder=networks.embedder)
     calibration = usable_calibration(pipeline.model_id, decision)
@@ -88,7 +98,9 @@ def video(options: VideoOptions, networks: PipelineOptions, decision: DecisionOp
             return ExitCode.ERROR
         shown, people = assign_people(results, calibration, decision, gallery)
     write_tables(options.out, results, shown, people)
-    page = write_page(options.out, results, people)
+    unknown = sum(not one.person for one in shown)
+    little = f"{count(unknown, 'track')} of faces that show too little to tell who they are" if unknown else ""
+    page = write_page(options.out, results, people, little)
     if options.annotate:
         write_annotated(options, results, shown)
     rows = [
@@ -96,10 +108,10 @@ def video(options: VideoOptions, networks: PipelineOptions, decision: DecisionOp
         | {"appearances": [[str(clips[one.clip]), one.first, one.last] for one in person.appearances()]}
         for person in people
     ]
-    unknown = sum(not one.person for one in shown)
     lines = [f"{person.name}: {person.seconds:.1f} s{person.note and f' ({person.note})'}" for person in people]
-    if unknown:
-        lines.append(f"{count(unknown, 'track')} of faces that show too little to tell who they are")
+    if little:
+        lines.append(little)
     known = "1 person" if len(people) == 1 else f"{len(people):,} people"
-    console.answer(rows, *lines, f"{known} in {count(len(clips), 'clip')}; open {page}")
+    read = sum(bool(one.frames) for one in results)
+    console.answer(rows, *lines, f"{known} in {count(read, 'clip')}; open {page}")
     return ExitCode.NO if any(one.problem for one in results) else ExitCode.YES

@@ -54,12 +54,14 @@ class ShownPerson:
     face: the best face, RGB uint8 (112, 112, 3).
     appearances: at least one.
     note: what is uncertain about the name, shown as a mark; "" where nothing is.
+    best: number of the clip and seconds of the face, which a click on it plays; None: in the longest appearance.
     """
 
     name: str
     face: np.ndarray
     appearances: Sequence[ShownAppearance]
     note: str = ""
+    best: tuple[int, float] | None = None
 
     @property
     def seconds(self) -> float:
@@ -92,7 +94,7 @@ def write_video_page(
     text = page.render(
         policy=POLICY,
         script=SCRIPT,
-        summary=f"{known if people else 'No face'} in {count(len(clips), 'clip')}.",
+        summary=f"{known if people else 'Nobody'} in {count(len(clips), 'clip')}.",
         remarks=[printable(remark) for remark in remarks],
         people=rows,
         clips=[
@@ -119,14 +121,15 @@ def _title(clip: ShownClip, end: float) -> str:
 
 def _person(person: ShownPerson, titles: Sequence[str], ends: Sequence[float]) -> dict[str, Any]:
     longest = max(person.appearances, key=lambda seen: seen.last - seen.first)
+    clip, time = person.best or (longest.clip, longest.best_time)
     return {
         "name": printable(person.name),
         "note": printable(person.note),
         "face": data_url(person.face),
         "total": _duration(person.seconds),
         "count": count(len(person.appearances), "appearance"),
-        "clip": longest.clip,
-        "best": round(longest.best_time, 3),
+        "clip": clip,
+        "best": round(time, 3),
         "rows": [
             {
                 "clip": clip,

@@ -93,8 +93,10 @@ def assign_people(
     count = groups.max(initial=UNKNOWN) + 1
     members = [[one for one, group in zip(shown, groups) if group == person] for person in range(count)]
     people = [Person("", tracks) for tracks in members]
-    if gallery and members:
-        people = _named(members, gallery, decision)
+    weak = [[one] for one, group in zip(shown, groups) if group == UNKNOWN and not one.track.face.quality_issue]
+    if gallery and (members or weak):
+        people = _named([*members, *weak], gallery, decision)
+        people = [person for person in people if person.name or person.tracks not in weak]
     people.sort(key=lambda person: -person.seconds)
     numbers = iter(range(1, len(people) + 1))
     for person in people:
@@ -171,13 +173,13 @@ def _row(one: ShownTrack, clip: ClipResults) -> dict[str, str | int | float | No
         "score": None if one.score is None else round(one.score, 4),
         "false_match_rate": None if one.false_match_rate is None else significant(one.false_match_rate),
         "note": track.face.quality_issue or ("" if one.person else SHOWS_LITTLE),
-        "face": f"{FACES_FOLDER}/{clip.name}_track{track.number}.png",
+        "face": as_text(f"{FACES_FOLDER}/{clip.name}_track{track.number}.png"),
     }
 
 
 def _cell(value: object) -> str:
     if isinstance(value, float):
-        return f"{value:g}"
+        return f"{value:.12g}"
     return escape_cell(value) if isinstance(value, str) else "" if value is None else str(value)
 
 

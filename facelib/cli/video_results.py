@@ -12,8 +12,10 @@ import numpy as np
 from PIL import Image
 
 from facelib.cli.results import TRACKS_FOLDER
-from facelib.io.files import atomic_write, file_state
+from facelib.io.files import atomic_write, file_state, files_key
 from facelib.types import Face
+from facelib.video.analysis import CutDetector
+from facelib.video.pictures import numbered_files
 from facelib.video.tracks import Track, face_rank, is_reliable, join_pieces
 
 FACES_FOLDER = "faces"
@@ -36,6 +38,7 @@ class ClipResults:
     notes: what was converted, see `Clip.notes`. problem: see `Clip.problem`.
     pieces: of tracks, see `join_pieces`; their `face.aligned` is in a file.
     going_on: numbers of the tracks that may go on after `until`.
+    cuts: at `until`, see `CutDetector`.
     """
 
     path: Path
@@ -51,6 +54,7 @@ class ClipResults:
     problem: str = ""
     pieces: list[Track] = field(default_factory=list)
     going_on: list[int] = field(default_factory=list)
+    cuts: CutDetector = field(default_factory=CutDetector)
 
     def tracks(self) -> list[Track]:
         """The tracks that are reliable, by number; without pictures."""
@@ -95,7 +99,7 @@ def save(out: Path, results: ClipResults) -> None:
         OSError: they cannot be written.
     """
     faces = [piece.face for piece in results.pieces]
-    state = {name: getattr(results, name) for name in _STATE} | {"clip": list(file_state(results.path))}
+    state = {name: getattr(results, name) for name in _STATE} | {"clip": _clip_state(results.path)}
     columns: dict[str, Any] = {
         "state": json.dumps(state),
         "numbers": [piece.number for piece in results.pieces],
@@ -104,6 +108,8 @@ def save(out: Path, results: ClipResults) -> None:
         "boxes": np.concatenate([np.zeros((0, 4), np.float32), *(piece.boxes for piece in results.pieces)]),
         "best_times": [piece.best_time for piece in results.pieces],
         "photos": [piece.photos for piece in results.pieces],
+        "frame_before": np.zeros(0) if results.cuts.before is None else results.cuts.before,
+        "usual_difference": results.cuts.usual,
     }
     columns |= {name: np.array([getattr(face, name) for face in faces], str) for name in TEXTS}
     columns |= {name: np.array([getattr(face, name) for face in faces], np.float32) for name in (*ARRAYS, *NUMBERS)}
@@ -115,21 +121,32 @@ _STATE = ("settings", "until", "is_done", "frames", "next_number", "size", "dura
 
 
 def resume(out: Path, path: Path, name: str, settings: str) -> ClipResults:
-    """What earlier runs have found in a clip; nothing where the clip, the settings or the file are others, or the file
-    is damaged."""
+    """What earlier runs have found in a clip; nothing where the clip, the settings or the file are others, or a file is
+    missing or damaged."""
     new = ClipResults(path, name, settings)
     try:
         with np.load(_file(out, new)) as saved:
             columns = {column: saved[column] for column in saved.files}
         state = json.loads(str(columns["state"]))
-        if state.pop("clip") != list(file_state(path)) or state["settings"] != settings:
+        if state.pop("clip") != _clip_state(path) or state["settings"] != settings:
             return new
-        found = replace(new, **{key: state[key] for key in _STATE}, pieces=_pieces(columns))
+        cuts = CutDetector(columns["frame_before"] if columns["frame_before"].size else None)
+        cuts.usual = float(columns["usual_difference"])
+        found = replace(new, **{key: state[key] for key in _STATE}, pieces=_pieces(columns), cuts=cuts)
         found.size = (int(found.size[0]), int(found.size[1]))
         found.open_pieces()
-    except (OSError, ValueError, KeyError, TypeError, IndexError, EOFError, zipfile.BadZipFile):
-        return new
+        for number in {piece.number for piece in found.pieces}:
+            with Image.open(face_file(out, found, number)) as picture:
+                picture.load()
+    except (OSError, ValueError, KeyError, TypeError, IndexError, EOFError, SyntaxError, zipfile.BadZipFile):
+        return new  # a SyntaxError is Pillow's, of a damaged PNG
     return found
+
+
+def _clip_state(path: Path) -> list[str | int]:
+    """What changes with the content of a clip, or of the files of a sequence."""
+    files = [Path(file) for _, file in numbered_files(path)] if not path.exists() else []
+    return [*file_state(path), files_key(files)] if files else [*file_state(path)]
 
 
 def _pieces(columns: dict[str, np.ndarray]) -> list[Track]:

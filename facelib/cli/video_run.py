@@ -12,6 +12,7 @@ from PIL import Image
 
 from facelib.cli.album_state import face_key, read_state
 from facelib.cli.album_table import PEOPLE_FILE, read_people
+from facelib.cli.blur_files import comment_of
 from facelib.cli.console import Console, count
 from facelib.cli.identification import open_gallery
 from facelib.cli.options import DecisionOptions
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 
 SEGMENT_SECONDS = 60.0  # of a clip, after which its results are saved
 RESULT_FILES = (TRACKS_FILE, APPEARANCES_FILE, LINES_FILE, PAGE)
+ANNOTATED = "faces marked by facelib"  # comment of annotated clips, by which they are known again
 
 
 def prepare(out: Path) -> None:
@@ -51,7 +53,8 @@ def prepare(out: Path) -> None:
 
 
 def list_clips(given: Sequence[Path], out: Path, console: Console) -> list[Path]:
-    """Clips that are named, or lie in folders that are named; `out` is not searched.
+    """Clips that are named, or lie in folders that are named, but for those that earlier runs have annotated; `out` is
+    not searched.
 
     Raises:
         ValueError: there is none.
@@ -59,9 +62,29 @@ def list_clips(given: Sequence[Path], out: Path, console: Console) -> list[Path]
     found = search_clips(given, lambda folder: is_results(folder, out))
     for line in found.summary():
         console.notice(line)
-    if not found.photos:
+    clips = [path for path in found.photos if path.stem[-10:] != "_annotated" or comment_of(path) != ANNOTATED]
+    if len(clips) < len(found.photos):
+        console.notice(f"{count(len(found.photos) - len(clips), 'clip')} that this command has annotated: skipped")
+    if not clips:
         raise ValueError(f"no clips in {', '.join(map(str, given))}")
-    return found.photos
+    return clips
+
+
+def annotated_file(out: Path, name: str) -> Path:
+    """The annotated copy of a clip, by the name of its results."""
+    return out / f"{name}_annotated.mp4"
+
+
+def check_annotated(out: Path, clips: Sequence[Path]) -> None:
+    """Check that no file of the user would be replaced by an annotated clip.
+
+    Raises:
+        FileExistsError: it would.
+    """
+    for name in unique_names(clips):
+        target = annotated_file(out, name)
+        if os.path.lexists(target) and comment_of(target) != ANNOTATED:
+            raise FileExistsError(f"{printable(target)} exists, and facelib has not written it: give another --out")
 
 
 def process(
@@ -85,36 +108,43 @@ def process(
                 if isinstance(error, OSError) and error.errno in DISK_ERRORS:
                     raise
                 results.problem = str(error)
+        if results.is_done and not results.frames:
+            results.problem = "no frame of this part was looked at: give --every 1, or a longer part"
         if results.problem:
-            console.error(results.problem)
+            console.error(_of_clip(clip, results.problem))
         for note in results.notes:
-            console.notice(f"{printable(clip)}: {note}")
-        if results.is_done and not results.pieces:
+            console.notice(_of_clip(clip, note))
+        if results.frames and results.is_done and not results.pieces:
             console.notice(f"{printable(clip)}: no face found in {count(results.frames, 'frame')}")
         found.append(results)
     return found
 
 
+def _of_clip(clip: Path, text: str) -> str:
+    """A remark that names its clip."""
+    return text if printable(clip) in text else f"{printable(clip)}: {text}"
+
+
 def _process_clip(pipeline: VideoPipeline, results: ClipResults, options: "VideoOptions", console: Console) -> None:
-    """Go on with a clip where its results end; whatever ends this, what was found is saved."""
-    tracker = pipeline.make_tracker(results.open_pieces(), results.next_number)
-    until = results.until
-    start = options.start if until < 0 else until
-    with Clip(results.path, options.every, start, options.end) as clip:
+    """Go on with a clip where its results end; whatever ends this, what was found is saved. Once something could not be
+    read, nothing is saved until the end: only a run from there on finds the same again, and says what is wrong."""
+    last_time = None if results.until < 0 else results.until
+    tracker = pipeline.make_tracker(results.open_pieces(), results.next_number, last_time)
+    with Clip(results.path, options.every, options.start, options.end, after=last_time) as clip:
         results.size, results.duration, results.notes = clip.size, clip.duration, clip.notes
         bar = console.progress(range(max(2, int(clip.duration or 0))), "s")
-        saved = time = max(until, options.start or 0.0)
-        frames = (frame for frame in clip if frame.time > until)
+        saved, time = max(results.until, options.start or 0.0), results.until
 
         def save_segment() -> None:
             pieces, going_on = tracker.close_pieces()
             add_pieces(options.out, results, pieces)
             results.going_on = [piece.number for piece in going_on]
             results.until, results.next_number = time, tracker.next_number
-            save(options.out, results)
+            if results.is_done or not clip.is_damaged:
+                save(options.out, results)
 
         try:
-            for frame, _, ended in pipeline.follow(frames, tracker):
+            for frame, _, ended in pipeline.follow(clip, tracker, results.cuts):
                 add_pieces(options.out, results, ended)
                 results.frames, time = results.frames + 1, frame.time
                 if int(time) > bar.n:
@@ -168,16 +198,24 @@ def _enrol_album(album: Path, pipeline_id: str, gallery: Gallery) -> None:
         )
 
 
-def write_page(out: Path, clips: Sequence[ClipResults], people: Sequence[Person]) -> Path:
-    """Write video.html, with a row for each person."""
+def write_page(out: Path, clips: Sequence[ClipResults], people: Sequence[Person], unknown: str = "") -> Path:
+    """Write video.html, with a row for each person.
+
+    Args:
+        unknown: a line on tracks that are nobody's; "" where there are none.
+    """
     rows = []
     for person in people:
         best = person.best()
         with Image.open(face_file(out, clips[best.clip], best.track.number)) as picture:
             face = np.asarray(picture.convert("RGB"))
-        rows.append(ShownPerson(person.name, face, person.appearances(), person.note))
+        rows.append(
+            ShownPerson(person.name, face, person.appearances(), person.note, (best.clip, best.track.best_time))
+        )
     shown_clips = [ShownClip(clip.path.name, clip.path.absolute(), clip.duration) for clip in clips]
-    remarks = [line for clip in clips for line in (clip.problem, *clip.notes) if line]
+    remarks = [_of_clip(clip.path, line) for clip in clips for line in (clip.problem, *clip.notes) if line]
+    if unknown:
+        remarks.append(unknown)
     return write_video_page(rows, shown_clips, out, remarks)
 
 
@@ -190,7 +228,9 @@ def write_annotated(options: "VideoOptions", clips: Sequence[ClipResults], shown
             continue
         with (
             Clip(results.path, 1, options.start, options.end) as clip,
-            ClipWriter(options.out / f"{results.name}_annotated.mp4", clip.size, clip.frame_rate) as writer,
+            ClipWriter(
+                annotated_file(options.out, results.name), clip.size, clip.frame_rate, comment=ANNOTATED
+            ) as writer,
         ):
             for frame in clip:
                 image = annotate_frame(frame.image, frame.time, [one.track for one in own], names)

@@ -31,23 +31,27 @@ class TrackedFace:
     face: Face
 
 
+@dataclass(eq=False)
 class CutDetector:
-    """Tells where another scene begins, from small grey copies of the frames."""
+    """Tells where another scene begins, from small grey copies of the frames.
 
-    def __init__(self) -> None:
-        self._before: np.ndarray | None = None
-        self._usual = 0.0
+    before: small copy of the last frame, from 0 to 1; None before the first one. usual: mean difference of the frames
+    before, the latest most.
+    """
+
+    before: np.ndarray | None = None
+    usual: float = 0.0
 
     def is_cut(self, image: np.ndarray) -> bool:
         """Whether another scene begins with this frame, RGB uint8 (H, W, 3); the frames are given in order."""
         small = cv2.cvtColor(cv2.resize(image, SMALL_FRAME, interpolation=cv2.INTER_AREA), cv2.COLOR_RGB2GRAY)
         small = small.astype(np.float32) / 255
-        before, self._before = self._before, small
+        before, self.before = self.before, small
         if before is None:
             return False
         difference = float(np.abs(small - before).mean())
-        is_cut = difference > max(CUT_DIFFERENCE, CUT_RATIO * self._usual)
-        self._usual = 0.0 if is_cut else 0.8 * self._usual + 0.2 * difference
+        is_cut = difference > max(CUT_DIFFERENCE, CUT_RATIO * self.usual)
+        self.usual = 0.0 if is_cut else 0.8 * self.usual + 0.2 * difference
         return is_cut
 
 
@@ -78,19 +82,25 @@ class VideoPipeline(FaceSteps):
             yield from filter(is_reliable, ended)
         yield from filter(is_reliable, tracker.finish())
 
-    def make_tracker(self, pieces: "list[Track] | tuple[()]" = (), next_number: int = 1) -> Tracker:
-        """A tracker with the scores of this embedder; without a calibration it uses the boxes alone."""
+    def make_tracker(
+        self, pieces: "list[Track] | tuple[()]" = (), next_number: int = 1, last_time: float | None = None
+    ) -> Tracker:
+        """A tracker with the scores of this embedder; without a calibration it uses the boxes alone. Arguments: see
+        `Tracker`."""
         try:
-            return Tracker(association_scores(self.calibration), self.cohort, pieces, next_number)
+            return Tracker(association_scores(self.calibration), self.cohort, pieces, next_number, last_time)
         except CalibrationMissingError:
-            return Tracker(pieces=pieces, next_number=next_number)
+            return Tracker(pieces=pieces, next_number=next_number, last_time=last_time)
 
     def follow(
-        self, clip: str | Path | Iterable[Frame], tracker: Tracker
+        self, clip: str | Path | Iterable[Frame], tracker: Tracker, cuts: CutDetector | None = None
     ) -> Iterator[tuple[Frame, list[TrackedFace], list[Track]]]:
-        """Each frame of a clip, its faces, and the tracks that ended before it. A clip is also any iterable of frames
-        in order of time."""
-        cuts = CutDetector()
+        """Each frame of a clip, its faces, and the tracks that ended before it.
+
+        Args:
+            clip: also any iterable of frames in order of time. cuts: of the frames before; None: there were none.
+        """
+        cuts = cuts or CutDetector()
         for frame in Clip(clip) if isinstance(clip, str | Path) else clip:
             found = detect_faces(self.detector, self.landmarker, frame.image)
             (faces,) = self.embed_detected([frame.image], [found])

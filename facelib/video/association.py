@@ -15,7 +15,8 @@ from facelib.recognition.cohort import Cohort, score_offsets
 from facelib.types import Face
 from facelib.video.tracks import OpenTrack, Track, make_track, split_samples
 
-MAX_GAP = 1.0  # seconds without a detection, after which a track has ended
+MAX_GAP = 1.0  # seconds without a detection, after which a track has ended, or where frames are rarer
+MAX_GAP_FRAMES = 2.5  # so many times the time between two of them
 MIN_IOU = 0.2  # of a box with where it is expected
 REACH = 3.0  # widths of a face, that a face may be from where it is expected if the embeddings say one person
 EMBEDDING_WEIGHT = 1.0  # of a score beside an intersection over union
@@ -42,6 +43,7 @@ class Tracker:
         cohort: by which scores are normalised.
         pieces: of tracks that may go on, from `close_pieces`.
         next_number: of the first new track.
+        last_time: seconds, of the frame before the first one; None: there is none.
     """
 
     def __init__(
@@ -50,8 +52,9 @@ class Tracker:
         cohort: Cohort | None = None,
         pieces: Sequence[Track] = (),
         next_number: int = 1,
+        last_time: float | None = None,
     ):
-        self.scores, self.cohort, self.next_number = scores, cohort, next_number
+        self.scores, self.cohort, self.next_number, self.last_time = scores, cohort, next_number, last_time
         self._open = [_continue(piece) for piece in pieces]
 
     def update(self, time: float, faces: Sequence[Face], is_cut: bool = False) -> tuple[list[int], list[Track]]:
@@ -63,7 +66,9 @@ class Tracker:
         Returns:
             The number of each face's track, and the tracks that have ended.
         """
-        ending = [track for track in self._open if is_cut or time - track.times[-1] > MAX_GAP]
+        between = 0.0 if self.last_time is None else time - self.last_time
+        gap, self.last_time = max(MAX_GAP, MAX_GAP_FRAMES * between), time
+        ending = [track for track in self._open if is_cut or time - track.times[-1] > gap]
         self._open = [track for track in self._open if track not in ending]
         numbers = [0] * len(faces)
         for track, face_number in self._assign(time, faces):

@@ -1,5 +1,6 @@
 """Faces made unrecognisable, in pictures and in clips: which are looked for, and what takes their place."""
 
+from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -26,7 +27,8 @@ CELLS = 8  # of the mosaic, along the longer side of a box
 MIN_CELL = 4.0  # pixels
 COVER = (40, 40, 40)  # colour of the style "box"
 BRIGHTENING = np.round(255 * (np.arange(256) / 255) ** 0.4).astype(np.uint8)  # dark faces become as bright as others
-MARGIN = 0.5  # seconds before the first and after the last detection of a track in which its box is hidden too
+MARGIN = 0.5  # seconds before the first and after the last detection of a track in which its box is hidden too, and
+# always in the frame before and after them
 SAME_BOX = 0.4  # IoU from which a box is taken for that of a face that stays visible
 
 
@@ -138,13 +140,18 @@ def _replacement(area: np.ndarray, side: float, style: str) -> np.ndarray:
 class FollowedFaces:
     """All faces of a clip.
 
-    tracks: in no order; a face that was found once is a track too. until: seconds, time of the last frame that was
-    searched. problem: why it is the last, see `Clip.problem`.
+    tracks: in no order; a face that was found once is a track too. times: (k,) seconds, of the frames that were
+    searched. problem: why the last one is the last, see `Clip.problem`.
     """
 
     tracks: list[Track]
-    until: float
+    times: np.ndarray
     problem: str
+
+    @property
+    def until(self) -> float:
+        """Time of the last frame that was searched, in seconds; -1 where there is none."""
+        return float(self.times[-1]) if len(self.times) else -1.0
 
 
 def follow_faces(pipeline: VideoPipeline, path: Path) -> FollowedFaces:
@@ -158,12 +165,12 @@ def follow_faces(pipeline: VideoPipeline, path: Path) -> FollowedFaces:
     """
     tracker = pipeline.make_tracker()
     tracks: list[Track] = []
-    until = 0.0
+    times = array("d")
     with Clip(path, every=1) as clip:
         for frame, _, ended in pipeline.follow(clip, tracker):
             tracks += ended
-            until = frame.time
-        return FollowedFaces(tracks + tracker.finish(), until, clip.problem)
+            times.append(frame.time)
+        return FollowedFaces(tracks + tracker.finish(), np.array(times), clip.problem)
 
 
 def blur_clip(path: Path, followed: FollowedFaces, hidden: Sequence[Track], writer: ClipWriter, hiding: Hiding) -> None:
@@ -178,7 +185,7 @@ def blur_clip(path: Path, followed: FollowedFaces, hidden: Sequence[Track], writ
     Raises:
         VideoError, OSError: see `Clip` and `ClipWriter`.
     """
-    boxes = BoxesInTime(hidden)
+    boxes = BoxesInTime(hidden, followed.times)
     with Clip(path, every=1) as clip:
         for frame in clip:
             if frame.time > followed.until:
@@ -190,21 +197,29 @@ class BoxesInTime:
     """Where tracks are, for one time after the other.
 
     Args:
-        tracks: in any order.
+        tracks: in any order. times: (k,) seconds, of the frames that were searched, increasing.
     """
 
-    def __init__(self, tracks: Sequence[Track]):
-        self._coming = sorted(tracks, key=lambda track: -track.first)
-        self._current: list[Track] = []
+    def __init__(self, tracks: Sequence[Track], times: np.ndarray | Sequence[float] = ()):
+        self._times = np.asarray(times, float)
+        self._coming = sorted(((*self._shown(track), track) for track in tracks), key=lambda shown: -shown[0])
+        self._current: list[tuple[float, float, Track]] = []
+
+    def _shown(self, track: Track) -> tuple[float, float]:
+        """From when to when the box of a track is hidden, in seconds."""
+        before = int(np.searchsorted(self._times, track.first)) - 1
+        after = int(np.searchsorted(self._times, track.last, side="right"))
+        first = min(track.first - MARGIN, self._times[before] if before >= 0 else np.inf)
+        return first, max(track.last + MARGIN, self._times[after] if after < len(self._times) else -np.inf)
 
     def at(self, time: float) -> np.ndarray:
         """Boxes (n, 4) at a time in seconds, which is not before that of the last call: interpolated between
-        detections, and held for `MARGIN` before the first and after the last one."""
-        while self._coming and self._coming[-1].first - MARGIN <= time:
+        detections, and held for `MARGIN`, at least for a frame, before the first and after the last one."""
+        while self._coming and self._coming[-1][0] <= time:
             self._current.append(self._coming.pop())
-        self._current = [track for track in self._current if time <= track.last + MARGIN]
+        self._current = [shown for shown in self._current if time <= shown[1]]
         return np.array([*self._boxes(time)], np.float32).reshape(-1, 4)
 
     def _boxes(self, time: float) -> Iterator[np.ndarray | None]:
-        for track in self._current:
+        for _, _, track in self._current:
             yield track.box_at(float(np.clip(time, track.first, track.last)))

@@ -27,7 +27,8 @@ def group_tracks(
 ) -> np.ndarray:
     """Group tracks by person, see `cluster_faces`. Two tracks that are in one clip at the same time are two people.
 
-    Tracks that show little, see `MIN_FRAMES`, only join people whom other tracks show.
+    Tracks that show little, see `MIN_FRAMES`, only join people whom other tracks show. Where all are too short, as in
+    a show of single pictures, those with a good face count.
 
     Args:
         clips: number of the clip of each track.
@@ -39,8 +40,9 @@ def group_tracks(
     """
     people = np.full(len(tracks), UNKNOWN)
     usable = np.array([not track.face.quality_issue for track in tracks], bool)
-    shows_much = [track.photos >= MIN_FRAMES and track.face.quality >= MIN_QUALITY for track in tracks]
-    strong = usable & np.array(shows_much, bool)
+    good = usable & np.array([track.face.quality >= MIN_QUALITY for track in tracks], bool)
+    strong = good & np.array([track.photos >= MIN_FRAMES for track in tracks], bool)
+    strong = strong if strong.any() else good
     if not strong.any():
         return people
     rows = np.flatnonzero(strong).tolist()

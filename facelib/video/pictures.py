@@ -31,6 +31,8 @@ class Animation:
         VideoError: a still picture, or damaged.
     """
 
+    damaged = 0
+
     def __init__(self, path: Path):
         self.path = path
         self.name = printable(path)
@@ -50,7 +52,7 @@ class Animation:
         self.duration: float | None = ends[-1]
         self.frame_rate = len(ends) / ends[-1]
 
-    def pictures(self, start: float) -> Iterator[tuple[int, float, Image.Image]]:
+    def pictures(self, start: float, resume: float = 0.0) -> Iterator[tuple[int, float, Image.Image]]:
         """Number, seconds and picture, from the first one on: each depends on those before it."""
         self.problem = ""
         with open(self.path, "rb") as file:
@@ -100,26 +102,27 @@ class ImageSequence:
         pattern: a path whose last part holds %d or %04d.
 
     Raises:
-        FileNotFoundError: no file fits. ImageError: the first one cannot be read.
+        FileNotFoundError: no file fits. VideoError: the first one cannot be read.
     """
 
+    damaged = 0
+
     def __init__(self, pattern: Path, rate: float):
-        before, after = map(re.escape, NUMBER.split(pattern.name, maxsplit=1))
-        fitting = re.compile(rf"{before}(\d+){after}")
-        names = os.listdir(pattern.parent) if pattern.parent.is_dir() else []
-        found = [(int(match[1]), str(pattern.parent / name)) for name in names if (match := fitting.fullmatch(name))]
-        if not found:
+        self._files = numbered_files(pattern)
+        if not self._files:
             raise FileNotFoundError(f"{printable(pattern)}: no file has such a name")
-        self._files = sorted(found)
         self.notes: list[str] = []
         self.problem = ""
         self.frame_rate = rate
         first, last = self._files[0][0], self._files[-1][0]
         self.duration: float | None = (last - first + 1) / rate
-        height, width = read_image(self._files[0][1]).shape[:2]
+        try:
+            height, width = read_image(self._files[0][1]).shape[:2]
+        except ValueError as error:
+            raise VideoError(f"{error}; the first of {printable(pattern)} says how large frames are") from None
         self.size = width, height
 
-    def pictures(self, start: float) -> Iterator[tuple[int, float, str]]:
+    def pictures(self, start: float, resume: float = 0.0) -> Iterator[tuple[int, float, str]]:
         """Number, seconds and path of each photo."""
         self.problem = ""
         first = self._files[0][0]
@@ -134,6 +137,16 @@ class ImageSequence:
             self.problem = self.problem or f"photos that cannot be read are left out, the first: {error}"
             return None
         return image if image.shape[1::-1] == self.size else cv2.resize(image, self.size, interpolation=cv2.INTER_AREA)
+
+
+def numbered_files(pattern: Path) -> list[tuple[int, str]]:
+    """Number and path of the files of a sequence, in order; none where the path is no pattern or no file fits it."""
+    if not NUMBER.search(pattern.name):
+        return []
+    before, after = map(re.escape, NUMBER.split(pattern.name, maxsplit=1))
+    fitting = re.compile(rf"{before}(\d+){after}")
+    names = os.listdir(pattern.parent) if pattern.parent.is_dir() else []
+    return sorted((int(match[1]), str(pattern.parent / name)) for name in names if (match := fitting.fullmatch(name)))
 
 
 def _has_end(path: Path) -> bool:

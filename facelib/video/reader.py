@@ -49,8 +49,9 @@ class Frame:
 
 
 class _Source(Protocol):
-    """What a kind of clip must offer. `pictures`: number, time and picture, in order, at the latest from `start` on;
-    `image`: such a picture as RGB, None where it cannot be read."""
+    """What a kind of clip must offer. `pictures`: number, time and picture, in order, at the latest from `start` on, or
+    from `resume` on where that changes no number; `image`: such a picture as RGB, None where it cannot be read;
+    `damaged`: number of frames that could not be decoded so far."""
 
     size: tuple[int, int]
     frame_rate: float
@@ -58,7 +59,10 @@ class _Source(Protocol):
     notes: list[str]
     problem: str
 
-    def pictures(self, start: float) -> Iterator[tuple[int, float, Any]]: ...
+    @property
+    def damaged(self) -> int: ...
+
+    def pictures(self, start: float, resume: float = 0.0) -> Iterator[tuple[int, float, Any]]: ...
 
     def image(self, picture: Any) -> np.ndarray | None: ...
 
@@ -86,6 +90,7 @@ class Clip:
         start: float | None = None,
         end: float | None = None,
         rate: float | None = None,
+        after: float | None = None,
     ):
         """
         Args:
@@ -95,6 +100,7 @@ class Clip:
             start: seconds at which reading begins.
             end: seconds before which it ends.
             rate: frames a second of numbered images (25).
+            after: seconds up to which frames were read before; those after it are read, and numbered as if all were.
 
         Raises:
             FileNotFoundError: no such file, or no image of a sequence.
@@ -107,6 +113,7 @@ class Clip:
         self.path = _local_path(path)
         self._start = start or 0.0
         self._end = math.inf if end is None else end
+        self._after = -math.inf if after is None else after
         self._frames: Generator[Frame, None, None] | None = None
         self._source = _open_source(self.path, rate)
         self.every = every or default_step(self.frame_rate)
@@ -131,6 +138,11 @@ class Clip:
     def problem(self) -> str:
         return self._source.problem
 
+    @property
+    def is_damaged(self) -> bool:
+        """Whether something could not be read so far."""
+        return bool(self._source.problem or self._source.damaged)
+
     def __iter__(self) -> Iterator[Frame]:
         """The frames, decoded one by one.
 
@@ -145,12 +157,14 @@ class Clip:
 
     def _read(self) -> Generator[Frame, None, None]:
         is_reached = False
-        for number, time, picture in self._source.pictures(self._start):
+        for number, time, picture in self._source.pictures(self._start, max(self._after, 0.0)):
             if time < self._start:
                 continue
             is_reached = True
             if time >= self._end:
                 return
+            if time <= self._after:
+                continue
             if number % self.every == 0 and (image := self._source.image(picture)) is not None:
                 yield Frame(image, time, number)
         if not is_reached:

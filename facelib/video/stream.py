@@ -25,6 +25,8 @@ MAX_RATE = 1000.0  # frames a second: a higher one says that the format does not
 ASSUMED_RATE = 25.0  # where no time and no rate is known
 MISSING = 0.5  # seconds that a stream may end before its declared end
 CLOCK_RESET = 1.0  # seconds by which times fall where recordings were joined
+JOINED = {"mpegts", "mpeg", "flv"}  # formats in which that happens: a time may be there twice, and cannot be sought
+SOUND_LEAD = 0.1  # seconds, from which players count sound that begins before the pictures as the start
 BUFFER_BYTES = 2**18
 COVER_ART = 1 << 10 | 1 << 11  # dispositions of streams with still pictures: cover, thumbnails
 # FFmpeg takes texts for videos, and pictures ("..._pipe"). The durations of streams for broadcast are estimated.
@@ -45,6 +47,19 @@ def require_av() -> Any:
     return av
 
 
+def start_time(container: Any, stream: Any, first: float = 0.0) -> float:
+    """Seconds on the clock of a file that players show as 0: where the pictures begin, or sound well before them.
+
+    Args:
+        first: time of the first frame, where the stream does not say when it begins.
+    """
+    begin = first if stream.start_time is None else float(stream.start_time * stream.time_base)
+    if container.streams.audio and container.start_time is not None:
+        whole = container.start_time / 1e6
+        return whole if begin - whole >= SOUND_LEAD else begin
+    return begin
+
+
 class VideoFile:
     """A video file. Attributes as of `Clip`: size, frame_rate, duration, notes, problem.
 
@@ -61,23 +76,43 @@ class VideoFile:
         self._end = 0.0  # of the last frame that was decoded, in seconds
         with self._opened() as (container, stream):
             self.frame_rate = _mean_rate(stream)
-            self.duration, self._declared = _durations(container, stream)
             first = next(self._decoded(container, stream), None)
             if first is None:
                 raise VideoError(f"{self.name} has no frame that can be decoded: it is damaged, or still being written")
-            start = stream.start_time
-            self._start = float(start * stream.time_base) if start is not None else first.time or 0.0
+            self._start = start_time(container, stream, first.time or 0.0)
+            self.duration, self._declared = _durations(container, stream, self._start)
             self._converter = FrameConverter(first, stream.sample_aspect_ratio)
         self.notes = self._converter.notes
         self.size = self._converter.size
 
-    def pictures(self, start: float) -> Iterator[tuple[int, float, VideoFrame]]:
-        """Number, seconds and frame, from the keyframe before `start` on; times never fall."""
+    @property
+    def damaged(self) -> int:
+        """Number of frames that could not be decoded so far."""
+        return len(self._damaged)
+
+    def pictures(self, start: float, resume: float = 0.0) -> Iterator[tuple[int, float, VideoFrame]]:
+        """Number, seconds and frame, from the keyframe before `start` on; times never fall.
+
+        Args:
+            resume: seconds from which on frames are wanted. Where numbers stay exact reading begins there; otherwise
+                it begins as for `start`.
+        """
+        place = self._keyframe(resume, exact=True) if resume > start else None
+        place = place or (self._keyframe(start) if start > 0 else None)
+        is_reached = False
+        for number, time, frame in self._read(place):
+            is_reached = is_reached or time >= start
+            yield number, time, frame
+        if place and not is_reached:  # the seek went too far
+            yield from self._read(None)
+
+    def _read(self, place: tuple[int, int, int] | None) -> Iterator[tuple[int, float, VideoFrame]]:
+        """What `pictures` returns, from a place on that `_keyframe` has found; None: from the first frame on."""
         self.problem = ""
         self._damaged = []
         step = 1 / (self.frame_rate or ASSUMED_RATE)
         shift = 0.0
-        seek_to, keyframe, first_number = (self._keyframe(start) if start > 0 else None) or (None, None, 0)
+        seek_to, keyframe, first_number = place or (None, None, 0)
         with self._opened() as (container, stream):
             size = container.size
             # AVI has no times, and those that are derived are wrong where frames are stored in another order.
@@ -184,19 +219,22 @@ class VideoFile:
             for frame in frames:
                 if keyframe is not None and frame.pts is not None and frame.pts < keyframe:
                     continue
+                keyframe = None  # a later time that is lower is that of another recording
                 if frame.is_corrupt:
                     self._damaged.append(self._end)
                 yield frame
             if packet is None:
                 return
 
-    def _keyframe(self, start: float) -> tuple[int, int, int] | None:
+    def _keyframe(self, start: float, exact: bool = False) -> tuple[int, int, int] | None:
         """Where to seek for the frame at `start`: the target, and pts and number of the keyframe that follows it.
 
-        None where decoding has to begin with the first frame.
+        None where decoding has to begin with the first frame; if `exact`, also where the number would be an estimate.
         """
         with self._opened() as (container, stream):
-            begin = stream.start_time or 0
+            if container.format.name in JOINED or (exact and not _has_index(stream)):
+                return None
+            begin = round(self._start / stream.time_base)
             back = 0.0
             while back < start:
                 target = begin + int((start - back) / stream.time_base)
@@ -217,10 +255,9 @@ class VideoFile:
         Args:
             following: the packets after the keyframe.
         """
-        entries = stream.index_entries
         position = -1
-        if key.dts is not None and len(entries) == stream.frames > 0:
-            position = entries.search_timestamp(key.dts, backward=True)
+        if key.dts is not None and _has_index(stream):
+            position = stream.index_entries.search_timestamp(key.dts, backward=True)
         if position < 0:
             return round(float((key.pts - (stream.start_time or 0)) * stream.time_base) * self.frame_rate)
         # Frames that follow the keyframe in the file may be shown before it.
@@ -228,21 +265,29 @@ class VideoFile:
         return position + sum(1 for _ in leading)
 
 
+def _has_index(stream: Any) -> bool:
+    """Whether the file has an index of all frames of a stream."""
+    return len(stream.index_entries) == stream.frames > 0
+
+
 def _mean_rate(stream: Any) -> float:
     rate = float(stream.average_rate or stream.guessed_rate or 0)
     return rate if rate <= MAX_RATE else 0.0
 
 
-def _durations(container: Any, stream: Any) -> tuple[float | None, float | None]:
-    """Seconds of the stream, and of them what the file declares, which a cut file does not reach. None: unknown."""
-    seconds = [float(stream.duration * stream.time_base)] if stream.duration else []
+def _durations(container: Any, stream: Any, start: float) -> tuple[float | None, float | None]:
+    """Seconds from `start` to the end of the stream, and the same as the file declares it, which a cut file does not
+    reach. None: unknown."""
+    begin = start if stream.start_time is None else float(stream.start_time * stream.time_base)
+    seconds = [begin - start + float(stream.duration * stream.time_base)] if stream.duration else []
     if container.format.name == "avi" and stream.frames and stream.average_rate:  # a cut AVI declares nothing else
         seconds.append(float(stream.frames / stream.average_rate))
     if match := re.match(r"(\d+):(\d\d):(\d\d\.\d+)", stream.metadata.get("DURATION", "")):  # of Matroska
-        seconds.append(3600 * int(match[1]) + 60 * int(match[2]) + float(match[3]))
+        seconds.append(3600 * int(match[1]) + 60 * int(match[2]) + float(match[3]) - start)
     is_declared = bool(seconds) or not container.streams.audio
     if not seconds and container.duration:
-        seconds.append(container.duration / 1e6)
+        ends = "matroska" in container.format.name  # declares its end, others their length
+        seconds.append(container.duration / 1e6 - (start if ends else 0))
     if not seconds:
         return None, None
     is_declared = is_declared and container.format.name not in WITHOUT_DURATION

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from facelib.io.files import atomic_write, printable
-from facelib.video.reader import require_av
+from facelib.video.stream import CLOCK_RESET, require_av, start_time
 
 ENCODER = "libx264"
 # Constant quality: at 20 hardly a difference is seen. "veryfast" needs a third of the time of the default, and makes
@@ -61,6 +61,7 @@ class ClipWriter:
         self.frame_rate = frame_rate if RATES[0] <= frame_rate <= RATES[1] else USUAL_RATE
         self._audio_from = audio_from
         self._last = -1  # tick of the last frame
+        self.note = ""  # why the clip is silent although sound was to be copied
 
     def __enter__(self) -> "ClipWriter":
         self._av = av = require_av()
@@ -96,23 +97,35 @@ class ClipWriter:
         """The packets of the audio to copy, and the time of each in seconds; none where there is none that fits."""
         if self._audio_from is None:
             return iter(())
-        source = stack.enter_context(self._av.open(os.path.abspath(self._audio_from)))
+        file = stack.enter_context(open(self._audio_from, "rb"))  # noqa: SIM115
+        options = {"protocol_whitelist": "none"}
+        source = self._av.open(file, container_options=options, metadata_errors="replace")
+        stack.enter_context(source)
         audio = next((one for one in source.streams.audio if one.codec_context.name in MP4_AUDIO), None)
         if audio is None:
+            if names := [one.codec_context.name for one in source.streams.audio]:
+                self.note = f"its sound ({', '.join(names)}) does not fit into MP4: the copy is silent"
             return iter(())
         pictures = next(iter(source.streams.video), None)
-        start = float((pictures.start_time or 0) * pictures.time_base) if pictures else 0.0
+        start = start_time(source, pictures) if pictures else 0.0
         copied = self._container.add_stream_from_template(audio)
         return self._packets(source.demux(audio), copied, start)
 
     def _packets(self, packets: Iterator[Any], copied: Any, start: float) -> Iterator[tuple[float, Any]]:
-        """Packets of audio from the start of the pictures on, with times that count from it."""
+        """Packets of audio from the start of the clip on, with times that count from it and do not fall."""
+        end: int | None = None  # of the last packet, in ticks
+        shift = 0
         with contextlib.suppress(self._av.error.InvalidDataError):  # the source may end in the middle
             for packet in packets:
-                if packet.dts is None or packet.dts * packet.time_base < start:
+                if packet.dts is None or (end is None and packet.dts * packet.time_base < start):
                     continue
                 ticks = round(start / packet.time_base)
-                packet.dts, packet.pts = packet.dts - ticks, (packet.pts or packet.dts) - ticks
+                dts = packet.dts - ticks + shift
+                if end is not None and dts < end - CLOCK_RESET / packet.time_base:  # another recording
+                    shift, dts = shift + end - dts, end
+                packet.pts = (packet.dts if packet.pts is None else packet.pts) - ticks + shift
+                packet.dts = dts
+                end = dts + (packet.duration or 1)
                 packet.stream = copied
                 yield float(packet.dts * packet.time_base), packet
 

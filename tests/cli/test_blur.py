@@ -146,6 +146,22 @@ def test_files_of_others_are_not_replaced_unless_asked(portraits, shown, tmp_pat
     assert "lies in the folder of the copies" in capsys.readouterr().err
 
 
+def test_copies_of_other_files_and_originals_behind_links_stay(portraits, shown, tmp_path, capsys):
+    for name, portrait in (("a", "0.png"), ("b", "1.png")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "x.png").write_bytes((portraits / portrait).read_bytes())
+    out = tmp_path / "out"
+    assert run(tmp_path / "a/x.png", out=out) == 0
+    before = (out / "x.png").read_bytes()
+    assert run(tmp_path / "b/x.png", out=out) == 2
+    assert "is the copy of another file" in capsys.readouterr().err
+    assert (out / "x.png").read_bytes() == before
+    (tmp_path / "links").mkdir()
+    (tmp_path / "links/y.png").symlink_to(out / "x.png")
+    assert run(tmp_path / "links/y.png", "--force", out=out) == 2
+    assert "lies in the folder of the copies" in capsys.readouterr().err
+
+
 def test_a_second_run_does_what_is_missing_or_changed(portraits, shown, tmp_path, monkeypatch, capsys):
     real, seen = blur_run.read_image, []
     monkeypatch.setattr(blur_run, "read_image", lambda path: seen.append(path.name) or real(path))

@@ -109,8 +109,8 @@ def test_an_interrupted_run_goes_on_and_finds_the_same(clip, result, tmp_path, m
     looked_at = []
     follow = video_run.VideoPipeline.follow
 
-    def count_frames(self, frames, tracker):
-        for each in follow(self, frames, tracker):
+    def count_frames(self, *arguments):
+        for each in follow(self, *arguments):
             looked_at.append(each[0].time)
             yield each
 
@@ -122,6 +122,94 @@ def test_an_interrupted_run_goes_on_and_finds_the_same(clip, result, tmp_path, m
         assert [row[column] for column in same] == [whole[column] for column in same]
     looked_at.clear()
     assert run(clip, out, "--every", "2") == 0 and not looked_at, "a finished clip was read again"
+
+
+def test_cuts_are_known_after_an_interruption(photo, tmp_path, monkeypatch):
+    """The scene changes with the first frame after it, to the other side of the photo; tracks end there."""
+    images = [*views(photo, [0] * 6), *views(photo, [200] * 6)]
+    path = write_clip(tmp_path / "cut.mp4", images, rate=10)
+    monkeypatch.setattr(video_run, "SEGMENT_SECONDS", 0.5)
+    assert run(path, tmp_path / "whole", "--every", "1") == 0
+    original = video_run.save
+
+    def interrupt(*arguments):
+        original(*arguments)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(video_run, "save", interrupt)
+    assert run(path, tmp_path / "out", "--every", "1") == 130
+    monkeypatch.setattr(video_run, "save", original)
+    assert run(path, tmp_path / "out", "--every", "1") == 0
+    first, last = (
+        [(row["first"], row["last"]) for row in table(tmp_path / name, "tracks.csv")] for name in ("whole", "out")
+    )
+    assert first == last and len({row for row in first}) == 2, "one scene before and one after"
+
+
+def test_an_interruption_before_the_first_frame_loses_none(clip, tmp_path, monkeypatch):
+    def interrupt(self, *arguments):
+        raise KeyboardInterrupt
+        yield
+
+    follow = video_run.VideoPipeline.follow
+    monkeypatch.setattr(video_run.VideoPipeline, "follow", interrupt)
+    assert run(clip, tmp_path / "out", "--to", "0.3") == 130
+    monkeypatch.setattr(video_run.VideoPipeline, "follow", follow)
+    assert run(clip, tmp_path / "out", "--to", "0.3") == 0
+    assert {row["first"] for row in table(tmp_path / "out", "tracks.csv")} == {"0"}
+
+
+def test_a_sequence_is_looked_at_again_when_its_pictures_change(photo, tmp_path):
+    from PIL import Image
+
+    for number, image in enumerate(views(photo, [40, 44, 48])):
+        Image.fromarray(image).save(tmp_path / f"f{number}.png")
+    assert run(tmp_path / "f%d.png", tmp_path / "out", "--every", "1") == 0
+    assert table(tmp_path / "out", "tracks.csv")
+    for number in range(3):
+        Image.new("RGB", (640, 360)).save(tmp_path / f"f{number}.png")
+    assert run(tmp_path / "f%d.png", tmp_path / "out", "--every", "1") == 0
+    assert not table(tmp_path / "out", "tracks.csv")
+
+
+def test_a_part_without_a_frame_is_said(clip, tmp_path, capsys):
+    assert run(clip, tmp_path / "out", "--from", "0.85", "--to", "0.9", "--every", "9") == 2
+    assert "party.mp4: no frame of this part was looked at: give --every 1" in capsys.readouterr().err
+
+
+def test_a_face_without_its_picture_is_found_again(clip, tmp_path):
+    out = tmp_path / "out"
+    for damage in (None, os.unlink, lambda path: path.write_bytes(path.read_bytes()[:-50])):
+        if damage:
+            damage(out / "faces/party_track1.png")
+        assert run(clip, out, "--to", "0.5") == 0
+        assert (out / "faces/party_track1.png").stat().st_size > 1000
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such names")
+def test_a_name_that_is_no_text(clip, tmp_path):
+    name = tmp_path / os.fsdecode(b"lat\xe9.mp4")
+    name.write_bytes(clip.read_bytes())
+    assert run(name, tmp_path / "out", "--to", "0.5") == 0
+    assert table(tmp_path / "out", "tracks.csv")
+
+
+def test_a_first_picture_that_is_damaged_does_not_end_the_run(clip, tmp_path, capsys):
+    (tmp_path / "f0.png").write_bytes(b"damaged")
+    assert run(tmp_path / "f%d.png", clip, tmp_path / "out", "--to", "0.5") == 1
+    assert "f0.png" in capsys.readouterr().err
+    assert table(tmp_path / "out", "tracks.csv")
+
+
+def test_pictures_of_a_slide_show_are_people(photo, tmp_path):
+    """A frame every two seconds: whoever is in three of them has one track."""
+    path = write_clip(tmp_path / "slow.mp4", views(photo, [40, 44, 48, 52]), times=[0, 2, 4, 6])
+    assert run(path, tmp_path / "out", "--every", "1") == 0
+    rows = table(tmp_path / "out", "tracks.csv")
+    assert {row["frames"] for row in rows} == {"4"} and all(row["person"] for row in rows)
+    path = write_clip(tmp_path / "slides.mp4", views(photo, [40]), times=[0])
+    assert run(path, tmp_path / "out2", "--every", "1") == 0
+    assert any(row["person"] for row in table(tmp_path / "out2", "tracks.csv"))
 
 
 def test_pictures_of_a_run_with_other_settings_go(clip, tmp_path):
@@ -238,6 +326,20 @@ def test_annotated_clips_show_boxes_and_names(clip, tmp_path):
         before = [frame.to_ndarray(format="rgb24") for frame in source.decode(video=0)]
     assert np.abs(frames[2].astype(int) - before[2]).max() > 100, "a box is drawn"
     assert np.abs(frames[-1].astype(int) - before[-1]).mean() < 3
+
+
+def test_annotated_clips_are_no_input_and_replace_no_file_of_others(clip, tmp_path, capsys):
+    folder = tmp_path / "clips"
+    folder.mkdir()
+    (folder / "a.mp4").write_bytes(clip.read_bytes())
+    for _ in range(2):
+        assert main(["video", str(folder), "--out", str(folder), "--annotate", "--to", "0.3"]) == 0
+    assert "1 clip that this command has annotated: skipped" in capsys.readouterr().err
+    assert sorted(path.name for path in folder.glob("*.mp4")) == ["a.mp4", "a_annotated.mp4"]
+    (folder / "a_annotated.mp4").write_text("precious")
+    assert run(folder / "a.mp4", folder, "--annotate", "--to", "0.3") == 2
+    assert "another --out" in capsys.readouterr().err
+    assert (folder / "a_annotated.mp4").read_text() == "precious"
 
 
 def test_forget_removes_what_was_found_in_the_clips_of_a_folder(clip, tmp_path, monkeypatch):

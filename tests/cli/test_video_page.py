@@ -181,5 +181,5 @@ def test_bars_stay_inside_where_the_duration_is_unknown_or_too_short(tmp_path, d
 
 
 def test_nobody_is_said(tmp_path):
-    assert "No face in 1 clip." in page_of([], [ShownClip("a.mp4", None, None)], tmp_path)
-    assert "No face in 0 clips." in page_of([], [], tmp_path)
+    assert "Nobody in 1 clip." in page_of([], [ShownClip("a.mp4", None, None)], tmp_path)
+    assert "Nobody in 0 clips." in page_of([], [], tmp_path)

@@ -47,11 +47,20 @@ def test_tracks_end_after_a_gap_and_at_a_cut():
     tracker = Tracker(SCORES)
     assert tracker.update(0.0, [face(ANN)])[0] == [1]
     assert tracker.update(MAX_GAP, [face(ANN)])[0] == [1]
+    for time in (1.3, 1.6, 1.9):
+        tracker.update(time * MAX_GAP, [])
     numbers, ended = tracker.update(2.1 * MAX_GAP, [face(ANN)])
     assert numbers == [2] and [track.number for track in ended] == [1]
     numbers, ended = tracker.update(2.2 * MAX_GAP, [face(ANN)], is_cut=True)
     assert numbers == [3] and [track.number for track in ended] == [2]
     assert [track.number for track in tracker.finish()] == [3] and tracker.finish() == []
+
+
+def test_where_frames_are_rare_a_track_lasts_over_one_in_which_the_face_is_not_found():
+    tracker = Tracker(SCORES, last_time=0.0)
+    seen = [[face(ANN)], [face(ANN)], [], [face(ANN)], [], [], [face(ANN)]]
+    numbers = [tracker.update(2.0 * number, faces)[0] for number, faces in enumerate(seen, 1)]
+    assert numbers == [[1], [1], [], [1], [], [], [2]]
 
 
 def test_a_track_of_two_people_is_divided_when_it_ends():

@@ -122,6 +122,11 @@ def test_a_track_is_hidden_before_between_and_after_its_detections():
     assert boxes.at(9.1).tolist() == [[5, 5, 6, 6]]
 
 
+def test_where_frames_are_rare_a_track_is_hidden_in_the_frames_before_and_after_it():
+    boxes = BoxesInTime([track([4.0], [[0, 0, 10, 10]])], [0.0, 2.0, 4.0, 6.0, 8.0])
+    assert [len(boxes.at(time)) for time in (0.0, 2.0, 4.0, 6.0, 8.0)] == [0, 1, 1, 1, 0]
+
+
 class Everywhere:
     """A detector that finds one face in some of the frames, at a place that the brightness tells."""
 
@@ -151,7 +156,7 @@ def test_a_clip_is_followed_and_hidden_up_to_where_it_was_searched(tmp_path, pip
     times = sorted(time for each in followed.tracks for time in each.times)
     assert times == pytest.approx([0.3, 0.4, 0.8])
     # As if the clip had grown since it was searched.
-    followed = FollowedFaces(followed.tracks, 2.0, "")
+    followed = FollowedFaces(followed.tracks, followed.times[:21], "")
     with ClipWriter(tmp_path / "b.mp4", (128, 96), 10) as writer:
         blur_clip(source, followed, followed.tracks, writer, Hiding("box"))
     with Clip(tmp_path / "b.mp4", every=1) as clip:
@@ -170,6 +175,6 @@ def test_a_clip_without_faces_is_copied(tmp_path):
 
     source = write_clip(tmp_path / "a.mp4", gradients(5))
     with ClipWriter(tmp_path / "b.mp4", (128, 96), 25) as writer:
-        blur_clip(source, FollowedFaces([], 10.0, ""), [], writer, Hiding())
+        blur_clip(source, FollowedFaces([], np.array([10.0]), ""), [], writer, Hiding())
     with Clip(tmp_path / "b.mp4", every=1) as clip:
         assert [number_of(frame.image) for frame in clip] == [0, 1, 2, 3, 4]

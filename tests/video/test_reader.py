@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 from video.clips import carphone, gradients, number_of, write_clip
 
-from facelib.types import ImageError, VideoError
+from facelib.types import VideoError
 from facelib.video.reader import Clip, default_step, require_av
 
 CONTAINERS = [
@@ -404,8 +404,68 @@ def test_sequences_of_images(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"x%d\.png: no file has such a name"):
         Clip(tmp_path / "x%d.png")
     (tmp_path / "frame3.png").write_bytes(b"damaged")
-    with pytest.raises(ImageError, match=r"frame3\.png"):
+    with pytest.raises(VideoError, match=r"frame3\.png.*the first of"):
         Clip(tmp_path / "frame%d.png")
+
+
+def test_joined_recordings_are_read_from_any_time(tmp_path):
+    """Their times begin again in the middle, so that one is there twice."""
+    once = write_clip(tmp_path / "once.ts", gradients(50, 64, 48), g=5).read_bytes()
+    (tmp_path / "twice.ts").write_bytes(once + once)
+    whole = decoded(tmp_path / "twice.ts")
+    assert whole[2] == [*range(50)] * 2
+    for start in (0.5, 1.96, 2.4, 3.9):
+        first = next(i for i, time in enumerate(whole[1]) if time >= start)
+        assert decoded(tmp_path / "twice.ts", start=start) == tuple(part[first:] for part in whole)
+
+
+@pytest.mark.parametrize("suffix", ["mp4", "mkv", "ts"])
+def test_reading_goes_on_with_the_same_numbers(tmp_path, suffix):
+    times = [0.04 * number + (number > 9) + 0.3 * (number > 20) for number in range(30)]
+    path = write_clip(tmp_path / f"a.{suffix}", gradients(30, 64, 48), times=times, g=5)
+    whole = decoded(path, start=0.2)
+    for after in (0.2, 0.6, 1.7):
+        first = sum(time <= after for time in whole[1])
+        assert decoded(path, start=0.2, after=after) == tuple(part[first:] for part in whole)
+
+
+def with_late_pictures(path):
+    """A second of sound before the pictures, which last one second."""
+    with av.open(str(path), "w") as output:
+        video, audio = output.add_stream("libx264", 25), output.add_stream("aac", 16_000)
+        video.width, video.height, video.pix_fmt = 64, 48, "yuv420p"
+        for number in range(32):
+            sound = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), "fltp", "mono")
+            sound.sample_rate, sound.pts = 16_000, 1024 * number
+            output.mux(audio.encode(sound))
+        for number, image in enumerate(gradients(25, 64, 48), 25):
+            frame = av.VideoFrame.from_ndarray(image, "rgb24")
+            frame.pts, frame.time_base = number, Fraction(1, 25)
+            output.mux(video.encode(frame))
+        output.mux(video.encode(None))
+        output.mux(audio.encode(None))
+    return path
+
+
+@pytest.mark.parametrize("suffix", ["mp4", "mkv"])
+def test_times_count_from_sound_that_begins_before_the_pictures(tmp_path, suffix):
+    path = with_late_pictures(tmp_path / f"a.{suffix}")
+    with Clip(path, every=1) as clip:
+        frames = list(clip)
+    assert frames[0].time == pytest.approx(1.0, abs=0.07) and frames[0].number == 0
+    assert clip.problem == "" and clip.duration == pytest.approx(2.0, abs=0.15)
+    with Clip(path, every=1, start=1.5) as clip:
+        assert [number_of(frame.image) for frame in clip] == [
+            number_of(frame.image) for frame in frames if frame.time >= 1.5
+        ]
+
+
+def test_a_recording_that_starts_late_does_not_end_in_the_middle(tmp_path):
+    times = [3600 + number / 25 for number in range(25)]
+    path = write_clip(tmp_path / "a.mkv", gradients(25, 64, 48), times=times)
+    with Clip(path, every=1) as clip:
+        assert next(frame.time for frame in clip) == 0 and clip.problem == ""
+        assert clip.duration == pytest.approx(1.0, abs=0.05)
 
 
 def test_without_pyav(tmp_path, monkeypatch):

@@ -126,7 +126,8 @@ def clip_rows(pipeline: VideoPipeline, kinds: Mapping[str, ClipRecipe], seed: in
     for kind, recipe in tqdm(kinds.items(), "clips", unit="clip"):
         truth = read_truth(write_clip(folder / "clip.mp4", replace(recipe, seed=seed), sources))
         start = time.perf_counter()
-        boxes = BoxesInTime(follow_faces(pipeline, folder / "clip.mp4").tracks)
+        followed = follow_faces(pipeline, folder / "clip.mp4")
+        boxes = BoxesInTime(followed.tracks, followed.times)
         seconds = time.perf_counter() - start
         shares = []
         for number in range(round(recipe.seconds * recipe.rate)):

@@ -164,17 +164,29 @@ def test_the_address_of_the_repository_is_one_setting():
     """It is written to pages, package and notebooks, taken away again, and left out everywhere while it is empty."""
     url = "https://example.org/somebody/facelib"
     package = (ROOT / "pyproject.toml").read_text()
-    notebook = next((ROOT / "notebooks").glob("*.ipynb")).read_text()
     assert project_url.pyproject(package, "") == package
-    assert project_url.notebook(notebook, "") == notebook
     named = project_url.pyproject(package, url)
     assert tomllib.loads(named)["project"]["urls"]["Homepage"] == url
     assert tomllib.loads(named)["project"]["scripts"] == tomllib.loads(package)["project"]["scripts"]
     assert project_url.pyproject(named, "") == package
-    assert f'REPOSITORY = \\"{url}\\"' in project_url.notebook(notebook, url)
     assert url in project_url.badge(url) and url in project_url.clone(url)
     assert not PROJECT_URL or PROJECT_URL in package
     assert project_url.badge("") == "" and "ADDRESS" in project_url.clone("")
+
+
+@pytest.mark.parametrize("page", sorted((ROOT / "notebooks").glob("*.ipynb")), ids=lambda page: page.stem)
+def test_the_address_in_a_notebook(page):
+    """Its links and a badge work where it is opened alone; without an address it is as it was."""
+    notebook, url = page.read_text(), "https://github.com/somebody/facelib"
+    assert project_url.notebook(notebook, page.name, "") == notebook
+    named = project_url.notebook(notebook, page.name, url)
+    assert f'REPOSITORY = \\"{url}\\"' in named and "](../" not in named and "](Face_" not in named
+    assert f"{url}/blob/main/models/README.md" in named
+    assert f"github/somebody/facelib/blob/main/notebooks/{page.name})" in named
+    assert project_url.notebook(named, page.name, url) == named
+    assert project_url.notebook(named, page.name, "") == notebook
+    elsewhere = project_url.notebook(named, page.name, "https://example.org/facelib")
+    assert "github/somebody" not in elsewhere and "colab-badge" not in elsewhere
 
 
 def test_the_front_page_is_short():

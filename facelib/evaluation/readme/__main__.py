@@ -9,6 +9,7 @@ import argparse
 import re
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from facelib.evaluation.readme import (
@@ -68,7 +69,9 @@ def main() -> int:
     options = parser.parse_args()
     outdated = False
     updates: dict[Path, Callable[[str], str]] = {page: update_tables for page in PAGES}
-    updates |= {page: project_url.notebook for page in sorted((ROOT / "notebooks").glob("*.ipynb"))}
+    updates |= {
+        page: partial(project_url.notebook, name=page.name) for page in sorted((ROOT / "notebooks").glob("*.ipynb"))
+    }
     updates[ROOT / "pyproject.toml"] = project_url.pyproject
     for page, update in updates.items():
         text = page.read_text()

@@ -33,7 +33,14 @@ POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri
 PAGE_TABLES = {
     "Other systems": ("systems", "peers", "libraries"),
     "How the embedders were chosen": ("embedders", "choice", "threshold"),
-    "Trainings": ("training_distilled", "training_arcface", "training_triplet", "celeba_quarters"),
+    "Trainings": (
+        "training_distilled",
+        "training_arcface",
+        "training_triplet",
+        "training_arcface_cpu",
+        "labels_only",
+        "celeba_quarters",
+    ),
     "Detectors": ("detection", "crowds"),
     "Video": ("video_tracking", "video_by_kind", "video_speed"),
     "Hidden faces": ("hidden_faces", "recognised_although_hidden"),

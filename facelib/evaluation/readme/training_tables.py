@@ -10,6 +10,14 @@ from facelib.io.records import read_record, read_table
 
 QUARTERS = (1, 2, 3)  # of CelebA, by their `people_seed`
 
+# Record -> what the training of the network starts from.
+LABELS_ONLY = {
+    "arcface": "label-only weights of an earlier trial, not shipped",
+    "triplet": "`arcface`",
+    "model_arcface_cpu": "ImageNet, by arcface_cpu.toml",
+    "model_arcface_all_sources": "ImageNet, by the recipe of its card",
+}
+
 
 def network(name: str) -> str:
     """Open-set, LFW and closed-set figures of a network in one paragraph."""
@@ -66,6 +74,17 @@ def celeba_quarters() -> str:
     return table(rows)
 
 
+def labels_only() -> str:
+    """The networks that learned from labels only, by what their training starts from."""
+    rows = [["network", "starts from", "open_test, TPR at FPR 0.1", "0.01", "0.001", "LFW View 2", "families, 0.01"]]
+    for name, start in LABELS_ONLY.items():
+        record = read_record(f"{name}.json")
+        tpr = {row["fpr"]: row["tpr"] for row in record["open_test"]["identification_rate"]}
+        cells = _cells([tpr[0.1], tpr[0.01], tpr[0.001], record["lfw"]["accuracy"]])
+        rows.append([f"`{name}`", start, *cells, rate(record.get("families", {}).get("0.01"))])
+    return table(rows)
+
+
 def _cells(figures: Sequence[float]) -> list[str]:
     *tprs, accuracy = map(float, figures)
     return [*map(rate, tprs), percent(accuracy)]
@@ -108,6 +127,8 @@ TABLES: dict[str, Callable[[], str]] = {
     "training_distilled": lambda: training("model_distilled"),
     "training_arcface": lambda: training("model_arcface"),
     "training_triplet": lambda: training("model_triplet"),
+    "training_arcface_cpu": lambda: training("model_arcface_cpu"),
+    "labels_only": labels_only,
     "model_arcface_all_sources": lambda: network("model_arcface_all_sources"),
     "model_cross_entropy": lambda: network("model_cross_entropy"),
     "comparison_distilled": lambda: comparison("embedder_distilled"),

@@ -173,7 +173,8 @@ def _write(
         write_table(options.out / f"video_{part}.csv", rows)
     versions = {package: metadata.version(package) for package in PACKAGES if find_spec(package)}
     record = options.out / f"video_{part}.json"
-    command = f"python -m {MODULE} --only {part}"
+    size = {"tracking": f" --seeds {options.seeds}", "memory": f" --minutes {options.minutes:g}"}.get(part, "")
+    command = f"python -m {MODULE} --only {part}{size}"
     write_record(record, figures or {}, command=command, weights=detector_weights(), data=data, packages=versions)
     print(f"{record}: written")
 

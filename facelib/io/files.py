@@ -1,5 +1,6 @@
 """Atomic writes, private files, hashes of files, and file names that can be printed and do not collide."""
 
+import errno
 import functools
 import hashlib
 import os
@@ -12,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 NAME_BYTES = 200  # of a result's name: suffixes still fit into the 255 bytes that file systems allow
+FULL_DISK = {errno.ENOSPC, errno.EDQUOT}
 
 
 @contextmanager
@@ -20,6 +22,9 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
 
     After an interruption, a kill or a full disk `path` still holds its previous content. A symbolic link at `path` is
     replaced, never written through.
+
+    Raises:
+        OSError: it cannot be written; that of a full disk names `path`.
     """
     path = Path(path)
     name_hash = hashlib.sha256(os.fsencode(path.name)).hexdigest()[:16]
@@ -30,6 +35,10 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
     try:
         yield temporary
         os.replace(temporary, path)
+    except OSError as error:
+        if error.errno in FULL_DISK and error.filename in (None, str(temporary)):
+            raise OSError(error.errno, error.strerror, str(path)) from None
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 

@@ -1,3 +1,4 @@
+import errno
 import os
 import subprocess
 import unicodedata
@@ -6,6 +7,15 @@ from pathlib import Path
 import pytest
 
 from facelib.io.files import atomic_write, files_key, printable, private_files, unique_names
+
+
+def test_a_full_disk_names_the_file_and_not_the_temporary_one(tmp_path):
+    for error in (OSError(errno.ENOSPC, "No space left on device"), None):
+        with (
+            pytest.raises(OSError, match=r"No space left on device: '.*a\.txt'$"),
+            atomic_write(tmp_path / "a.txt") as path,
+        ):
+            raise error or OSError(errno.ENOSPC, "No space left on device", str(path))
 
 
 def test_atomic_write_replaces_completely_or_not_at_all(tmp_path):

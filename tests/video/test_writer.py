@@ -116,8 +116,21 @@ def test_audio_that_does_not_fit_leaves_the_clip_silent(tmp_path, codec):
             writer.write(plain(COLOURS[0]), 0)
     with ClipWriter(tmp_path / "a.mp4", (64, 48), 25, audio_from=source) as writer:
         writer.write(plain(COLOURS[0]), 0)
+    assert writer.note == (f"its sound ({codec}) does not fit into MP4: the copy is silent" if codec else "")
     with av.open(str(tmp_path / "a.mp4")) as clip:
         assert not clip.streams.audio and len(clip.streams.video) == 1
+
+
+def test_the_sound_of_joined_recordings_goes_on(tmp_path):
+    """Its times begin again in the middle."""
+    once = write_with_audio(tmp_path / "once.ts").read_bytes()
+    (tmp_path / "twice.ts").write_bytes(once + once)
+    with ClipWriter(tmp_path / "a.mp4", (64, 48), 25, audio_from=tmp_path / "twice.ts") as writer:
+        for number in range(100):
+            writer.write(plain(COLOURS[0]), number / 25)
+    with av.open(str(tmp_path / "a.mp4")) as clip:
+        times = [packet.dts * packet.time_base for packet in clip.demux(audio=0) if packet.size]
+    assert times == sorted(times) and 3.8 < times[-1] < 4.1 and len(times) > 180
 
 
 def test_a_full_disk_leaves_nothing_of_the_clip(tmp_path, file_limit):

@@ -1,7 +1,9 @@
 """Tracking metrics on an example computed by hand, the trackers that are compared, and what is timed."""
 
 import json
+import subprocess
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -246,3 +248,11 @@ def test_the_command_writes_tables_and_records(tmp_path, video, photo_sources, m
     memory = json.loads((tmp_path / "video_memory.json").read_text())
     assert memory["minutes"] == pytest.approx(0.05, abs=0.01) and memory["peak_memory_mb"] > 50
     assert "IDF1 1.000" in capsys.readouterr().out
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="only Linux tells")
+def test_peak_memory_is_that_of_the_process_alone():
+    large = np.ones(500 * 2**17)  # 500 MB, of the process that starts the other
+    code = "from facelib.evaluation.benchmarks.video_speed import peak_memory_mb; print(peak_memory_mb())"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert large.nbytes == 500 * 2**20 and 20 < float(done.stdout) < 450

@@ -164,15 +164,20 @@ def print_memory(path: str) -> None:
             for frame in super().__iter__():
                 minutes = frame.time / 60
                 if minutes >= len(peaks) + 1:
-                    peaks.append(_peak_memory_mb())
+                    peaks.append(peak_memory_mb())
                 yield frame
 
     with Watched(path) as clip:
         tracks = list(pipeline.tracks(clip))
-    peak = _peak_memory_mb()
+    peak = peak_memory_mb()
     figures = {"minutes": minutes, "tracks": len(tracks), "peak_memory_mb": peak, "peak_memory_by_minute_mb": peaks}
     print(json.dumps(figures))
 
 
-def _peak_memory_mb() -> float:
+def peak_memory_mb() -> float:
+    """Peak memory of this process. `getrusage` counts that of the process which has started it, too."""
+    status = Path("/proc/self/status")
+    for line in status.read_text().splitlines() if status.exists() else ():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) / 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

@@ -14,7 +14,7 @@ QUARTERS = (1, 2, 3)  # of CelebA, by their `people_seed`
 LABELS_ONLY = {
     "arcface": "label-only weights of an earlier trial, not shipped",
     "triplet": "`arcface`",
-    "model_arcface_cpu": "ImageNet, by arcface_cpu.toml",
+    "model_arcface_cpu": "ImageNet, by model_arcface_cpu.toml",
     "model_arcface_all_sources": "ImageNet, by the recipe of its card",
 }
 

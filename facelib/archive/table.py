@@ -21,7 +21,6 @@ import pyarrow.compute as pc
 from lancedb.index import IvfPq
 
 from facelib.archive.cohorts import check_cohort, cohort_metadata, embedder_cohort
-from facelib.archive.lock import lock_folder
 from facelib.archive.schema import (
     FACE_FIELDS,
     REMOVED_SCHEMA,
@@ -35,6 +34,7 @@ from facelib.archive.schema import (
 from facelib.embedding.similarity import unit_vectors
 from facelib.io.files import digest
 from facelib.io.inputs import ADDRESS
+from facelib.io.lock import lock_folder
 from facelib.recognition.cohort import Cohort, score_offsets
 from facelib.types import ModelMismatchError
 

@@ -8,6 +8,7 @@ from contextlib import closing, contextmanager
 from facelib.cli.album_session import AlbumSession
 from facelib.cli.console import Console
 from facelib.cli.results import Results
+from facelib.io.lock import lock_folder
 from facelib.recognition.calibration import Calibration
 from facelib.recognition.clustering import MergeScores
 from facelib.recognition.gallery import Gallery
@@ -38,7 +39,7 @@ def serve_album(
     Raises:
         ValueError: table or log are damaged. OSError: they cannot be read, or another run works in the folder.
     """
-    with results.locked(), closing(AlbumStore(results.folder / STORE_FILE)) as store:
+    with lock_folder(results.folder), closing(AlbumStore(results.folder / STORE_FILE)) as store:
         before = store.version
         session = AlbumSession(results, scores, store, calibration, gallery)
         server = Server(session.album, opened)

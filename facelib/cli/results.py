@@ -9,18 +9,12 @@ import contextlib
 import errno
 import json
 import os
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 from PIL import Image
-
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None  # type: ignore[assignment]
 
 from facelib.cli.saved_results import (
     EMBEDDINGS_FILE,
@@ -36,6 +30,7 @@ from facelib.cli.saved_results import (
     to_line,
 )
 from facelib.io.files import as_text, atomic_write, file_hash, file_state, printable, unique_names
+from facelib.io.lock import lock_folder
 from facelib.recognition.cohort import Cohort
 from facelib.render import marked_photo
 from facelib.types import Face, Faces
@@ -88,6 +83,7 @@ class Results:
     names: dict[str, str] = field(init=False)
     states: dict[str, tuple[str, int, int]] = field(init=False)
     part_file: BinaryIO = field(init=False)
+    _locks: contextlib.ExitStack = field(init=False, default_factory=contextlib.ExitStack)
 
     def __post_init__(self) -> None:
         self.names = dict(zip(map(str, self.photos), unique_names(self.photos)))
@@ -105,7 +101,7 @@ class Results:
             OSError: the folder cannot be written to, or another run is writing there.
         """
         self._check_names()
-        self._lock()
+        self._locks.enter_context(lock_folder(self.folder))
         old = read_results(self.folder)
         self._add_hashes(old)
         for photo in map(str, self.photos):
@@ -140,34 +136,6 @@ class Results:
                     f"{self.folder} has {printable(name)}, which is not from facelib and would be replaced: "
                     "give another folder"
                 )
-
-    def _lock(self) -> None:
-        """Let one run at a time write; the system releases the lock when the process ends, however it ends."""
-        if fcntl is None:
-            return
-        self._folder = os.open(self.folder, os.O_RDONLY)
-        try:
-            fcntl.flock(self._folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(self._folder)
-            raise OSError(f"{self.folder}: another run is writing its results there") from None
-
-    @contextlib.contextmanager
-    def locked(self) -> Iterator[None]:
-        """Context manager: no run writes in the folder meanwhile.
-
-        Raises:
-            OSError: another one does.
-        """
-        self._lock()
-        try:
-            yield
-        finally:
-            self._unlock()
-
-    def _unlock(self) -> None:
-        if fcntl is not None:
-            os.close(self._folder)  # which releases the lock
 
     def _add_hashes(self, old: Rows) -> None:
         """Hash the photos whose records were written before there were hashes."""
@@ -242,7 +210,7 @@ class Results:
             self._write_tables()
             (self.folder / PART_FILE).unlink()
         finally:
-            self._unlock()
+            self._locks.close()
 
     def _write_tables(self) -> None:
         rows = self.rows()

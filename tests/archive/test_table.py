@@ -264,7 +264,7 @@ def test_faces_of_one_photo_or_of_low_quality_are_not_linked(archive, monkeypatc
 def test_one_writer_at_a_time(archive):
     with (
         archive.write_lock(),
-        pytest.raises(OSError, match="another process is writing"),
+        pytest.raises(OSError, match="another run is writing"),
         Archive(archive.location).write_lock(),
     ):
         pass

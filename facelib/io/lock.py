@@ -1,8 +1,9 @@
-"""One writer at a time in the folder of an archive."""
+"""One run at a time writes in a folder."""
 
 import contextlib
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 from facelib.io.inputs import ADDRESS
 
@@ -13,14 +14,14 @@ except ImportError:  # Windows
 
 
 @contextlib.contextmanager
-def lock_folder(location: str) -> Iterator[None]:
-    """Hold the lock of a folder. It ends with the process, however the process ends. There is none for object stores
-    and on Windows.
+def lock_folder(location: str | Path) -> Iterator[None]:
+    """Context manager: holds the lock of a folder. It ends with the process, however the process ends. There is none
+    for object stores and on Windows.
 
     Raises:
         OSError: another process holds it.
     """
-    if fcntl is None or ADDRESS.match(location):
+    if fcntl is None or ADDRESS.match(str(location)):
         yield
         return
     folder = os.open(location, os.O_RDONLY)
@@ -28,7 +29,7 @@ def lock_folder(location: str) -> Iterator[None]:
         try:
             fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise OSError(f"{location}: another process is writing there, wait until it ends") from None
+            raise OSError(f"{location}: another run is writing there, wait until it ends") from None
         yield
     finally:
         os.close(folder)

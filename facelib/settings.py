@@ -24,6 +24,7 @@ DETECTORS = ("auto", "insightface", "retinaface")
 # False match rates of a decision: up to SAME two faces are the same person, from DIFFERENT on they are different.
 SAME, DIFFERENT = 0.001, 0.01
 SMALLEST_FACE = 40.0  # pixels of a photo: the default smallest face that is searched for
+TINY_FACE = 16.0  # where faces are hidden: none may be missed
 BATCH_BYTES = 75_000_000  # of decoded photos in a batch: 25 megapixels
 
 _PACKAGE = Path(__file__).parent

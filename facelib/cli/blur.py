@@ -1,6 +1,7 @@
 """`facelib blur`: copies of photos and clips in which faces cannot be recognised."""
 
-from dataclasses import dataclass, replace
+import functools
+from dataclasses import dataclass
 from pathlib import Path
 
 import click
@@ -16,6 +17,7 @@ from facelib.cli.options import (
     gathered,
     pipeline_options,
 )
+from facelib.settings import TINY_FACE
 
 EXIT_CODES = {0: "done", 1: "done, but some files could not be read, or not to their end"}
 
@@ -55,7 +57,7 @@ class BlurOptions:
 )
 @click.option("--keep-audio", is_flag=True, show_default=False, help="Keep the sound of clips: voices identify too.")
 @click.option("--force", is_flag=True, show_default=False, help="Replace files in FOLDER that facelib has not written.")
-@pipeline_options
+@functools.partial(pipeline_options, smallest_face=TINY_FACE)
 @decision_options("stay visible, taken for somebody named by --except")
 @gathered(BlurOptions, "options")
 def blur(options: BlurOptions, networks: PipelineOptions, decision: DecisionOptions, console: Console) -> int:
@@ -63,7 +65,7 @@ def blur(options: BlurOptions, networks: PipelineOptions, decision: DecisionOpti
 
     Writes a copy of each file in which all faces are hidden, or all but those of the people named by --except. The
     originals are never changed. Rather too much is hidden: the detector's threshold is lower than elsewhere, faces are
-    searched for down to 16 pixels unless --smallest-face says otherwise, and areas are larger than faces. In clips a
+    searched for down to 16 pixels (--smallest-face), and areas are larger than faces. In clips a
     face stays hidden in frames in which it was not found, and half a second before and after.
 
     \b
@@ -77,7 +79,7 @@ def blur(options: BlurOptions, networks: PipelineOptions, decision: DecisionOpti
     from facelib.cli.blur_files import check_targets, list_sources
     from facelib.cli.blur_run import line_of, make_blurring, visible_people
     from facelib.io.files import prepare_folder
-    from facelib.video.blur import TINY_FACE, Hiding
+    from facelib.video.blur import Hiding
 
     if bool(options.names) != bool(options.gallery):
         raise click.UsageError("--except and --gallery go together: who stays visible, and by which gallery")
@@ -88,9 +90,6 @@ def blur(options: BlurOptions, networks: PipelineOptions, decision: DecisionOpti
     prepare_folder(options.out)
     if not options.force:
         check_targets(sources)
-    given = click.get_current_context().get_parameter_source("smallest_face")
-    if given is not click.core.ParameterSource.COMMANDLINE:
-        networks = replace(networks, smallest_face=TINY_FACE)
     pipeline = runs.make_pipeline(networks) if options.gallery else None
     model_id = pipeline.model_id if pipeline else ""
     records = []

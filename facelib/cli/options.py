@@ -105,14 +105,18 @@ def gathered(kind: type, name: str) -> Callable[[Callable], Callable]:
     return decorate
 
 
-def pipeline_options(function: Callable) -> Callable:
-    """A decorator that adds the options of `PipelineOptions`; the function gets them as `networks`."""
+def pipeline_options(function: Callable, smallest_face: float = SMALLEST_FACE) -> Callable:
+    """A decorator that adds the options of `PipelineOptions`; the function gets them as `networks`.
+
+    Args:
+        smallest_face: its default.
+    """
     decorators = (
         click.option("--detector", type=click.Choice(DETECTORS), default="auto", help="Face detector."),
         click.option(
             "--smallest-face",
             type=FiniteRange(0, min_open=True),
-            default=SMALLEST_FACE,
+            default=smallest_face,
             metavar="PIXELS",
             help="Large photos are searched in tiles for faces down to this size.",
         ),

@@ -11,7 +11,7 @@ import numpy as np
 from facelib.detection.detector import FaceDetector
 from facelib.detection.nms import box_iou, merge_detections
 from facelib.detection.rotation import rotate_quarters, unrotate_points
-from facelib.settings import SMALLEST_FACE
+from facelib.settings import SMALLEST_FACE, TINY_FACE
 from facelib.video.analysis import VideoPipeline
 from facelib.video.reader import Clip
 from facelib.video.tracks import Track
@@ -21,7 +21,6 @@ STYLES = ("blur", "pixels", "box")
 # The lowest score of 0.1, 0.15, 0.2, 0.3 and 0.5 with which at most four areas without a face are hidden in a photo
 # on average, on one half of photos/, see `facelib.evaluation.benchmarks.blur`.
 THRESHOLDS = {"insightface": 0.3, "retinaface": 0.2}
-TINY_FACE = 16.0  # pixels: the smallest faces that are searched for
 ENLARGED = 1.5  # side of the hidden area / side of the box: an ellipse of that size holds the whole box
 CELLS = 8  # of the mosaic, along the longer side of a box
 MIN_CELL = 4.0  # pixels

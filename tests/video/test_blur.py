@@ -5,11 +5,11 @@ import numpy as np
 import pytest
 
 from facelib.detection.rotation import rotate_quarters
+from facelib.settings import TINY_FACE
 from facelib.video.blur import (
     COVER,
     MARGIN,
     STYLES,
-    TINY_FACE,
     BoxesInTime,
     FollowedFaces,
     Hiding,

@@ -35,12 +35,11 @@ from facelib.evaluation.detection import VERSIONS, detector_weights, load_photo_
 from facelib.io.files import digest, prepare_folder
 from facelib.io.images import read_image
 from facelib.io.records import RESULTS, write_record, write_table
-from facelib.settings import data_folder, one_line_errors
+from facelib.settings import TINY_FACE, data_folder, one_line_errors
 from facelib.video.analysis import VideoPipeline
 from facelib.video.blur import (
     STYLES,
     THRESHOLDS,
-    TINY_FACE,
     BoxesInTime,
     Hiding,
     count_areas,

@@ -9,6 +9,7 @@ import numpy as np
 
 from facelib.alignment.align import METHODS, warp_faces
 from facelib.alignment.landmarker import load_landmarker
+from facelib.detection.backends import INPUT_SIZE
 from facelib.detection.detector import load_detector
 from facelib.detection.rotation import DetectedFaces
 from facelib.embedding.embedder import load_embedder
@@ -31,6 +32,8 @@ class FaceSteps:
         ValueError: unknown alignment method.
     """
 
+    detector_input = INPUT_SIZE  # of a detector that `from_pretrained` loads, see `load_detector`
+
     def __init__(self, detector: Detector, landmarker: Landmarker, embedder: Embedder, align: str | None = None):
         align = align or getattr(embedder, "alignment", METHODS[0])
         if align not in METHODS:
@@ -48,7 +51,7 @@ class FaceSteps:
     ) -> Self:
         """The shipped networks. Arguments: see `load_detector`, `resolve_device`, `align_faces`, `load_embedder`."""
         if isinstance(detector, str):
-            detector = load_detector(detector, device)
+            detector = load_detector(detector, device, input_size=cls.detector_input)
         landmarker = load_landmarker(device=device, runtime=runtime)
         return cls(detector, landmarker, load_embedder(embedder, device, runtime=runtime), align)
 

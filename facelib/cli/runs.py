@@ -18,6 +18,7 @@ from facelib.types import Detector, Faces
 
 if TYPE_CHECKING:
     from facelib.pipeline import FacePipeline
+    from facelib.steps import FaceSteps
 
 MATRIX_FACES = 30  # the picture of distances shows at most so many
 
@@ -26,14 +27,21 @@ def make_pipeline(networks: PipelineOptions) -> "FacePipeline":
     """Load the networks that the options name."""
     from facelib.pipeline import FacePipeline
 
-    return FacePipeline.from_pretrained(make_detector(networks), networks.device, embedder=networks.embedder)
+    detector = make_detector(networks, FacePipeline)
+    return FacePipeline.from_pretrained(detector, networks.device, embedder=networks.embedder)
 
 
-def make_detector(networks: PipelineOptions) -> Detector:
-    """Load the detector that the options name."""
+def make_detector(networks: PipelineOptions, pipeline: "type[FaceSteps]") -> Detector:
+    """Load the detector that the options name, for a pipeline."""
     from facelib.detection.detector import load_detector
 
-    return load_detector(networks.detector, networks.device, networks.detector_threshold, networks.smallest_face)
+    return load_detector(
+        networks.detector,
+        networks.device,
+        networks.detector_threshold,
+        networks.smallest_face,
+        pipeline.detector_input,
+    )
 
 
 def tell_without_cohort(pipeline: "FacePipeline", console: Console) -> None:

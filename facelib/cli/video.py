@@ -76,6 +76,7 @@ def video(options: VideoOptions, networks: PipelineOptions, decision: DecisionOp
         write_annotated,
         write_page,
     )
+    from facelib.io.lock import lock_folder
     from facelib.video.analysis import VideoPipeline
 
     if options.gallery and options.album:
@@ -89,20 +90,20 @@ def video(options: VideoOptions, networks: PipelineOptions, decision: DecisionOp
     prepare(options.out)
     if options.annotate:
         check_annotated(options.out, clips)
-    detector = make_detector(networks)
+    detector = make_detector(networks, VideoPipeline)
     pipeline = VideoPipeline.from_pretrained(detector, networks.device, embedder=networks.embedder)
     calibration = usable_calibration(pipeline.model_id, decision)
-    with name_source(options, pipeline, decision) as gallery:
+    with lock_folder(options.out), name_source(options, pipeline, decision) as gallery:
         results = process(pipeline, clips, options, console)
         if not any(one.frames for one in results):  # what was wrong has been reported
             return ExitCode.ERROR
         shown, people = assign_people(results, calibration, decision, gallery)
-    write_tables(options.out, results, shown, people)
-    unknown = sum(not one.person for one in shown)
-    little = f"{count(unknown, 'track')} of faces that show too little to tell who they are" if unknown else ""
-    page = write_page(options.out, results, people, little)
-    if options.annotate:
-        write_annotated(options, results, shown)
+        write_tables(options.out, results, shown, people)
+        unknown = sum(not one.person for one in shown)
+        little = f"{count(unknown, 'track')} of faces that show too little to tell who they are" if unknown else ""
+        page = write_page(options.out, results, people, little)
+        if options.annotate:
+            write_annotated(options, results, shown)
     rows = [
         {"person": person.name, "seconds": round(person.seconds, 2), "note": person.note}
         | {"appearances": [[str(clips[one.clip]), one.first, one.last] for one in person.appearances()]}

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import tempfile
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -95,7 +96,8 @@ def process(
     Raises:
         OSError: the results cannot be written.
     """
-    settings = f"{pipeline.pipeline_id} {pipeline.detector_name} {options.every} {options.start} {options.end}"
+    networks = f"{pipeline.pipeline_id} {pipeline.detector_name} {pipeline.detector_input}"
+    settings = f"{networks} {options.every} {options.start} {options.end}"
     found = []
     for clip, name in zip(clips, unique_names(clips)):
         results = resume(options.out, clip, name, settings)
@@ -212,7 +214,11 @@ def write_page(out: Path, clips: Sequence[ClipResults], people: Sequence[Person]
         rows.append(
             ShownPerson(person.name, face, person.appearances(), person.note, (best.clip, best.track.best_time))
         )
-    shown_clips = [ShownClip(clip.path.name, clip.path.absolute(), clip.duration) for clip in clips]
+    titles = Counter(clip.path.name for clip in clips)
+    shown_clips = [
+        ShownClip(str(clip.path) if titles[clip.path.name] > 1 else clip.path.name, clip.path.absolute(), clip.duration)
+        for clip in clips
+    ]
     remarks = [_of_clip(clip.path, line) for clip in clips for line in (clip.problem, *clip.notes) if line]
     if unknown:
         remarks.append(unknown)

@@ -11,9 +11,10 @@ from facelib.telemetry import import_onnxruntime, telemetry_disabled
 SCRFD_PACKAGE = "buffalo_sc"
 SCRFD_FILE = "det_500m.onnx"
 SCRFD_HASH = "5e4447f50245bbd7966bd6c0fa52938c61474a04ec7def48753668a9d8b4ea3a"  # SHA-256
-INPUT_SIZE = 640  # side of the detector's square input, pixels
+INPUT_SIZE = 640  # side of the detector's square input for photos, pixels
+STRIDE = 32  # of the coarsest features, of which the sides of an input are multiples, pixels
 
-# (RGB uint8 (s, s, 3), minimum score) -> faces (n, 5): x1 y1 x2 y2 in pixels of the input, and score.
+# (RGB uint8 (h, w, 3), minimum score) -> faces (n, 5): x1 y1 x2 y2 in pixels of the input, and score.
 Find = Callable[[np.ndarray, float], np.ndarray]
 
 
@@ -34,8 +35,10 @@ def scrfd(device: str | None) -> Find:
     model.prepare(-1 if device == "cpu" else int((device or "cuda:0").partition(":")[2] or 0))
 
     def find(image: np.ndarray, min_score: float) -> np.ndarray:
-        side = len(image)
-        sizes = DEFAULT_DET_SIZES if side == INPUT_SIZE else [(side, side)]  # the default adds 128, for large faces
+        height, width = image.shape[:2]
+        sizes = [(width, height)]
+        if max(sizes[0]) >= INPUT_SIZE:  # not a crop: insightface's default adds 128, for large faces
+            sizes = [*(size for size in DEFAULT_DET_SIZES if max(size) < INPUT_SIZE), *sizes]
         bgr = np.ascontiguousarray(image[:, :, ::-1])
         return model.detect(bgr, sizes, det_thresh=min_score)[0]
 

@@ -1,8 +1,7 @@
 """Face detection with one interface for all networks: insightface's SCRFD, else RetinaFace from a package.
 
-The steps around the network: letterbox (the photo is resized to fit the square input), tiles (large photos are also
-searched in overlapping squares), recheck (low scores are verified on a crop), and non-maximum suppression (NMS, see
-`nms`).
+The steps around the network: letterbox (the photo is resized to fit the input), tiles (large photos are also searched
+in overlapping squares), recheck (low scores are verified on a crop), and non-maximum suppression (NMS, see `nms`).
 """
 
 import functools
@@ -15,7 +14,7 @@ import cv2
 import numpy as np
 
 from facelib.alignment.crop import check_rgb, crop_matrix, warp_image
-from facelib.detection.backends import INPUT_SIZE, Find, retinaface, scrfd
+from facelib.detection.backends import INPUT_SIZE, STRIDE, Find, retinaface, scrfd
 from facelib.detection.nms import SAME_FACE, box_iou, merge_detections
 from facelib.runtime.batching import forbid_fork
 from facelib.runtime.onnx import resolve_device
@@ -42,12 +41,13 @@ class FaceDetector:
 
     Attributes:
         name: "insightface" or "retinaface".
-        find: the network: (RGB uint8 (s, s, 3), minimum score) -> faces (n, 5), x1 y1 x2 y2 in pixels and score.
+        find: the network: (RGB uint8 (h, w, 3), minimum score) -> faces (n, 5), x1 y1 x2 y2 in pixels and score.
         threshold: minimum score of a face.
         recheck_threshold: boxes with a score from here to `threshold` are verified on a crop around the box.
         confirm_threshold: minimum score in that crop.
         min_input_face: smallest face that the network finds reliably, in pixels of its input.
         smallest_face: smallest face that photos are searched for, in pixels of the photo.
+        input_size: longest side of the input, in pixels; nothing is enlarged to more than `INPUT_SIZE`.
         load_arguments: arguments of `load_detector` that make this detector again in another process (pickle); None
             for one that was not made by it.
     """
@@ -59,6 +59,7 @@ class FaceDetector:
     confirm_threshold: float
     min_input_face: float = 16.0
     smallest_face: float = SMALLEST_FACE
+    input_size: int = INPUT_SIZE
     load_arguments: tuple | None = None
 
     def __reduce__(self):
@@ -77,8 +78,8 @@ class FaceDetector:
     def detect(self, image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Find all faces of a photo, the largest first.
 
-        The photo is resized to an input of 640 pixels (letterbox). If faces of `smallest_face` pixels would become too
-        small for the network, the photo is also searched in overlapping tiles, at one or more scales, and
+        The photo is resized to an input of `input_size` pixels (letterbox). If faces of `smallest_face` pixels would
+        become too small for the network, the photo is also searched in overlapping tiles, at one or more scales, and
         non-maximum suppression merges the results. A photo without detections is searched again inside a grey border,
         because detectors miss faces in tight crops.
 
@@ -113,11 +114,16 @@ class FaceDetector:
     def min_detectable_face(self, image: np.ndarray) -> float:
         """The smallest face that `detect` searches for in a photo, in pixels of the photo."""
         longer = max(image.shape[:2])
-        return self.min_input_face * min([longer, *self._tile_sides(image)]) / INPUT_SIZE
+        scales = [self._input_side(longer) / longer, *(self.input_size / side for side in self._tile_sides(image))]
+        return self.min_input_face / max(scales)
+
+    def _input_side(self, longer: int) -> int:
+        """Longer side of the input for a photo whose longer side has so many pixels."""
+        return min(max(longer, INPUT_SIZE), self.input_size)
 
     def _tile_sides(self, image: np.ndarray) -> list[float]:
         """Sides of the square tiles for a photo, one per scale, in pixels, the largest first; empty without tiles."""
-        side = INPUT_SIZE * self.smallest_face / self.min_input_face
+        side = self.input_size * self.smallest_face / self.min_input_face
         sides = []
         while side < max(image.shape[:2]):
             sides.append(side)
@@ -127,13 +133,13 @@ class FaceDetector:
     def _detect_in_tiles(self, image: np.ndarray, side: float) -> np.ndarray:
         """Faces (n, 5) in overlapping square tiles, without faces that the edge of a tile truncates."""
         height, width = image.shape[:2]
-        edge = TILE_EDGE * side / INPUT_SIZE
+        edge = TILE_EDGE * side / self.input_size
         found = np.zeros((0, 5))
         for y in _tile_starts(height, side):
             for x in _tile_starts(width, side):
                 x2 = min(x + round(side), width)
                 y2 = min(y + round(side), height)
-                faces = self._detect_letterboxed(image[y:y2, x:x2], scale=INPUT_SIZE / side)
+                faces = self._detect_letterboxed(image[y:y2, x:x2], scale=self.input_size / side)
                 faces[:, :4] += [x, y, x, y]
                 # An edge of the photo itself truncates no face: nothing of the face lies beyond it.
                 is_truncated = (faces[:, 0] < x + edge) & (x > 0) | (faces[:, 1] < y + edge) & (y > 0)
@@ -142,18 +148,21 @@ class FaceDetector:
         return found
 
     def _detect_letterboxed(self, image: np.ndarray, border: float = 0.0, scale: float | None = None) -> np.ndarray:
-        """Faces (n, 5) of an image that is resized to fit the detector's square input.
+        """Faces (n, 5) of an image that is resized to fit the detector's input: a square of `INPUT_SIZE`, or, for what
+        is larger, as little as holds it.
 
         Args:
             border: width of a grey border, as a share of the image's longer side.
             scale: pixels of the input per pixel of the image; None: the image fills the input, up to the border.
         """
         sides = np.array(image.shape[1::-1])
-        scale = scale or INPUT_SIZE / (sides.max() * (1 + 2 * border))
-        size = np.clip((sides * scale).round().astype(int), 1, INPUT_SIZE)
+        longest = INPUT_SIZE / (1 + 2 * border) if border else self._input_side(sides.max())
+        scale = scale or longest / sides.max()
+        size = np.clip((sides * scale).round().astype(int), 1, self.input_size)
         interpolation = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
-        x, y = (INPUT_SIZE - size) // 2 if border else (0, 0)
-        canvas = np.full((INPUT_SIZE, INPUT_SIZE, 3), 128 if border else 0, np.uint8)
+        input_size = -(-size // STRIDE) * STRIDE if size.max() > INPUT_SIZE else np.array([INPUT_SIZE, INPUT_SIZE])
+        x, y = (input_size - size) // 2 if border else (0, 0)
+        canvas = np.full((*input_size[::-1], 3), 128 if border else 0, np.uint8)
         canvas[y : y + size[1], x : x + size[0]] = cv2.resize(image, size.tolist(), interpolation=interpolation)
         found = self.find(canvas, self.recheck_threshold)
         found[:, :4] = (found[:, :4] - [x, y, x, y]) * np.tile(sides / size, 2)
@@ -196,6 +205,7 @@ def load_detector(
     device: "str | int | torch.device | None" = None,
     threshold: float | None = None,
     smallest_face: float = SMALLEST_FACE,
+    input_size: int = INPUT_SIZE,
 ) -> FaceDetector:
     """A face detector; its network is loaded once per process.
 
@@ -208,6 +218,8 @@ def load_detector(
         threshold: minimum score of a face, 0 to 1; None: the default of the detector, with low scores rechecked.
         smallest_face: pixels of the photo; large photos are searched in tiles for faces down to this size, in a time
             proportional to their area. Infinity: no tiles.
+        input_size: longest side of what the network sees, in pixels, 640 or more: a larger one finds smaller faces and
+            needs fewer tiles.
 
     Raises:
         ValueError: unknown name, or a threshold or size out of range.
@@ -219,13 +231,15 @@ def load_detector(
         raise ValueError(f"threshold={threshold!r}: expected a score above 0, up to 1")
     if not smallest_face >= 8:
         raise ValueError(f"smallest_face={smallest_face!r}: expected at least 8 pixels")
+    if input_size < INPUT_SIZE:
+        raise ValueError(f"input_size={input_size!r}: expected at least {INPUT_SIZE} pixels")
     forbid_fork()
     device = None if device is None else resolve_device(device)
     detector = _load_detector(name, device)
     if threshold is not None:
         detector = replace(detector, threshold=threshold, recheck_threshold=threshold)
-    load_arguments = (name, device, threshold, smallest_face)
-    return replace(detector, smallest_face=float(smallest_face), load_arguments=load_arguments)
+    load_arguments = (name, device, threshold, smallest_face, input_size)
+    return replace(detector, smallest_face=float(smallest_face), input_size=input_size, load_arguments=load_arguments)
 
 
 @functools.cache

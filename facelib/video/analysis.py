@@ -61,6 +61,8 @@ class VideoPipeline(FaceSteps):
     Arguments and errors: see `FaceSteps`. A clip is a path or a `Clip`, which says what part of it is read.
     """
 
+    detector_input = 960  # a frame of 720p is not halved, as it would be for photos: faces of people far away are found
+
     def frames(self, clip: str | Path | Clip) -> Iterator[tuple[Frame, list[TrackedFace]]]:
         """Each frame that is read, with its faces; nothing is kept. Tracks are not divided afterwards, see `tracks`.
 

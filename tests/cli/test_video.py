@@ -4,18 +4,23 @@ import csv
 import errno
 import json
 import os
+import shutil
 import stat
 
+import cv2
 import numpy as np
 import pytest
 
 pytest.importorskip("av")
 from video.clips import write_clip
 
-from facelib import Gallery
+from facelib import Gallery, load_detector
 from facelib.cli import video_run
 from facelib.cli.main import main
 from facelib.cli.video_results import resume
+from facelib.evaluation.benchmarks.crowds import crowd
+from facelib.evaluation.detection import count_faces
+from facelib.io.lock import lock_folder
 from facelib.runtime.manifest import default_model_id
 
 
@@ -68,6 +73,19 @@ def test_tables_say_who_is_in_the_clip_and_when(result, clip):
         assert (row["score"] == "") == (row["false_match_rate"] == "")
         assert row["person"] or row["note"], "why a track is nobody's"
     assert any(float(row["first"]) == 0 and int(row["frames"]) >= 9 for row in tracks)
+
+
+def test_people_far_away_are_found(tmp_path):
+    """Faces of 16 pixels and more in 720p, which the detector's input for photos would halve."""
+    picture, boxes = crowd(4000, 2250)
+    picture, scale = cv2.resize(picture, (1280, 720), interpolation=cv2.INTER_AREA), 1280 / 4000
+    clip = write_clip(tmp_path / "far.mp4", [picture] * 3, rate=10)
+    assert run(clip, tmp_path / "out") in (0, 1)
+    lines = (tmp_path / "out/tracks.jsonl").read_text().splitlines()
+    found = np.array([json.loads(line)["boxes"][0] for line in lines])
+    everywhere = boxes * scale, np.ones(len(boxes), bool), np.eye(2, 3)
+    assert count_faces(found, *everywhere)[0] >= 0.95 * len(boxes)
+    assert count_faces(load_detector("retinaface", "cpu").detect(picture)[0], *everywhere)[0] < 0.9 * len(boxes)
 
 
 def test_lines_for_programs_have_the_boxes(result):
@@ -283,6 +301,23 @@ def test_clips_that_cannot_be_read_are_named_and_the_others_go_on(clip, tmp_path
     assert "broken.mp4" in capsys.readouterr().err
     assert {row["clip"] for row in table(tmp_path / "out", "tracks.csv")} == {str(folder / "a.mp4")}
     assert run(folder / "broken.mp4", tmp_path / "out2") == 2
+
+
+def test_two_runs_do_not_write_at_once(clip, tmp_path, capsys):
+    with lock_folder(tmp_path):
+        assert run(clip, tmp_path) == 2
+    assert f"{tmp_path}: another run is writing there" in capsys.readouterr().err
+    assert not (tmp_path / "tracks.csv").exists()
+
+
+def test_clips_of_one_name_have_titles_of_their_own(clip, tmp_path):
+    folders = [tmp_path / name for name in ("monday", "tuesday")]
+    for folder in folders:
+        folder.mkdir()
+        shutil.copy(clip, folder)
+    assert run(*folders, tmp_path / "out", "--every", "8") == 0
+    page = (tmp_path / "out/video.html").read_text()
+    assert all(str(folder / clip.name) in page for folder in folders)
 
 
 def test_nobody_in_a_clip_is_said(tmp_path, capsys):

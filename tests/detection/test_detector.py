@@ -284,6 +284,20 @@ def test_tiles_find_no_face_twice(detector):
     assert overlap.max() < 0.4
 
 
+@pytest.mark.parametrize("size", [(1280, 720), (720, 1280), (960, 960), (1001, 333)])
+def test_a_larger_input_finds_smaller_faces_without_tiles(detector, photo, size):
+    """Faces of 25 pixels and more, in frames of any shape."""
+    large = replace(detector, input_size=960)
+    picture, boxes = crowd(2 * size[0], 2 * size[1])
+    picture, boxes = cv2.resize(picture, size, interpolation=cv2.INTER_AREA), boxes / 2
+    everywhere = np.ones(len(boxes), bool), np.eye(2, 3)
+    found = [count_faces(one.detect(picture)[0], boxes, *everywhere)[0] for one in (large, detector)]
+    assert found[0] >= max(0.9 * len(boxes), found[1])
+    assert large.min_detectable_face(picture) == pytest.approx(16 * max(size) / 960)
+    small = np.ascontiguousarray(photo[::4, ::4])  # not enlarged to more than photos are
+    np.testing.assert_array_equal(large.detect(small)[0], detector.detect(small)[0])
+
+
 def test_boxes_lie_inside_the_photo(detector, photo):
     for part in (photo[300:], photo[:, :135], photo[:, 1155:]):
         boxes, _ = detector.detect(np.ascontiguousarray(part))
@@ -306,6 +320,7 @@ def test_threshold_and_smallest_face(photo):
         ({"threshold": 2.0}, r"threshold=2\.0: expected a score"),
         ({"smallest_face": 3}, "smallest_face=3: expected at least 8"),
         ({"smallest_face": float("nan")}, "smallest_face=nan: expected"),
+        ({"input_size": 320}, "input_size=320: expected at least 640"),
     ):
         with pytest.raises(ValueError, match=says):
             load_detector("retinaface", "cpu", **options)

@@ -42,7 +42,7 @@ PAGE_TABLES = {
         "celeba_quarters",
     ),
     "Detectors": ("detection", "crowds"),
-    "Video": ("video_tracking", "video_by_kind", "video_speed"),
+    "Video": ("video_tracking", "video_by_kind", "video_speed", "video_memory"),
     "Hidden faces": ("hidden_faces", "recognised_although_hidden"),
     "Label conventions": ("label_offsets",),
     "Landmarks from CelebA alone": ("celeba_landmarks",),

@@ -4,10 +4,11 @@ from collections.abc import Callable
 from typing import Any
 
 from facelib.evaluation.readme.formatting import table
-from facelib.io.records import read_table
+from facelib.io.records import read_record, read_table
 from facelib.video.blur import THRESHOLDS
 
 DETECTORS = {"insightface": "SCRFD", "retinaface": "RetinaFace"}
+MEMORY_MINUTES = (1, 5, 10, 20)  # at which peak memory is shown
 STYLES = {"sharp": "not hidden", "blur": "blur (default)", "pixels": "pixels", "box": "box"}
 
 
@@ -56,6 +57,21 @@ def speed() -> str:
     return table(rows)
 
 
+def memory() -> str:
+    """Peak memory while a long clip is read."""
+    record = read_record("video_memory.json")
+    by_minute = record["peak_memory_by_minute_mb"]
+    minutes = [minute for minute in MEMORY_MINUTES if minute <= len(by_minute)]
+    rows = [["minutes of the clip", *map(str, minutes), f"{record['minutes']:.0f}, its end"]]
+    peaks = [*(by_minute[minute - 1] for minute in minutes), record["peak_memory_mb"]]
+    rows.append(["peak memory", *(f"{peak:,.0f} MB" for peak in peaks)])
+    grown = (record["peak_memory_mb"] - by_minute[0]) / record["tracks"]
+    return (
+        f"{table(rows)}\n\nThe {record['tracks']:,} tracks of the clip were kept, each with an aligned face; "
+        f"that is {1000 * grown:.0f} kB a track."
+    )
+
+
 def hidden_faces() -> str:
     """Labelled faces that are hidden in photos, at the thresholds of `facelib blur`."""
     found = [
@@ -84,6 +100,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "video_tracking": tracking,
     "video_by_kind": tracking_by_kind,
     "video_speed": speed,
+    "video_memory": memory,
     "hidden_faces": hidden_faces,
     "recognised_although_hidden": recognised_although_hidden,
 }

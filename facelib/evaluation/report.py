@@ -43,7 +43,7 @@ PAGE_TABLES = {
     ),
     "Detectors": ("detection", "crowds"),
     "Video": ("video_tracking", "video_by_kind", "video_speed", "video_memory"),
-    "Hidden faces": ("hidden_faces", "recognised_although_hidden"),
+    "Hidden faces": ("hidden_faces", "hidden_in_clips", "recognised_although_hidden"),
     "Label conventions": ("label_offsets",),
     "Landmarks from CelebA alone": ("celeba_landmarks",),
     "Archives": ("archive_search", "archive_people", "archive_throughput", "archive_larger"),

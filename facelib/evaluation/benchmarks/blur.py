@@ -11,6 +11,7 @@ would know more.
 """
 
 import argparse
+import shlex
 import sys
 import tempfile
 import time
@@ -205,7 +206,7 @@ def main() -> None:
     write_table(out, rows)
     for row in rows:
         print(*(f"{value:.1f}" if isinstance(value, float) and value > 1 else value for value in row.values()))
-    command = " ".join(["python -m facelib.evaluation.benchmarks.blur", *sys.argv[1:]])
+    command = f"python -m facelib.evaluation.benchmarks.blur {shlex.join(sys.argv[1:])}"
     write_record(out.with_suffix(".json"), {}, command=command, weights=detector_weights(), data={})
 
 

@@ -87,6 +87,15 @@ def hidden_faces() -> str:
     return table(rows)
 
 
+def hidden_in_clips() -> str:
+    """Faces that are hidden in generated clips, each frame counted."""
+    rows = [["clips", "detector", "faces", "hidden"]]
+    for row in read_table("blur_clips.csv"):
+        share = row["hidden"] / row["faces"]
+        rows.append([row["kind"], DETECTORS[row["detector"]], f"{row['faces']:,}", f"{row['hidden']:,} ({share:.1%})"])
+    return table(rows)
+
+
 def recognised_although_hidden() -> str:
     """How well faces are recognised although they are hidden."""
     rows = [["style", "rank-1 among sharp faces", "among hidden faces"]]
@@ -102,5 +111,6 @@ TABLES: dict[str, Callable[[], str]] = {
     "video_speed": speed,
     "video_memory": memory,
     "hidden_faces": hidden_faces,
+    "hidden_in_clips": hidden_in_clips,
     "recognised_although_hidden": recognised_although_hidden,
 }

@@ -28,16 +28,22 @@ def clips_of(results: Path) -> dict[str, str]:
 
 
 def forget_clips(results: Path, names: Iterable[str], is_gone: Callable[[str], bool]) -> list[str]:
-    """Remove what the results hold of clips, and the rows of the clips for whose path `is_gone` is true; returns what
-    the user should know."""
+    """Remove what the results hold of clips, and the rows of these clips and of those for whose path `is_gone` is true;
+    returns what the user should know."""
+    names = set(names)
+    paths = _written_paths(results / TRACKS_FILE, names)
+
+    def is_row_gone(path: str) -> bool:
+        return path in paths or is_gone(path)
+
     for name in names:
         for file in (results / TRACKS_FOLDER / f"{name}.npz", results / f"{name}_annotated.mp4"):
             file.unlink(missing_ok=True)
         remove_faces(results, name)
-    rows = [_forget_rows(results / table, is_gone) for table in (TRACKS_FILE, APPEARANCES_FILE)]
+    rows = [_forget_rows(results / table, is_row_gone) for table in (TRACKS_FILE, APPEARANCES_FILE)]
     lines = results / LINES_FILE
     if lines.exists():
-        kept = [line for line in lines.read_text("utf-8").splitlines() if not is_gone(json.loads(line)["clip"])]
+        kept = [line for line in lines.read_text("utf-8").splitlines() if not is_row_gone(json.loads(line)["clip"])]
         _write(lines, "".join(f"{line}\n" for line in kept).encode())
     (results / PAGE).unlink(missing_ok=True)
     if any(rows):
@@ -45,6 +51,14 @@ def forget_clips(results: Path, names: Iterable[str], is_gone: Callable[[str], b
     for table in (TRACKS_FILE, APPEARANCES_FILE, LINES_FILE):
         (results / table).unlink(missing_ok=True)
     return []
+
+
+def _written_paths(tracks: Path, names: set[str]) -> set[str]:
+    """The paths of clips as the tables have them: they may be relative to a folder that is not known here."""
+    if not tracks.exists():
+        return set()
+    rows = csv.DictReader(io.StringIO(tracks.read_text("utf-8-sig"), newline=""))
+    return {row["clip"].lstrip("'") for row in rows if Path(row["face"]).stem.rpartition("_track")[0] in names}
 
 
 def _forget_rows(file: Path, is_gone: Callable[[str], bool]) -> int:

@@ -28,7 +28,7 @@ TRACK_COLUMNS = (
     *("clip", "track", "person", "first", "last", "frames", "best_frame"),
     *("quality", "score", "false_match_rate", "note", "face"),
 )
-SHOWS_LITTLE = "few clear frames"  # note of a track that is nobody's without a quality issue
+SHOWS_LITTLE = "few frames, or none of good quality"  # note of a track that is nobody's without a quality issue
 JOINED_GAP = 2.0  # seconds: between two appearances of a person that count as one
 
 

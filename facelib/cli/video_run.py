@@ -101,8 +101,10 @@ def process(
     found = []
     for clip, name in zip(clips, unique_names(clips)):
         results = resume(options.out, clip, name, settings)
-        if not results.frames:
-            remove_faces(options.out, name)  # of a run with other settings
+        if not results.frames:  # what is there is of a run with other settings, or of another clip of that name
+            remove_faces(options.out, name)
+            if comment_of(annotated_file(options.out, name)) == ANNOTATED:
+                annotated_file(options.out, name).unlink()
         if not results.is_done:
             try:
                 _process_clip(pipeline, results, options, console)
@@ -128,8 +130,9 @@ def _of_clip(clip: Path, text: str) -> str:
 
 
 def _process_clip(pipeline: VideoPipeline, results: ClipResults, options: "VideoOptions", console: Console) -> None:
-    """Go on with a clip where its results end; whatever ends this, what was found is saved. Once something could not be
-    read, nothing is saved until the end: only a run from there on finds the same again, and says what is wrong."""
+    """Go on with a clip where its results end. Segments are saved whole, so that a run that goes on finds the same as
+    one that was not interrupted. Once something could not be read, nothing is saved until the end: only a run from
+    there on finds the same again, and says what is wrong."""
     last_time = None if results.until < 0 else results.until
     tracker = pipeline.make_tracker(results.open_pieces(), results.next_number, last_time)
     with Clip(results.path, options.every, options.start, options.end, after=last_time) as clip:
@@ -155,10 +158,13 @@ def _process_clip(pipeline: VideoPipeline, results: ClipResults, options: "Video
                     save_segment()
                     saved = time
             results.is_done, results.problem, results.notes = True, clip.problem, clip.notes
+        except Exception:
+            if time > results.until:
+                save_segment()
+            raise
         finally:
             bar.close()
-            if time > results.until or results.is_done:
-                save_segment()
+        save_segment()
 
 
 @contextlib.contextmanager

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from av import VideoFrame
 
 INTERLACED = "interlaced: deinterlaced with FFmpeg's bwdif"
+OTHER_SIZES = "its size changes: frames are stretched to the size of the first, in which boxes are given"
 UNSPECIFIED, BT709 = 2, 1  # matrices of ITU-T H.273
 KNOWN_MATRICES = {0, 1, 2, 4, 5, 6, 7, 9}  # to FFmpeg's conversion, which refuses others
 SD_SIZE = 1279, 576  # the largest frame that players take for BT.601 where its matrix is not said
@@ -29,7 +30,7 @@ ORIENTATIONS = {
 class FrameConverter:
     """Converts the frames of one clip.
 
-    size: (width, height) of its images; frames of another size in the same stream are resized to it.
+    size: (width, height) of its images; frames of another size in the same stream are stretched to it.
     notes: what is converted.
     """
 
@@ -39,6 +40,7 @@ class FrameConverter:
 
         self._reformatter = VideoReformatter()
         self._orientation = _orientation(first)
+        self._first_size = first.width, first.height
         aspect = pixel_aspect if pixel_aspect and Fraction(1, 10) <= pixel_aspect <= 10 else Fraction(1)
         # The short side of the pixels is stretched, so that no detail is lost.
         self._coded_size = round(first.width * max(float(aspect), 1.0)), round(first.height / min(float(aspect), 1.0))
@@ -59,6 +61,8 @@ class FrameConverter:
             frame.colorspace = UNSPECIFIED
         transfer = TRANSFERS.get(frame.color_trc)
         is_large = frame.width > SD_SIZE[0] or frame.height > SD_SIZE[1]
+        if (frame.width, frame.height) != self._first_size and OTHER_SIZES not in self.notes:
+            self.notes.append(OTHER_SIZES)
         converted = self._reformatter.reformat(
             frame,
             *self._coded_size,

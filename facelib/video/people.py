@@ -10,7 +10,7 @@ from facelib.recognition.clustering import FULL_RATE_FACES, cluster_faces
 from facelib.recognition.cohort import score_offsets
 from facelib.recognition.condition import measure_condition
 from facelib.settings import SAME
-from facelib.video.tracks import Track
+from facelib.video.tracks import EMBEDDED_FRAMES, Track
 
 UNKNOWN = -1  # in place of the person of a track that shows too little to be recognised
 
@@ -19,7 +19,8 @@ MAX_TRACK_FMR = 0.01  # target FMR of two tracks, falling in inverse proportion 
 MIN_TRACK_FMR = 2e-4  # down to this
 TRACK_RATIO = 5.0  # about how much higher the FMR of tracks is than that of photos, where it was not measured
 MIN_FRAMES = 3  # in the embedding of a track, and
-MIN_QUALITY = 0.6  # of its best face, from which on it may be a person of its own
+MIN_QUALITY = 0.6  # of its best face, from which on it may be a person of its own; a track with as many frames as an
+# embedding is made of may be one with any quality
 
 
 def group_tracks(
@@ -40,7 +41,8 @@ def group_tracks(
     """
     people = np.full(len(tracks), UNKNOWN)
     usable = np.array([not track.face.quality_issue for track in tracks], bool)
-    good = usable & np.array([track.face.quality >= MIN_QUALITY for track in tracks], bool)
+    full = np.array([track.photos >= EMBEDDED_FRAMES for track in tracks], bool)
+    good = usable & (full | np.array([track.face.quality >= MIN_QUALITY for track in tracks], bool))
     strong = good & np.array([track.photos >= MIN_FRAMES for track in tracks], bool)
     strong = strong if strong.any() else good
     if not strong.any():

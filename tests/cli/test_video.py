@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import stat
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -177,6 +178,24 @@ def test_an_interruption_before_the_first_frame_loses_none(clip, tmp_path, monke
     assert {row["first"] for row in table(tmp_path / "out", "tracks.csv")} == {"0"}
 
 
+def test_an_interruption_leaves_whole_segments(clip, tmp_path, monkeypatch):
+    """A run that was ended by Ctrl-C goes on from where one that was killed would."""
+    seen, follow = [], video_run.VideoPipeline.follow
+
+    def interrupt(self, *arguments):
+        for step in follow(self, *arguments):
+            seen.append(step)
+            if len(seen) == 8:
+                raise KeyboardInterrupt
+            yield step
+
+    monkeypatch.setattr(video_run, "SEGMENT_SECONDS", 0.5)
+    monkeypatch.setattr(video_run.VideoPipeline, "follow", interrupt)
+    assert run(clip, tmp_path, "--every", "1") == 130
+    state = json.loads(str(np.load(tmp_path / "facelib_tracks/party.npz")["state"]))
+    assert state["until"] == pytest.approx(0.5)
+
+
 def test_a_sequence_is_looked_at_again_when_its_pictures_change(photo, tmp_path):
     from PIL import Image
 
@@ -240,6 +259,9 @@ def test_pictures_of_a_run_with_other_settings_go(clip, tmp_path):
     assert run(clip, out, "--to", "0.3") == 0 and stale.exists(), "the same settings"
     assert run(clip, out, "--to", "0.4") == 0
     assert not stale.exists() and all(file.exists() for file in others)
+    assert run(clip, out, "--to", "0.4", "--annotate") == 0 and (out / "party_annotated.mp4").exists()
+    assert run(clip, out, "--to", "0.4") == 0 and (out / "party_annotated.mp4").exists(), "the same settings"
+    assert run(clip, out, "--to", "0.3") == 0 and not (out / "party_annotated.mp4").exists()
     assert all((out / row["face"]).is_file() for row in table(out, "tracks.csv"))
 
 
@@ -392,3 +414,15 @@ def test_forget_removes_what_was_found_in_the_clips_of_a_folder(clip, tmp_path, 
         assert {row["clip"] for row in table(out, name)} == {str(tmp_path / "two/two.mp4")}
     assert main(["forget", "two", "--yes", "--detector", "retinaface"]) == 0
     assert not out.exists() and (tmp_path / "two/two.mp4").exists()
+
+
+def test_forget_knows_clips_by_paths_that_were_relative_to_another_folder(clip, tmp_path, monkeypatch, capsys):
+    (tmp_path / "clips").mkdir()
+    shutil.copy(clip, tmp_path / "clips")
+    monkeypatch.chdir(tmp_path)
+    assert run(Path("clips"), Path("out"), "--to", "0.5") == 0
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert main(["forget", "../clips", "--album", "../out", "--yes", "--detector", "retinaface"]) == 0
+    assert not (tmp_path / "out").exists(), sorted((tmp_path / "out").rglob("*"))
+    assert "other clips" not in capsys.readouterr().err

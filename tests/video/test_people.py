@@ -43,8 +43,10 @@ def test_two_tracks_at_the_same_time_are_two_people(embeddings):
 
 def test_tracks_that_show_little_join_somebody_or_nobody(embeddings):
     vectors, _ = embeddings
-    tracks = [track(vectors[0]), track(vectors[1], 2, 3, photos=1), track(vectors[7], 2, 3, quality=0.3)]
+    tracks = [track(vectors[0]), track(vectors[1], 2, 3, photos=1), track(vectors[7], 2, 3, photos=9, quality=0.3)]
     assert group_tracks(tracks, [0, 0, 0], CALIBRATION).tolist() == [0, 0, UNKNOWN]
+    long = [*tracks[:2], track(vectors[7], 2, 3, photos=10, quality=0.3)]
+    assert group_tracks(long, [0, 0, 0], CALIBRATION).tolist() == [0, 0, 1], "an unclear face, but seen for long"
     overlapping = [track(vectors[0]), track(vectors[1], 0.5, 3, photos=1)]
     assert group_tracks(overlapping, [0, 0], CALIBRATION).tolist() == [0, UNKNOWN]
     hidden = track(vectors[1], 2, 3, issue="too blurred")

@@ -49,6 +49,16 @@ def decoded(path, **part):
     return [frame.number for frame in frames], [frame.time for frame in frames], [number_of(f.image) for f in frames]
 
 
+def test_frames_of_another_size_are_stretched_and_said(tmp_path):
+    parts = [write_clip(tmp_path / f"{width}.h264", noise(5, width, 96)) for width in (128, 192)]
+    path = tmp_path / "both.h264"
+    path.write_bytes(b"".join(part.read_bytes() for part in parts))
+    clip = Clip(path, every=1)
+    assert clip.notes == []
+    assert {frame.image.shape for frame in clip} == {(96, 128, 3)}
+    assert clip.notes == ["its size changes: frames are stretched to the size of the first, in which boxes are given"]
+
+
 @pytest.mark.parametrize("suffix, codec, container", CONTAINERS)
 def test_formats_and_seeking(tmp_path, suffix, codec, container):
     """A part of a clip has the numbers and times that it has in the whole clip."""

@@ -5,7 +5,6 @@ stores       files in object stores
 source       the photos of a folder, list, tar, Parquet file or object store, as a Ray Dataset
 worker       batches of photos to rows, in processes that Ray starts
 schema       columns of the tables
-lock         one writer at a time
 table        the tables: write, repair, search, remove
 missing      photos whose files were moved or deleted
 people       faces clustered by person, and removed

@@ -1,1 +1,1 @@
-"""Reading and finding photos, downloads, atomic files and records of results."""
+"""Reading and finding photos, downloads, atomic files, locks of folders and records of results."""
